@@ -1,0 +1,121 @@
+"""The heartbeat: what is known after each rollout, appended to the run's tables and flushed at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.types import STEP_OUTPUT
+
+from varshare_pl.errors import ConfigError
+from varshare_pl.results.files import (
+    DIAGNOSTICS,
+    DIAGNOSTICS_COLUMNS,
+    HEARTBEAT,
+    INTEGER_COLUMNS,
+    heartbeat_columns,
+)
+from varshare_pl.types import Detail, Record
+
+
+class Heartbeat(Callback):
+    """Append each rollout's record to ``heartbeat.csv`` and ``diagnostics.csv`` in the run's folder.
+
+    The folder is the trainer's ``default_root_dir``. Tables that are there already are continued, so a resumed run
+    keeps its history; what a killed run left of a line is cut off first.
+    """
+
+    def __init__(self) -> None:
+        self._columns: list[str] = []
+        self._heartbeat: IO[str] | None = None
+        self._diagnostics: IO[str] | None = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        folder = Path(trainer.default_root_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._columns = heartbeat_columns(int(pl_module.num_tasks))  # type: ignore[arg-type]
+        self._heartbeat = open_table(folder / HEARTBEAT, self._columns)
+        self._diagnostics = open_table(folder / DIAGNOSTICS, DIAGNOSTICS_COLUMNS)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
+    ) -> None:
+        record = record_of(outputs)
+        if record is None or self._heartbeat is None or self._diagnostics is None:
+            return
+        self._heartbeat.write(heartbeat_row(record, self._columns))
+        self._heartbeat.flush()
+        self._diagnostics.write(diagnostics_rows(record.env_steps, record.details))
+        self._diagnostics.flush()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._close()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        for table in (self._heartbeat, self._diagnostics):
+            if table is not None:
+                table.close()
+        self._heartbeat = self._diagnostics = None
+
+
+def record_of(outputs: STEP_OUTPUT) -> Record | None:
+    """The record that ``training_step`` returned, if it returned one."""
+    record = outputs.get("record") if isinstance(outputs, Mapping) else None
+    return record if isinstance(record, Record) else None
+
+
+def heartbeat_row(record: Record, columns: list[str]) -> str:
+    """One line of ``heartbeat.csv``; a metric that is absent or NaN is an empty cell."""
+    values = {**record.metrics, "env_steps": record.env_steps}
+    return ",".join(cell(values.get(name), name in INTEGER_COLUMNS) for name in columns) + "\n"
+
+
+def diagnostics_rows(env_steps: int, details: Iterable[Detail]) -> str:
+    """Lines of ``diagnostics.csv``; a detail without a value has none."""
+    return "".join(
+        f"{env_steps},{d.metric},{d.network},{d.layer},{'' if d.task is None else d.task},{d.value:.9g}\n"
+        for d in details
+        if not math.isnan(d.value)
+    )
+
+
+def cell(value: float | None, integer: bool = False) -> str:
+    """A number as text: whole counts in full, all else to nine digits, which give back any float32."""
+    if value is None or math.isnan(value):
+        return ""
+    return f"{int(value)}" if integer and math.isfinite(value) else f"{value:.9g}"
+
+
+def open_table(path: Path, columns: Iterable[str]) -> IO[str]:
+    """Open a CSV file to append rows to it: a new one gets its header, an old one must have the same."""
+    header = ",".join(columns)
+    if path.exists():
+        _cut_torn_line(path)
+        with path.open(encoding="utf-8") as table:
+            found = table.readline().rstrip("\r\n")
+        if found and found != header:
+            raise ConfigError(f"{path} has other columns than this run: give the run a folder of its own")
+    table = path.open("a", encoding="utf-8", newline="")
+    if table.tell() == 0:
+        table.write(header + "\n")
+        table.flush()
+    return table
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Cut what follows the last newline."""
+    with path.open("rb+") as table:
+        text = table.read()
+        if text and not text.endswith(b"\n"):
+            table.truncate(text.rfind(b"\n") + 1)

@@ -1,0 +1,60 @@
+"""Plots of the run, drawn from its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.utilities.types import STEP_OUTPUT
+
+from varshare_pl.callbacks.heartbeat import record_of
+
+
+class Plots(Callback):
+    """Draw the run's plots into ``plots/`` of its folder; needs the heartbeat's files.
+
+    A plot that fails costs a warning, never the run.
+
+    Args:
+        every: Env steps between two drawings; 0 draws at the end of the fit only.
+        enabled: Draw at all.
+    """
+
+    def __init__(self, every: int = 0, enabled: bool = True) -> None:
+        self.every = every
+        self.enabled = enabled
+        self._drawn = 0  # multiples of `every` passed so far
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
+    ) -> None:
+        record = record_of(outputs)
+        if self.every <= 0 or record is None or record.env_steps // self.every <= self._drawn:
+            return
+        self._drawn = record.env_steps // self.every
+        self._draw(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._draw(trainer)
+
+    def _draw(self, trainer: Trainer) -> None:
+        if not self.enabled or not trainer.is_global_zero:
+            return
+        try:
+            from varshare_pl.results.plots import plot_run  # loads matplotlib, half a second
+
+            plot_run(Path(trainer.default_root_dir), *_suite_facts(trainer))
+        except Exception as error:
+            rank_zero_warn(f"the plots were not drawn: {type(error).__name__}: {str(error).splitlines()[0:1]}")
+
+
+def _suite_facts(trainer: Trainer) -> tuple[float | None, list[str] | None]:
+    """The solved return that the suite's tasks have in common, and their names; None where not known."""
+    suite = getattr(getattr(trainer, "datamodule", None), "suite", None)
+    tasks = list(getattr(suite, "tasks", ()))
+    if not tasks:
+        return None, None
+    solved = {task.solved_return for task in tasks}
+    return (solved.pop() if len(solved) == 1 else None), [str(task.name) for task in tasks]

@@ -1,0 +1,173 @@
+"""One line to watch while a run trains."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.types import STEP_OUTPUT
+from tqdm import tqdm
+
+from varshare_pl.callbacks.heartbeat import record_of
+from varshare_pl.types import Record
+
+MAX_BAR = 30
+MIN_BAR = 5
+
+
+class ProgressLine(Callback):
+    """Env steps, speed, mean and worst return, sharing ratio and time left, on one line of stderr.
+
+    It prints nothing where stderr is not a terminal. A return stays on the line until a newer one is known.
+
+    Args:
+        enabled: Show the line at all.
+    """
+
+    def __init__(self, enabled: bool = True) -> None:
+        self.enabled = enabled
+        self._line: _Line | None = None
+        self._show = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._show = self.enabled and trainer.is_global_zero and sys.stderr.isatty()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
+    ) -> None:
+        record = record_of(outputs)
+        if not self._show or record is None:
+            return
+        if self._line is None:
+            datamodule = getattr(trainer, "datamodule", None)
+            total = getattr(datamodule, "total_env_steps", None)
+            # made with the first record, which tells where a resumed run goes on
+            self._line = _Line(total, record)
+            return
+        self._line.show(record)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._close()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._line is not None:
+            self._line.close()
+        self._line = None
+        self._show = False
+
+
+class _Line(tqdm):  # type: ignore[misc]
+    """A tqdm bar that writes its own text; tqdm limits how often, measures the speed and handles the terminal."""
+
+    monitor_interval = 0  # no watching thread
+
+    def __init__(self, total: int | None, first: Record) -> None:
+        self.known: dict[str, float] = {}
+        self._remember(first)
+        super().__init__(
+            total=total,
+            initial=first.env_steps,
+            file=sys.stderr,
+            mininterval=0.1,
+            miniters=1,
+            smoothing=0.1,
+            dynamic_ncols=True,
+            leave=True,
+        )
+
+    def show(self, record: Record) -> None:
+        self._remember(record)
+        self.update(record.env_steps - self.n)
+
+    def _remember(self, record: Record) -> None:
+        self.known.update((name, value) for name, value in record.metrics.items() if not math.isnan(value))
+
+    def __str__(self) -> str:
+        state = self.format_dict
+        elapsed = state["elapsed"]
+        speed = state["rate"] or ((self.n - self.initial) / elapsed if elapsed else 0.0)
+        return progress_text(
+            state["ncols"] or 80, self.n, self.total, speed, elapsed, self.known, ascii_only=bool(self.ascii)
+        )
+
+
+def progress_text(
+    width: int,
+    steps: int,
+    total: int | None,
+    speed: float,
+    elapsed: float,
+    known: dict[str, float],
+    ascii_only: bool = False,
+) -> str:
+    """The line at a given width: names of things are shortened first, then the least important is left out."""
+    for wide in (True, False):
+        parts = _parts(steps, total, speed, elapsed, known, wide)
+        # the last to appear here is the first to go
+        for keep in ([0, 1, 2, 3, 4, 5],) if wide else ([0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 5], [0, 2, 3, 5], [0, 2], [0]):
+            text = "  ".join(parts[i] for i in keep if parts[i])
+            room = width - 1 - len(text)
+            if total is None and room >= 0:
+                return text
+            if total is not None and room >= len("100% ") + MIN_BAR + 2:
+                return f"{_bar(steps / total, min(MAX_BAR, room - 7), ascii_only)}  {text}"
+    return text[: width - 1]
+
+
+def _parts(
+    steps: int, total: int | None, speed: float, elapsed: float, known: dict[str, float], wide: bool
+) -> list[str]:
+    """Steps, speed, mean return, worst return, sharing ratio, time; empty where not known."""
+    tasks = {name: value for name, value in known.items() if name.startswith("train/return_task_")}
+    parts = [
+        short(steps) + (f"/{short(total)}" if total else "") + (" steps" if wide or not total else ""),
+        f"{short(speed)}/s" if speed else "",
+        f"return {number(known['train/return_mean'])}" if "train/return_mean" in known else "",
+        "",
+        f"sharing {known['sharing/ratio']:.{3 if wide else 2}f}" if "sharing/ratio" in known else "",
+        "",
+    ]
+    if len(tasks) > 1:
+        worst = min(tasks, key=tasks.__getitem__)
+        parts[3] = f"worst {number(tasks[worst])}" + (f" (task {worst.rpartition('_')[2]})" if wide else "")
+    if total and steps >= total:
+        parts[5] = f"{clock(elapsed)} in all" if wide else clock(elapsed)
+    elif total and speed:
+        parts[5] = f"{clock((total - steps) / speed)} left"
+    return parts
+
+
+def _bar(share: float, width: int, ascii_only: bool) -> str:
+    share = min(share, 1.0)
+    full, empty = ("#", "-") if ascii_only else ("━", "╌")
+    done = round(share * width)
+    return f"{int(100 * share):3d}% {full * done}{empty * (width - done)}"
+
+
+def short(count: float) -> str:
+    """A count in at most five characters, such as 950, 12.8k or 1.25M."""
+    for size, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= 0.9995 * size:
+            digits = 2 if count < 9.995 * size else 1 if count < 99.95 * size else 0
+            return f"{count / size:.{digits}f}{suffix}"
+    return f"{count:.0f}"
+
+
+def number(value: float) -> str:
+    """A return in few characters."""
+    return f"{value:.0f}" if 100 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def clock(seconds: float) -> str:
+    """Seconds as minutes:seconds, or hours:minutes:seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,26 @@
+"""Task suites and vector environments; NumPy and Gymnasium only."""
+
+from varshare_pl.envs.batched import BatchedVectorEnv
+from varshare_pl.envs.suites import SUITES, get_suite
+from varshare_pl.envs.tasks import GymTask, TaskSpec, TaskSuite
+from varshare_pl.envs.vector import (
+    final_observations,
+    get_state,
+    make_vector_env,
+    resolve_assignment,
+    set_state,
+)
+
+__all__ = [
+    "SUITES",
+    "BatchedVectorEnv",
+    "GymTask",
+    "TaskSpec",
+    "TaskSuite",
+    "final_observations",
+    "get_state",
+    "get_suite",
+    "make_vector_env",
+    "resolve_assignment",
+    "set_state",
+]

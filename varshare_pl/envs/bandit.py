@@ -1,0 +1,35 @@
+"""ConflictBandit: the smallest problem that a network without task information cannot solve."""
+
+from __future__ import annotations
+
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+
+from varshare_pl.envs.dynamics import Dynamics, FloatArray, Value, Values
+
+
+class ConflictBandit(Dynamics):
+    """One step; the observation is always [1]; in task m action m earns 1 and any other 0.
+
+    One policy for all M tasks earns 1/M on average at best, whatever it does; a policy for each task earns 1.
+
+    Args:
+        num_tasks: M, which is also the number of actions.
+    """
+
+    state_size = 0
+
+    def __init__(self, num_tasks: int = 5) -> None:
+        self.table = np.arange(num_tasks, dtype=np.float64)[None]
+        self.action_space = Discrete(num_tasks)
+        self.observation_space = Box(0.0, 1.0, (1,), dtype=np.float32)
+
+    def initial_state(self, rng: np.random.Generator) -> FloatArray:  # noqa: ARG002
+        return np.empty(0)
+
+    def step(self, state: Values, action: Value, params: Values) -> tuple[Values, Value, Value]:
+        (right_action,) = params
+        return state, 1.0 * (action == right_action), True
+
+    def observe(self, state: Values) -> Values:  # noqa: ARG002
+        return (1.0,)

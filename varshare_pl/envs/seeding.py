@@ -1,0 +1,38 @@
+"""One random stream an env, the same in every backend, and its state as plain data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium.utils import seeding
+
+
+def stream_seed(seed: int, index: int) -> int:
+    """The seed of the env with global index ``index`` in a run with seed ``seed``."""
+    return int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0])
+
+
+def new_stream(seed: int) -> np.random.Generator:
+    """The generator that ``env.reset(seed=seed)`` makes."""
+    return seeding.np_random(seed)[0]
+
+
+def get_stream_state(rng: np.random.Generator) -> dict[str, Any]:
+    """The generator's state as a dict of ints and strings."""
+    state: dict[str, Any] = _plain(rng.bit_generator.state)
+    return state
+
+
+def restore_stream(state: dict[str, Any]) -> np.random.Generator:
+    """A new generator that goes on where the saved one stood."""
+    bit_generator: np.random.BitGenerator = getattr(np.random, state["bit_generator"])()
+    bit_generator.state = state
+    return np.random.Generator(bit_generator)
+
+
+def _plain(value: Any) -> Any:
+    """Replace NumPy values by lists and Python numbers."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value

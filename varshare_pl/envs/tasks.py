@@ -1,0 +1,112 @@
+"""Tasks and suites of tasks as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+from numpy.typing import NDArray
+
+from varshare_pl.envs.dynamics import Dynamics
+from varshare_pl.errors import ConfigError
+
+
+@dataclass
+class GymTask:
+    """One task of a custom suite, as a user writes it.
+
+    Attributes:
+        id: a Gymnasium id, or ``module:id`` for one that importing ``module`` registers.
+        kwargs: arguments of ``gymnasium.make``.
+        attributes: set on the unwrapped env after it was made; each must exist there already.
+        name: a name for people; derived from the rest if None.
+    """
+
+    id: str
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict)
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """One task: how to make its env."""
+
+    name: str  # for people
+    env_id: str
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    def make(self, render_mode: str | None = None) -> gym.Env[Any, Any]:
+        """Make the env with Gymnasium's wrappers, in its own spaces.
+
+        Raises:
+            ConfigError: if an attribute does not exist or cannot be set.
+        """
+        env: gym.Env[Any, Any] = gym.make(self.env_id, render_mode=render_mode, **self.kwargs)
+        for key, value in self.attributes.items():
+            if not hasattr(env.unwrapped, key):
+                env.close()
+                raise ConfigError(f"attributes.{key}: {self.env_id} has no attribute of that name")
+            try:
+                setattr(env.unwrapped, key, value)
+            except AttributeError as error:
+                env.close()
+                raise ConfigError(f"attributes.{key}: {self.env_id} does not let it be set ({error})") from error
+        return env
+
+
+class CommonBox(gym.ObservationWrapper[Any, Any, Any]):
+    """Declares the Box of the whole suite, so that a vector env accepts all tasks side by side."""
+
+    def __init__(self, env: gym.Env[Any, Any], space: Box) -> None:
+        super().__init__(env)
+        self.observation_space = space
+
+    def observation(self, observation: Any) -> NDArray[np.float32]:
+        return np.asarray(observation, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class TaskSuite:
+    """M tasks with the same spaces.
+
+    Attributes:
+        name: of the suite; letters that are safe in a file name.
+        tasks: the M tasks, counted from 0.
+        observation_space: the one Box (float32) of all tasks.
+        action_space: the one Discrete of all tasks.
+        solved_return: a task counts as solved from this mean return on; None where unknown.
+        version: changes when results stop being comparable.
+        dynamics: the physics for the batched vector env; None for a custom suite.
+    """
+
+    name: str
+    tasks: tuple[TaskSpec, ...]
+    observation_space: Box
+    action_space: Discrete
+    solved_return: float | None = None
+    version: int = 0
+    dynamics: Dynamics | None = None
+
+    @property
+    def num_tasks(self) -> int:
+        return len(self.tasks)
+
+    @property
+    def num_actions(self) -> int:
+        return int(self.action_space.n)
+
+    def make_task(self, k: int, render_mode: str | None = None) -> gym.Env[Any, Any]:
+        """Make the Gymnasium env of task ``k``.
+
+        Raises:
+            ConfigError: if there is no task ``k``.
+        """
+        if not 0 <= k < self.num_tasks:
+            raise ConfigError(f"task={k!r}: {self.name} has the tasks 0 to {self.num_tasks - 1}")
+        env = self.tasks[k].make(render_mode)
+        return env if env.observation_space == self.observation_space else CommonBox(env, self.observation_space)

@@ -1,0 +1,172 @@
+"""A suite as a vector env: batched, sync or async, with the same trajectories in all three."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from numpy.typing import NDArray
+
+from varshare_pl.envs.batched import BatchedVectorEnv
+from varshare_pl.envs.suites import get_suite
+from varshare_pl.envs.task_env import TaskEnv
+from varshare_pl.envs.tasks import GymTask, TaskSuite
+from varshare_pl.errors import ConfigError
+
+Backend = Literal["auto", "batched", "sync", "async"]
+Assignment = Literal["auto", "fixed", "cycle"]
+
+
+def make_vector_env(
+    suite: str | Sequence[GymTask | dict[str, Any]] | TaskSuite,
+    num_envs: int,
+    backend: Backend = "auto",
+    seed: int = 0,
+    task_assignment: Assignment = "auto",
+    env_indices: Sequence[int] | None = None,
+    total_envs: int | None = None,
+    render_mode: str | None = None,
+    context: str | None = None,
+) -> VectorEnv[Any, Any, Any]:
+    """Make a vector env over all tasks of a suite, with SAME_STEP autoreset and ``info["task"]``.
+
+    The env with global index g starts at task g mod M. Its random stream depends on ``seed`` and g only, so the
+    trajectories are the same in every backend and however the envs are split over processes.
+
+    Args:
+        suite: a name, a list of Gymnasium tasks, or a suite.
+        num_envs: N, the number of envs here.
+        backend: "batched" (arrays; built-in suites only), "sync" or "async" (Gymnasium's own, any suite); "auto"
+            takes "batched" where it can and else "sync".
+        seed: of the run; used by the first ``reset()``.
+        task_assignment: "fixed" (an env keeps its task), "cycle" (it takes the next one at every reset), or "auto":
+            fixed where the number of all envs is a multiple of M.
+        env_indices: the global indices of the N envs; 0 to N - 1 by default.
+        total_envs: the number of envs over all processes; needed with ``env_indices``.
+        render_mode: as in ``gymnasium.make``; "rgb_array" is the only one for "batched".
+        context: how "async" starts its processes: "fork", "spawn", "forkserver"; Python's default if None.
+
+    Raises:
+        ConfigError: for a bad argument.
+    """
+    suite = get_suite(suite)
+    _check_choice("backend", backend, ("auto", "batched", "sync", "async"))
+    if not _is_int(seed) or seed < 0:
+        raise ConfigError(f"seed={seed!r}: must be an integer of at least 0")
+    indices, total = _check_indices(num_envs, env_indices, total_envs)
+    cycle = resolve_assignment(suite, total, task_assignment) == "cycle"
+    start_tasks = [g % suite.num_tasks for g in indices]
+    if backend == "batched" and suite.dynamics is None:
+        raise ConfigError(f"backend='batched': {suite.name} has no batched physics; allowed: auto, sync, async")
+    if backend in ("auto", "batched") and suite.dynamics is not None:
+        return BatchedVectorEnv(
+            suite.dynamics, start_tasks, env_indices=indices, cycle=cycle, seed=seed, render_mode=render_mode
+        )
+    make_fns: list[Callable[[], TaskEnv]] = [
+        partial(TaskEnv, suite, task, seed=seed, env_index=g, cycle=cycle, render_mode=render_mode)
+        for task, g in zip(start_tasks, indices, strict=True)
+    ]
+    if backend == "async":
+        return AsyncVectorEnv(make_fns, context=context, autoreset_mode=AutoresetMode.SAME_STEP)
+    return SyncVectorEnv(make_fns, autoreset_mode=AutoresetMode.SAME_STEP)
+
+
+def resolve_assignment(suite: TaskSuite, total_envs: int, task_assignment: Assignment) -> Literal["fixed", "cycle"]:
+    """Decide what "auto" means.
+
+    Raises:
+        ConfigError: for "fixed" where ``total_envs`` is no multiple of the number of tasks.
+    """
+    _check_choice("task_assignment", task_assignment, ("auto", "fixed", "cycle"))
+    fits = total_envs % suite.num_tasks == 0
+    if task_assignment == "fixed" and not fits:
+        raise ConfigError(
+            f"num_envs={total_envs}: task_assignment 'fixed' needs a multiple of the {suite.num_tasks} tasks of "
+            f"{suite.name}; take one, or 'cycle'"
+        )
+    return "fixed" if fits and task_assignment != "cycle" else "cycle"
+
+
+def get_state(vec: VectorEnv[Any, Any, Any]) -> dict[str, Any]:
+    """Everything the next steps of a vector env depend on, as plain data (numbers, strings, lists, dicts).
+
+    The layout is the same in every backend: ``{"envs": [...]}``, for each env its ``task``, ``steps`` (of the episode),
+    ``obs``, ``rng`` (its random stream) and ``env``. ``env`` is None where the env cannot tell its state (its unwrapped
+    class has no ``get_state`` and ``set_state``); then ``set_state`` restarts its episode.
+
+    Args:
+        vec: made by ``make_vector_env``, after its first reset.
+    """
+    if isinstance(vec, BatchedVectorEnv):
+        return vec.get_state()
+    return {"envs": list(vec.call("get_state"))}  # type: ignore[attr-defined]
+
+
+def set_state(vec: VectorEnv[Any, Any, Any], state: dict[str, Any]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Go on exactly where ``get_state`` was called, in a vector env made with the same arguments.
+
+    Returns:
+        The current observations, (N, *obs) float32, and their tasks, (N,) int64.
+
+    Raises:
+        ConfigError: if ``state`` is of another number of envs.
+    """
+    if len(state["envs"]) != vec.num_envs:
+        raise ConfigError(f"state: it holds {len(state['envs'])} envs, the vector env has num_envs={vec.num_envs}")
+    if isinstance(vec, BatchedVectorEnv):
+        return vec.set_state(state)
+    # An attribute, not a call: the only way to hand each sub-env of an AsyncVectorEnv a value of its own.
+    vec.set_attr("env_state", list(state["envs"]))  # type: ignore[attr-defined]
+    obs, tasks = vec.get_attr("last_obs"), vec.get_attr("task")  # type: ignore[attr-defined]
+    return np.stack(obs), np.array(tasks, dtype=np.int64)
+
+
+def final_observations(info: dict[str, Any], obs: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The last observations of the episodes that ended in a step, in one layout for all backends.
+
+    Args:
+        info: as ``step`` returned it.
+        obs: (N, *obs), as ``step`` returned it; only its shape counts.
+
+    Returns:
+        (N, *obs) float32, 0 where no episode ended, and (N,) bool, where one did.
+    """
+    if "final_obs" not in info:
+        return np.zeros_like(obs), np.zeros(len(obs), dtype=np.bool_)
+    final, mask = info["final_obs"], info["_final_obs"]
+    if final.dtype != object:
+        return final, mask
+    dense = np.zeros_like(obs)
+    for i in np.flatnonzero(mask):
+        dense[i] = final[i]
+    return dense, mask
+
+
+def _check_choice(key: str, value: Any, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{key}={value!r}: allowed: {', '.join(allowed)}")
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _check_indices(num_envs: int, env_indices: Sequence[int] | None, total_envs: int | None) -> tuple[list[int], int]:
+    """Return the global indices and the number of all envs."""
+    if not _is_int(num_envs) or num_envs < 1:
+        raise ConfigError(f"num_envs={num_envs!r}: must be an integer of at least 1")
+    if env_indices is None:
+        if total_envs not in (None, num_envs):
+            raise ConfigError(f"total_envs={total_envs!r}: differs from num_envs={num_envs}; then give env_indices too")
+        return list(range(num_envs)), num_envs
+    if total_envs is None:
+        raise ConfigError("total_envs: missing; with env_indices give the number of envs over all processes")
+    indices = [int(g) for g in env_indices]
+    if len(indices) != num_envs or len(set(indices)) != num_envs or not all(0 <= g < total_envs for g in indices):
+        raise ConfigError(
+            f"env_indices={indices}: must be num_envs={num_envs} different numbers from 0 to {total_envs - 1}"
+        )
+    return indices, total_envs

@@ -1,0 +1,55 @@
+"""Rows of mixed tasks as a padded stack of task groups, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TaskGroups:
+    """Where each row of a mixed batch stands in the stack (G, R, …) of its task's group.
+
+    Only tasks that have rows get a group. Groups shorter than R are padded with copies of their first row.
+    """
+
+    group_task: Tensor  # (G,) int64, ascending
+    counts: Tensor  # (G,) int64, real rows of each group
+    index: Tensor  # (G, R) int64, the row behind each place
+    place: Tensor  # (rows,) int64, the flat place g · R + r of each row
+
+    @classmethod
+    def from_rows(cls, task: Tensor, num_tasks: int) -> TaskGroups:
+        """Group rows by task (rows,); the order of rows within a group is kept."""
+        all_counts = torch.bincount(task, minlength=num_tasks)
+        group_task = all_counts.nonzero().squeeze(1)
+        counts = all_counts[group_task]
+        size = int(counts.max()) if len(counts) else 0
+        by_task = torch.argsort(task, stable=True)
+        start = counts.cumsum(0) - counts
+        column = torch.arange(size, device=task.device)
+        inside = column < counts[:, None]
+        index = by_task[start[:, None] + torch.where(inside, column, 0)] if len(counts) else by_task.view(0, 0)
+        place = torch.empty_like(by_task)
+        place[by_task] = inside.flatten().nonzero().squeeze(1)
+        return cls(group_task, counts, index, place)
+
+    @property
+    def mask(self) -> Tensor:
+        """(G, R) bool, true for real rows."""
+        return torch.arange(self.index.shape[1], device=self.index.device) < self.counts[:, None]
+
+    def group(self, rows: Tensor) -> Tensor:
+        """(rows, …) to (G, R, …)."""
+        return rows[self.index]
+
+    def ungroup(self, stacked: Tensor) -> Tensor:
+        """(G, R, …) back to (rows, …); padding is dropped."""
+        return stacked.flatten(0, 1)[self.place]
+
+    def to(self, device: torch.device) -> TaskGroups:
+        """The same groups on another device."""
+        moved = (t.to(device) for t in (self.group_task, self.counts, self.index, self.place))
+        return TaskGroups(*moved)

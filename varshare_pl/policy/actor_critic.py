@@ -1,0 +1,80 @@
+"""Actor and critic: two separate torsos and an action head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from varshare_pl.types import EnvSpec
+from varshare_pl.errors import ConfigError
+from varshare_pl.policy.heads import CategoricalHead
+from varshare_pl.policy.torso import Activation, Torso
+from varshare_pl.random import stream
+from varshare_pl.sharing.base import SharingMethod, TaskLinear
+
+
+class ActorCritic(nn.Module):
+    """Separate actor and critic trunks whose layers a sharing method makes.
+
+    Args:
+        spec: Sizes of the task suite.
+        sharing: The sharing method.
+        hidden_sizes: Widths of the hidden layers, of actor and critic each.
+        activation: After every hidden layer.
+        hidden_gain: Scale of the hidden layers' orthogonal initial weights.
+        actor_head_gain: The same for the actor's head; small, so that the first policy is close to uniform.
+        critic_head_gain: The same for the critic's head.
+        seed: Hangs the initial weights on the run's seed.
+    """
+
+    def __init__(
+        self,
+        spec: EnvSpec,
+        sharing: SharingMethod,
+        hidden_sizes: Sequence[int] = (64, 64),
+        activation: Activation = "tanh",
+        hidden_gain: float = 2**0.5,
+        actor_head_gain: float = 0.01,
+        critic_head_gain: float = 1.0,
+        seed: int = 1,
+    ) -> None:
+        super().__init__()
+        if not hidden_sizes or min(hidden_sizes) < 1:
+            raise ConfigError(f"model.hidden_sizes: {list(hidden_sizes)} is not allowed; a list of positive integers is")
+        self.num_tasks = spec.num_tasks
+        self.head = CategoricalHead(spec.num_actions)
+
+        def torso(network: str, outputs: int, head_gain: float) -> Torso:
+            generator = stream(seed, f"init/{network}")
+            sizes = (spec.obs_size, hidden_sizes, outputs)
+            return Torso(sharing, *sizes, spec.num_tasks, activation, hidden_gain, head_gain, generator)
+
+        self.actor = torso("actor", self.head.num_outputs, actor_head_gain)
+        self.critic = torso("critic", 1, critic_head_gain)
+
+    def networks(self) -> Iterator[tuple[str, Torso]]:
+        """The torsos by name."""
+        yield "actor", self.actor
+        yield "critic", self.critic
+
+    def layers(self) -> Iterator[tuple[str, str, TaskLinear]]:
+        """All task-aware layers as (network, layer, module)."""
+        for network, torso in self.networks():
+            for name, layer in torso.layers():
+                yield network, name, layer
+
+    def kl(self) -> Tensor:
+        """(M,) KL to the prior of all weights of each task, actor and critic, in nats."""
+        return self.actor.kl() + self.critic.kl()
+
+    @property
+    def num_variational(self) -> int:
+        """P: the number of variational weights of one task, actor and critic."""
+        return self.actor.num_variational + self.critic.num_variational
+
+    @torch.inference_mode()
+    def act(self, obs: Tensor, task: Tensor) -> Tensor:
+        """Deterministic actions (rows,) for observations (rows, *obs) of tasks (rows,): posterior mean, mode."""
+        return self.head.mode(self.actor(obs.flatten(1), task))

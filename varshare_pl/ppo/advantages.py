@@ -1,0 +1,33 @@
+"""Advantage normalisation: once per rollout, per task by default."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+AdvantageNorm = Literal["task", "pooled", "none"]
+
+
+def normalise_advantages(advantages: Tensor, task: Tensor, num_tasks: int, mode: AdvantageNorm) -> Tensor:
+    """Advantages with mean 0 and standard deviation 1.
+
+    Args:
+        advantages: (rows,).
+        task: (rows,) int64.
+        num_tasks: M.
+        mode: "task": within each task; "pooled": over all rows; "none": unchanged.
+
+    Returns:
+        (rows,).
+    """
+    if mode == "none":
+        return advantages
+    if mode == "pooled":
+        task, num_tasks = torch.zeros_like(task), 1
+    count = torch.bincount(task, minlength=num_tasks).clamp_min(1).to(advantages.dtype)
+    mean = advantages.new_zeros(num_tasks).index_add_(0, task, advantages) / count
+    centred = advantages - mean[task]
+    variance = advantages.new_zeros(num_tasks).index_add_(0, task, centred.square()) / count
+    return centred / (variance.sqrt() + 1e-8)[task]

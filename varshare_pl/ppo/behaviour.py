@@ -1,0 +1,77 @@
+"""The policy that acts while a rollout is collected: weights that stand still, built once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from varshare_pl.groups import TaskGroups
+from varshare_pl.policy.actor_critic import ActorCritic
+from varshare_pl.random import stream
+from varshare_pl.sharing.base import Noise, Prepared
+
+ActorNoise = Literal["rollout", "mean", "fresh"]
+
+
+def rollout_noise(policy: ActorCritic, mode: ActorNoise, seed: int, rollout: int) -> list[Tensor | None] | None:
+    """The actor's weight noise for one rollout, None for the posterior mean.
+
+    Under "rollout" acting and all epochs of the update use this one draw, so the PPO ratio starts at 1. Under "fresh" the
+    caller draws anew at every forward.
+    """
+    if mode == "mean":
+        return None
+    return policy.actor.draw_weight_noise(stream(seed, "weight_noise", rollout))
+
+
+class Behaviour:
+    """Draws actions with the weights of the moment; no gradient, no module overhead.
+
+    Args:
+        policy: The actor-critic; its weights must not change while this object acts.
+        mode: Weight noise of the actor.
+        seed: The run's seed.
+        rollout: Index of the rollout to collect.
+        device: Where the policy lives.
+    """
+
+    def __init__(self, policy: ActorCritic, mode: ActorNoise, seed: int, rollout: int, device: torch.device) -> None:
+        self._policy = policy
+        self._device = device
+        self._fresh = stream(seed, "fresh_noise/acting", rollout) if mode == "fresh" else None
+        self._noise: Sequence[Noise] | None = rollout_noise(policy, mode, seed, rollout)
+        self._prepared: dict[tuple[int, ...], list[Prepared]] = {}
+        self._seed, self._rollout = seed, rollout
+
+    def draw_action_noise(self, steps: int, envs: int) -> Tensor:
+        """Noise for all actions of the rollout, (steps, envs, …) over the run's envs in global order."""
+        return self._policy.head.draw_noise(steps, envs, stream(self._seed, "action_noise", self._rollout))
+
+    @torch.inference_mode()
+    def __call__(self, obs: Tensor, groups: TaskGroups, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """One step of all envs.
+
+        Args:
+            obs: (N, *obs).
+            groups: The envs grouped by the task of their observation.
+            noise: (N, …) action noise.
+
+        Returns:
+            Actions (N, …) and the distributions' parameters (N, P).
+        """
+        torso = self._policy.actor
+        stacked = groups.group(obs.to(self._device).flatten(1))
+        params = groups.ungroup(torso.compute(self._weights(groups), stacked)).cpu()
+        return self._policy.head.sample(params, noise), params
+
+    def _weights(self, groups: TaskGroups) -> list[Prepared]:
+        torso = self._policy.actor
+        if self._fresh is not None:
+            return torso.prepare(groups.group_task, torso.draw_weight_noise(self._fresh))
+        key = tuple(groups.group_task.tolist())
+        if key not in self._prepared:
+            self._prepared[key] = torso.prepare(groups.group_task, self._noise)
+        return self._prepared[key]

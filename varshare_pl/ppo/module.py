@@ -1,0 +1,196 @@
+"""The LightningModule: PPO on rollouts, one batch a rollout, manual optimisation. Glue only; the work is in its neighbours."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Sequence
+from typing import Any, cast
+
+import lightning.pytorch as pl
+import torch
+from jsonargparse.typing import (
+    ClosedUnitInterval,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
+from torch import Tensor
+
+from varshare_pl.errors import ConfigError
+from varshare_pl.policy.actor_critic import ActorCritic
+from varshare_pl.policy.torso import Activation
+from varshare_pl.ppo.advantages import AdvantageNorm
+from varshare_pl.ppo.behaviour import ActorNoise, Behaviour
+from varshare_pl.ppo.objective import Objective
+from varshare_pl.ppo.optimizer import anneal, build_optimizer, clip_gradients
+from varshare_pl.ppo.record import EpisodeLog, update_details, update_metrics
+from varshare_pl.ppo.update import (
+    GradientNorms,
+    UpdateOptions,
+    build_rows,
+    explained_variance,
+    noise_ratio_std,
+    update,
+)
+from varshare_pl.sharing import SharingMethod
+from varshare_pl.sharing.metrics import details, headline, measure
+from varshare_pl.types import EnvSpec, Record, Rollout
+
+
+class PPOModule(pl.LightningModule):
+    """Clipped PPO over several tasks, with the parameter sharing of a sharing method.
+
+    Args:
+        spec: Sizes of the task suite and the rollouts; the command line takes it from the data.
+        sharing: The sharing method.
+        hidden_sizes: Widths of the hidden layers, of actor and critic each.
+        activation: After every hidden layer.
+        hidden_gain: Scale of the hidden layers' orthogonal initial weights.
+        actor_head_gain: The same for the actor's head.
+        critic_head_gain: The same for the critic's head.
+        actor_noise: Weight noise of the actor. "rollout": one draw per task and layer for a whole rollout and its update;
+            "mean": none, the posterior mean; "fresh": a new draw at every forward, for comparison only.
+        kl_weight: β̃, the weight of the KL to the prior, divided by the number of variational weights of a task.
+        gamma: Discount γ.
+        gae_lambda: λ of the advantage estimation.
+        clip_range: ε of the clipped surrogate.
+        value_clip_range: Keep new values this close to the old ones in the value loss; null: off.
+        entropy_coef: Weight of the entropy bonus.
+        value_coef: Weight of the value loss.
+        advantage_norm: Normalise advantages once per rollout within each "task", "pooled" over all rows, or "none".
+        update_epochs: Passes over a rollout.
+        minibatch_size: Rows of a minibatch, over all tasks; divides rollout_steps × num_envs.
+        lr_actor: Learning rate of the actor.
+        lr_critic: Learning rate of the critic.
+        lr_log_var: Learning rate of log variances; null: that of their network.
+        adam_eps: Adam's epsilon.
+        adam_eps_log_var: Adam's epsilon for log variances, small enough for the KL's small gradients.
+        anneal_lr: Lower the learning rates linearly to 0 over the run.
+        max_grad_norm: Clip the gradients of actor and critic apart to this norm; null: off.
+        target_kl: Stop a rollout's update before the step at which the policy KL exceeds this; null: off.
+        diagnostics_every: Rollouts between the dear diagnostics (noise ratio, sharing per layer).
+        seed: Hangs weights and noise on the run's seed; the command line sets it from seed_everything.
+    """
+
+    def __init__(
+        self,
+        spec: EnvSpec,
+        sharing: SharingMethod,
+        hidden_sizes: Sequence[PositiveInt] = (64, 64),
+        activation: Activation = "tanh",
+        hidden_gain: PositiveFloat = 2**0.5,
+        actor_head_gain: PositiveFloat = 0.01,
+        critic_head_gain: PositiveFloat = 1.0,
+        actor_noise: ActorNoise = "rollout",
+        kl_weight: NonNegativeFloat = 0.1,
+        gamma: ClosedUnitInterval = 0.99,
+        gae_lambda: ClosedUnitInterval = 0.95,
+        clip_range: PositiveFloat = 0.2,
+        value_clip_range: PositiveFloat | None = None,
+        entropy_coef: NonNegativeFloat = 0.01,
+        value_coef: NonNegativeFloat = 0.5,
+        advantage_norm: AdvantageNorm = "task",
+        update_epochs: PositiveInt = 4,
+        minibatch_size: PositiveInt = 1280,
+        lr_actor: PositiveFloat = 5e-3,
+        lr_critic: PositiveFloat = 5e-3,
+        lr_log_var: PositiveFloat | None = None,
+        adam_eps: PositiveFloat = 1e-5,
+        adam_eps_log_var: PositiveFloat = 1e-8,
+        anneal_lr: bool = True,
+        max_grad_norm: PositiveFloat | None = 0.5,
+        target_kl: PositiveFloat | None = None,
+        diagnostics_every: PositiveInt = 10,
+        seed: NonNegativeInt = 1,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        if spec.rollout_rows % minibatch_size:
+            raise ConfigError(
+                f"model.minibatch_size: {minibatch_size} is not allowed; a divisor of "
+                f"data.rollout_steps × data.num_envs = {spec.rollout_rows} is"
+            )
+        self.spec = spec
+        self.method_name = getattr(type(sharing), "name", type(sharing).__name__)
+        gains = (hidden_gain, actor_head_gain, critic_head_gain)
+        self.policy = ActorCritic(spec, sharing, hidden_sizes, activation, *gains, seed=seed)
+        self.objective = Objective(clip_range, value_clip_range, value_coef, entropy_coef, kl_weight)
+        self.options = UpdateOptions(
+            epochs=update_epochs,
+            num_minibatches=spec.rollout_rows // minibatch_size,
+            gamma=gamma,
+            gae_lambda=gae_lambda,
+            advantage_norm=advantage_norm,
+            actor_noise=actor_noise,
+            target_kl=target_kl,
+            seed=seed,
+        )
+        self.episodes = EpisodeLog(spec.num_tasks)
+        self.seed = seed
+        self._lrs = (lr_actor, lr_critic, lr_log_var)
+        self._eps = (adam_eps, adam_eps_log_var)
+        self._anneal_lr = anneal_lr
+        self._max_grad_norm = max_grad_norm
+        self._diagnostics_every = diagnostics_every
+        self._started = time.perf_counter()
+        if actor_noise == "fresh" and self.policy.actor.num_variational:
+            warnings.warn(
+                "model.actor_noise=fresh: acting and update use different weight noise, so PPO's ratio is not 1 before "
+                "any step; for comparison only",
+                stacklevel=2,
+            )
+
+    @property
+    def num_tasks(self) -> int:
+        """M."""
+        return self.spec.num_tasks
+
+    def behaviour(self, rollout: int) -> Behaviour:
+        """The policy of this moment, to collect the rollout of that index with."""
+        return Behaviour(self.policy, self.options.actor_noise, self.seed, rollout, self.device)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return build_optimizer(self.policy, *self._lrs, *self._eps)
+
+    def on_train_start(self) -> None:
+        self._started = time.perf_counter()
+
+    def training_step(self, batch: Rollout, batch_idx: int) -> dict[str, Record]:
+        """One PPO update on one rollout; the record of it goes to the callbacks."""
+        start = time.perf_counter()
+        if self._anneal_lr:
+            anneal(self._optimizer, 1.0 - batch.index / self.spec.num_rollouts)
+        rows, groups = build_rows(self.policy, batch, self.options)
+        metrics: dict[str, float] = {}
+        full = batch.index % self._diagnostics_every == 0 or batch.index + 1 == self.spec.num_rollouts
+        if full and (noise_std := noise_ratio_std(self.policy, rows, groups, batch.index, self.seed)) is not None:
+            metrics["diagnostics/noise_ratio_std"] = noise_std
+        metrics["diagnostics/explained_variance"] = explained_variance(rows["values"], rows["returns"])
+        result = update(self.policy, rows, groups, batch.index, self.objective, self.options, self._step)
+
+        sharing = measure(self.policy.layers())
+        episode_metrics, episode_details = self.episodes.add(batch.episodes)
+        metrics |= update_metrics(result, self.policy) | headline(sharing) | episode_metrics
+        metrics["gradient_steps"] = self.global_step
+        metrics["wall_time_s"] = time.perf_counter() - self._started
+        metrics["sps"] = batch.rewards.numel() / (batch.seconds + time.perf_counter() - start)
+        rates = {group["name"]: group["lr"] for group in self._optimizer.param_groups}
+        extra = update_details(result, rates) + (details(sharing) if full else [])
+        return {"record": Record(batch.env_steps, metrics, episode_details + extra)}
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Nothing: the ``Evaluation`` callback evaluates. Lightning asks for the method to run ``validate``."""
+
+    @property
+    def _optimizer(self) -> torch.optim.Optimizer:
+        return cast("torch.optim.Optimizer", self.optimizers())
+
+    def _step(self, loss: Tensor) -> GradientNorms:
+        optimizer = self._optimizer
+        optimizer.zero_grad(set_to_none=True)
+        self.manual_backward(loss)
+        norms = clip_gradients(self.policy, self._max_grad_norm)
+        optimizer.step()
+        return norms

@@ -1,0 +1,163 @@
+"""The two tables that a run writes, and their readers.
+
+``heartbeat.csv`` has one row per rollout; ``diagnostics.csv`` has one row per value that belongs to a network, a layer
+or a task. Both only ever grow. So a killed run leaves at most one torn line at the end, and a resumed run repeats
+the steps after its checkpoint: the readers drop the torn line, and of repeated steps they keep the last.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from varshare_pl.errors import ConfigError
+
+HEARTBEAT = "heartbeat.csv"
+DIAGNOSTICS = "diagnostics.csv"
+DIAGNOSTICS_COLUMNS = ("env_steps", "metric", "network", "layer", "task", "value")
+INTEGER_COLUMNS = frozenset({"env_steps", "episodes", "gradient_steps"})
+COMMON_COLUMNS = (
+    *("env_steps", "episodes", "gradient_steps", "wall_time_s", "sps"),
+    *("loss/total", "loss/policy", "loss/value", "loss/entropy", "loss/kl"),
+    *("kl/posterior", "kl/policy"),
+    *("diagnostics/grad_norm", "diagnostics/clip_fraction"),
+    *("diagnostics/explained_variance", "diagnostics/noise_ratio_std"),
+    *("sharing/ratio", "sharing/energy", "sharing/theta_norm", "sharing/mu_norm"),
+    *("sharing/sigma", "sharing/specialised", "sharing/task_similarity"),
+    *("train/return_mean", "eval/return_mean"),
+)
+
+
+def heartbeat_columns(num_tasks: int) -> list[str]:
+    """The columns of ``heartbeat.csv``, in order."""
+    tasks = range(num_tasks)
+    return [
+        *COMMON_COLUMNS,
+        *(f"train/return_task_{m}" for m in tasks),
+        *(f"eval/return_task_{m}" for m in tasks),
+    ]
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """The rows of ``diagnostics.csv`` as columns of equal length (R,), in the order in which they were written."""
+
+    env_steps: NDArray[np.int64]
+    metric: NDArray[np.str_]
+    network: NDArray[np.str_]  # "" where the metric has no network
+    layer: NDArray[np.str_]  # "" where it has no layer
+    task: NDArray[np.int64]  # -1 where it has no task
+    value: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def where(
+        self, metric: str | None = None, network: str | None = None, layer: str | None = None, task: int | None = None
+    ) -> Diagnostics:
+        """The rows that match every argument that is given."""
+        rows = self
+        wanted = {"metric": metric, "network": network, "layer": layer, "task": task}
+        for name, value in wanted.items():
+            if value is not None:
+                rows = rows.take(getattr(rows, name) == value)
+        return rows
+
+    def take(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> Diagnostics:
+        """The rows of a mask or of an index."""
+        return Diagnostics(
+            self.env_steps[rows],
+            self.metric[rows],
+            self.network[rows],
+            self.layer[rows],
+            self.task[rows],
+            self.value[rows],
+        )
+
+    def layers(self) -> list[str]:
+        """Layers present, first to last, the head at the end."""
+        return sorted({str(name) for name in self.layer} - {""}, key=_layer_order)
+
+    def tasks(self) -> list[int]:
+        """Tasks present, ascending."""
+        return [int(task) for task in np.unique(self.task) if task >= 0]
+
+
+def read_heartbeat(run: Path | str) -> dict[str, NDArray[np.float64]]:
+    """Each column of a run's ``heartbeat.csv`` as float64 of length R, NaN where a cell is empty."""
+    path = Path(run) / HEARTBEAT
+    lines = _whole_lines(path)
+    header = next(lines, None)
+    if header is None or header[0] != "env_steps":
+        raise ConfigError(f"{path} has no header: it is not a heartbeat")
+    table = np.array([_numbers(path, row, len(header)) for row in lines], dtype=np.float64).reshape(-1, len(header))
+    steps = table[:, 0]
+    # a resumed run goes back to its checkpoint: a row is void if a later one has as many steps or fewer
+    later = np.append(np.minimum.accumulate(steps[::-1])[::-1][1:], np.inf)
+    table = table[steps < later]
+    return {name: table[:, i].copy() for i, name in enumerate(header)}
+
+
+def read_diagnostics(run: Path | str) -> Diagnostics:
+    """A run's ``diagnostics.csv``."""
+    path = Path(run) / DIAGNOSTICS
+    lines = _whole_lines(path)
+    header = next(lines, None)
+    if header != list(DIAGNOSTICS_COLUMNS):
+        raise ConfigError(f"{path} does not have the columns {', '.join(DIAGNOSTICS_COLUMNS)}")
+    rows = list(lines)
+    if any(len(row) != len(DIAGNOSTICS_COLUMNS) for row in rows):
+        raise ConfigError(f"{path} has a row without {len(DIAGNOSTICS_COLUMNS)} cells")
+    steps, metric, network, layer, task, value = zip(*rows, strict=True) if rows else ((),) * 6
+    try:
+        table = Diagnostics(
+            np.array([int(cell) for cell in steps], dtype=np.int64),
+            np.array(metric, dtype=np.str_),
+            np.array(network, dtype=np.str_),
+            np.array(layer, dtype=np.str_),
+            np.array([int(cell) if cell else -1 for cell in task], dtype=np.int64),
+            np.array([float(cell) if cell else np.nan for cell in value], dtype=np.float64),
+        )
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    return _without_repeats(table)
+
+
+def _without_repeats(table: Diagnostics) -> Diagnostics:
+    """Drop what a resumed run wrote again: steps it went back over, and earlier copies of a row."""
+    steps = table.env_steps
+    if len(steps) == 0 or not (np.diff(steps) < 0).any():
+        return table
+    table = table.take(steps <= np.minimum.accumulate(steps[::-1])[::-1])
+    columns = (table.env_steps, table.metric, table.network, table.layer, table.task)
+    codes = np.stack([np.unique(column, return_inverse=True)[1] for column in columns])
+    _, from_the_end = np.unique(codes[:, ::-1], axis=1, return_index=True)
+    return table.take(np.sort(len(table) - 1 - from_the_end))
+
+
+def _whole_lines(path: Path) -> Iterator[list[str]]:
+    """The lines of a CSV file that were written to their end."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"no {path.name} in {path.parent}: is this the folder of a run?") from None
+    return csv.reader(text[: text.rfind("\n") + 1].splitlines())
+
+
+def _numbers(path: Path, row: list[str], columns: int) -> list[float]:
+    if len(row) != columns:
+        raise ConfigError(f"{path} has a row of {len(row)} cells under {columns} columns")
+    try:
+        return [float(cell) if cell else np.nan for cell in row]
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _layer_order(name: str) -> tuple[bool, int, str]:
+    number = name.rpartition("_")[2]
+    return name == "head", int(number) if number.isdigit() else 0, name

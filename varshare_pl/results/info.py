@@ -1,0 +1,55 @@
+"""What a run was: read from the ``run.json`` that it writes at its start."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from varshare_pl.errors import ConfigError
+
+RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What a run was; whatever the file does not tell is empty or None."""
+
+    experiment: str
+    seed: int | None
+    suite: str
+    method: str
+    task_names: tuple[str, ...]
+    solved_return: float | None
+
+    def title(self) -> str:
+        """One line for a plot: suite, method and seed, as far as they are known."""
+        seed = None if self.seed is None else f"seed {self.seed}"
+        return ", ".join(part for part in (self.suite or self.experiment, self.method, seed) if part)
+
+    def names_for(self, num_tasks: int) -> list[str]:
+        """A name for each of so many tasks."""
+        return [self.task_names[m] if m < len(self.task_names) else f"task {m}" for m in range(num_tasks)]
+
+
+def read_run_info(run: Path | str) -> RunInfo:
+    """Read ``run.json``; without one, the folder's name is the experiment and the rest is unknown."""
+    path = Path(run) / RUN_FILE
+    try:
+        data: Any = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        data = {}
+    except ValueError as error:
+        raise ConfigError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path} does not hold a JSON object")
+    seed, solved = data.get("seed"), data.get("solved_return")
+    return RunInfo(
+        experiment=str(data.get("experiment") or Path(run).resolve().name),
+        seed=None if seed is None else int(seed),
+        suite=str(data.get("suite") or ""),
+        method=str(data.get("method") or ""),
+        task_names=tuple(str(name) for name in data.get("task_names") or ()),
+        solved_return=None if solved is None else float(solved),
+    )

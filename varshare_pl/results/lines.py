@@ -1,0 +1,78 @@
+"""What the panels of a plot are made of: a line per task, and the spread of details over tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from varshare_pl.results.files import Diagnostics
+from varshare_pl.results.style import BLACK, GREY, Handle, task_colors
+
+Array = NDArray[np.float64]
+MANY_TASKS = 8  # beyond that many, tasks get no legend entries of their own
+
+
+def draw_tasks(
+    axes: Axes,
+    steps: Array,
+    values: Array,
+    names: Sequence[str],
+    mean: Array,
+    marker: str = "",
+    floor: float | None = None,
+) -> list[Handle]:
+    """A line per task and one for their mean; gaps are bridged. Many tasks share one colour ramp and a band."""
+    handles: list[Handle] = []
+    many = len(names) > MANY_TASKS
+    for m, (name, color) in enumerate(zip(names, task_colors(len(names)), strict=True)):
+        seen = np.isfinite(values[:, m])
+        style = {"marker": marker, "markersize": 2.5 if many else 4} if marker else dot(seen)
+        (line,) = axes.plot(
+            steps[seen], values[seen, m], color=color, linewidth=0.6 if many else 1.0, label=name, **style
+        )
+        if not many or m in (0, len(names) - 1):
+            handles.append(line)
+    if many:
+        handles = [Line2D([], [], color=line.get_color(), linewidth=2, label=line.get_label()) for line in handles]
+        handles.insert(1, Line2D([], [], color="none", label="… dark to light …"))
+        low, high = _range(values)
+        axes.fill_between(steps, low, high, color=GREY, alpha=0.25, linewidth=0, zorder=1)
+        handles.append(Patch(color=GREY, alpha=0.4, linewidth=0, label="lowest to highest"))
+    if len(names) > 1:
+        seen = np.isfinite(mean)
+        style = {"marker": marker, "markersize": 4} if marker else dot(seen)
+        handles += axes.plot(steps[seen], mean[seen], color=BLACK, linewidth=2.0, label="mean", zorder=3, **style)
+    if floor is not None:
+        axes.set_ylim(bottom=floor)
+    return handles
+
+
+def spread(rows: Diagnostics) -> tuple[Array, Array, Array, Array]:
+    """Env steps, and at each of them the mean, lowest and highest of the rows' values."""
+    rows = rows.take(np.isfinite(rows.value))
+    steps, index = np.unique(rows.env_steps, return_inverse=True)
+    mean = np.bincount(index, rows.value, len(steps)) / np.maximum(np.bincount(index, minlength=len(steps)), 1)
+    low, high = np.full(len(steps), np.inf), np.full(len(steps), -np.inf)
+    np.minimum.at(low, index, rows.value)
+    np.maximum.at(high, index, rows.value)
+    return steps.astype(np.float64), mean, low, high
+
+
+def dot(points: NDArray[np.bool_] | Array) -> dict[str, str]:
+    """A marker for a line of a single point, which would be invisible."""
+    number = int(points.sum()) if points.dtype == np.bool_ else len(points)
+    return {"marker": "o"} if number == 1 else {}
+
+
+def _range(values: Array) -> tuple[Array, Array]:
+    """The lowest and the highest task in each row; a task without a value counts with its last one."""
+    rows = np.arange(len(values))[:, None]
+    last = np.maximum.accumulate(np.where(np.isfinite(values), rows, 0), axis=0)
+    filled = np.take_along_axis(values, last, axis=0)
+    low, high = np.nanmin(filled, axis=1, initial=np.inf), np.nanmax(filled, axis=1, initial=-np.inf)
+    return np.where(low <= high, low, np.nan), np.where(low <= high, high, np.nan)

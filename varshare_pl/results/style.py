@@ -1,0 +1,169 @@
+"""The look of the plots: colours, axes, legends below the panels, and writing an image.
+
+Matplotlib's object interface with the Agg canvas: no pyplot, so nothing global is touched. Margins are worked out in
+inches here, which is several times faster than matplotlib's own layout engines.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+Handle = Line2D | Patch
+BLACK, GREY = "#000000", "#999999"
+# Okabe and Ito's colours, safe for colour-blind readers; the palest ones last, black is for means
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", GREY, "#F0E442")
+DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1.5, 1.5)))
+DPI = 110
+PANEL_HEIGHT, WIDTH = 2.35, 9.6
+LEFT, RIGHT, TOP, BETWEEN_ROWS, BETWEEN_COLUMNS = 0.72, 0.15, 0.75, 0.62, 0.68
+UNDER_AXES, LEGEND_LINE, CHARACTER, HANDLE = 0.5, 0.21, 0.077, 0.5
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes: ``draw`` fills it and returns what the legend named ``legend`` shows of it."""
+
+    title: str
+    ylabel: str
+    draw: Callable[[Axes], Sequence[Handle]]
+    legend: str = ""
+
+
+def task_colors(num_tasks: int) -> list[str | tuple[float, ...]]:
+    """A colour for each task: distinct ones for few tasks, a ramp from dark to light for many."""
+    if num_tasks <= len(OKABE_ITO):
+        return list(OKABE_ITO[:num_tasks])
+    return _ramp(num_tasks)
+
+
+def layer_styles(layers: Sequence[str]) -> list[tuple[str | tuple[float, ...], str | tuple[int, Sequence[float]]]]:
+    """A colour and a dash pattern for each layer; unlike the tasks' colours they form a ramp."""
+    colors = [colormaps["plasma"](0.75 * i / max(len(layers) - 1, 1)) for i in range(len(layers))]
+    return [(color, DASHES[i % len(DASHES)]) for i, color in enumerate(colors)]
+
+
+def write_sheet(path: Path, title: str, panels: Sequence[Panel], columns: int) -> Path:
+    """Draw the panels in a grid, their legends side by side below it, and write the image in one go."""
+    columns = min(columns, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    figure = Figure(dpi=DPI)
+    FigureCanvasAgg(figure)
+    legends: dict[str, dict[str, Handle]] = {}
+    all_axes: list[Axes] = []
+    for i, panel in enumerate(panels):
+        axes = figure.add_subplot(rows, columns, i + 1)
+        handles = panel.draw(axes)
+        _dress(axes, panel, lowest=i + columns >= len(panels))
+        legends.setdefault(panel.legend, {}).update({str(handle.get_label()): handle for handle in handles})
+        all_axes.append(axes)
+    legends = {name: entries for name, entries in legends.items() if entries}
+
+    width = WIDTH if columns > 1 else 0.75 * WIDTH
+    shares = _legend_shares(legends, width)
+    lines = [_legend_lines(entries, share * width) for entries, share in zip(legends.values(), shares, strict=True)]
+    below = UNDER_AXES + (max(lines) * LEGEND_LINE + 0.4 if lines else 0.0)
+    height = TOP + rows * PANEL_HEIGHT + (rows - 1) * BETWEEN_ROWS + below
+    figure.set_size_inches(width, height)
+    panel_width = (width - LEFT - RIGHT - (columns - 1) * BETWEEN_COLUMNS) / columns
+    figure.subplots_adjust(
+        left=LEFT / width,
+        right=1 - RIGHT / width,
+        top=1 - TOP / height,
+        bottom=below / height,
+        wspace=BETWEEN_COLUMNS / panel_width,
+        hspace=BETWEEN_ROWS / PANEL_HEIGHT,
+    )
+    figure.text(0.12 / width, 1 - 0.1 / height, title, va="top", fontsize=13, weight="bold", parse_math=False)
+    start = 0.0
+    for (name, entries), share, count in zip(legends.items(), shares, lines, strict=True):
+        _legend(figure, name, entries, start + share / 2, math.ceil(len(entries) / count), height)
+        start += share
+    return _write(figure, path)
+
+
+def steps_label(value: float, _position: int | None = None) -> str:
+    """A tick such as 50k or 1.5M."""
+    for size, suffix in ((1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:g}{suffix}"
+    return f"{value:g}"
+
+
+def _dress(axes: Axes, panel: Panel, lowest: bool) -> None:
+    axes.set_title(panel.title, fontsize=10.5, loc="left", pad=5)
+    axes.set_ylabel(panel.ylabel, fontsize=9.5)
+    if lowest:
+        axes.set_xlabel("env steps", fontsize=9.5)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=9, color="#888888")
+    last = max((float(line.get_xdata()[-1]) for line in axes.lines if len(line.get_xdata()) > 1), default=0.0)
+    single = max((float(line.get_xdata()[-1]) for line in axes.lines if len(line.get_xdata())), default=1.0)
+    axes.set_xlim(0, 1.02 * max(last, single, 1.0))
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(steps_label))
+    if axes.get_yscale() == "linear":
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+
+
+def _legend(figure: Figure, name: str, entries: dict[str, Handle], center: float, columns: int, height: float) -> None:
+    legend = figure.legend(
+        handles=list(entries.values()),
+        loc="lower center",
+        bbox_to_anchor=(center, 0.06 / height),
+        ncols=columns,
+        title=name or None,
+        fontsize=9,
+        title_fontsize=9,
+        frameon=False,
+        handlelength=1.9,
+        columnspacing=1.3,
+        borderaxespad=0.0,
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _legend_shares(legends: dict[str, dict[str, Handle]], width: float) -> list[float]:
+    """The share of the figure's width of each legend, by how long it is in one line."""
+    lengths = [min(_length(entries) * len(entries), width) for entries in legends.values()]
+    return [length / sum(lengths) for length in lengths]
+
+
+def _legend_lines(entries: dict[str, Handle], width: float) -> int:
+    columns = max(1, min(len(entries), int(width / _length(entries))))
+    return math.ceil(len(entries) / columns)
+
+
+def _length(entries: dict[str, Handle]) -> float:
+    """Inches of the longest entry; the columns of a legend are that wide at most."""
+    return HANDLE + CHARACTER * max(len(label) for label in entries)
+
+
+def _ramp(count: int) -> list[str | tuple[float, ...]]:
+    return [colormaps["viridis"](0.92 * i / max(count - 1, 1)) for i in range(count)]
+
+
+def _write(figure: Figure, path: Path) -> Path:
+    """Write beside the image, then replace it: a reader never sees half an image."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.stem}.{os.getpid()}.part")
+    try:
+        figure.savefig(part, format="png", dpi=DPI, metadata={"Software": None})
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path

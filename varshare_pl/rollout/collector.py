@@ -1,0 +1,145 @@
+"""Steps the envs with a behaviour and writes down what happened: one fixed-horizon rollout at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import gymnasium
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from varshare_pl.errors import ConfigError
+from varshare_pl.groups import TaskGroups
+from varshare_pl.types import Episodes, Rollout
+
+
+class ActingPolicy(Protocol):
+    """What the collector needs of a policy; ``varshare_pl.ppo.behaviour.Behaviour`` is one."""
+
+    def draw_action_noise(self, steps: int, envs: int) -> Tensor:
+        """Noise for all actions of a rollout, (steps, envs, …)."""
+        ...
+
+    def __call__(self, obs: Tensor, groups: TaskGroups, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Actions and distribution parameters for observations (N, *obs)."""
+        ...
+
+
+class Collector:
+    """Collects rollouts from a vector env; episodes go on from one rollout to the next.
+
+    Args:
+        envs: A Gymnasium vector env with SAME_STEP autoreset whose info tells the task of each observation.
+        num_tasks: M.
+        info_metrics: Scalars of an episode's last info to record, e.g. "success".
+    """
+
+    def __init__(self, envs: gymnasium.vector.VectorEnv[Any, Any, Any], num_tasks: int, info_metrics: Sequence[str] = ()):
+        self._envs = envs
+        self._num_tasks = num_tasks
+        self._info_metrics = tuple(info_metrics)
+        self._obs: NDArray[np.float32] | None = None
+        self._task = np.zeros(envs.num_envs, np.int64)
+        self._groups: TaskGroups | None = None
+        self._return = np.zeros(envs.num_envs)
+        self._length = np.zeros(envs.num_envs, np.int64)
+        self.env_steps = 0
+
+    def collect(self, policy: ActingPolicy, steps: int, index: int) -> Rollout:
+        """Act for a number of steps in every env.
+
+        Args:
+            policy: Acts; its weights stand still meanwhile.
+            steps: T.
+            index: Count of this rollout in the run.
+        """
+        start = time.perf_counter()
+        if self._obs is None:
+            obs, info = self._envs.reset()
+            self._observe(obs, info)
+        assert self._obs is not None
+        n, obs_shape = self._envs.num_envs, self._obs.shape[1:]
+        noise = policy.draw_action_noise(steps, n).unbind()
+
+        observations = np.empty((steps, n, *obs_shape), np.float32)
+        final_obs = np.zeros_like(observations)
+        tasks = np.empty((steps, n), np.int64)
+        rewards = np.empty((steps, n), np.float32)
+        terminated, truncated = np.empty((steps, n), np.bool_), np.empty((steps, n), np.bool_)
+        actions, params = [], []
+        ended: list[tuple[NDArray[Any], ...]] = []
+        for t in range(steps):
+            observations[t] = self._obs
+            tasks[t] = self._task
+            action, distribution = policy(torch.from_numpy(self._obs), self._task_groups(), noise[t])
+            actions.append(action)
+            params.append(distribution)
+            obs, rewards[t], terminated[t], truncated[t], info = self._envs.step(action.numpy())
+            self._return += rewards[t]
+            self._length += 1
+            done = terminated[t] | truncated[t]
+            if done.any():
+                final_obs[t, done] = np.stack(list(info["final_obs"][done]))
+                ended.append(self._end_episodes(done, info))
+            self._observe(obs, info)
+
+        self.env_steps += steps * n
+        return Rollout(
+            index=index,
+            env_steps=self.env_steps,
+            obs=torch.from_numpy(observations),
+            task=torch.from_numpy(tasks),
+            actions=torch.stack(actions),
+            dist_params=torch.stack(params),
+            rewards=torch.from_numpy(rewards),
+            terminated=torch.from_numpy(terminated),
+            truncated=torch.from_numpy(truncated),
+            final_obs=torch.from_numpy(final_obs),
+            last_obs=torch.from_numpy(self._obs.copy()),
+            last_task=torch.from_numpy(self._task.copy()),
+            episodes=self._episodes(ended),
+            seconds=time.perf_counter() - start,
+        )
+
+    def close(self) -> None:
+        """Close the envs."""
+        self._envs.close()
+
+    def _observe(self, obs: NDArray[Any], info: Mapping[str, Any]) -> None:
+        self._obs = np.asarray(obs, np.float32)
+        task = np.asarray(info["task"], np.int64)
+        if self._groups is None or not np.array_equal(task, self._task):
+            self._task, self._groups = task.copy(), None
+
+    def _task_groups(self) -> TaskGroups:
+        if self._groups is None:
+            self._groups = TaskGroups.from_rows(torch.from_numpy(self._task), self._num_tasks)
+        return self._groups
+
+    def _end_episodes(self, done: NDArray[np.bool_], info: Mapping[str, Any]) -> tuple[NDArray[Any], ...]:
+        extras = [self._final_info(name, done, info) for name in self._info_metrics]
+        episodes = (self._task[done], self._return[done], self._length[done], *extras)
+        self._return[done] = 0.0
+        self._length[done] = 0
+        return episodes
+
+    def _final_info(self, name: str, done: NDArray[np.bool_], info: Mapping[str, Any]) -> NDArray[np.float32]:
+        # Under SAME_STEP the outer info belongs to the next episode already; the last step's stands in final_info.
+        final = info.get("final_info", {})
+        if name not in final:
+            raise ConfigError(
+                f"data.info_metrics: {name!r} is not in the env's info at the end of an episode; it has: "
+                + (", ".join(sorted(k for k in final if not k.startswith("_"))) or "nothing")
+            )
+        return np.asarray(final[name], np.float32)[done]
+
+    def _episodes(self, ended: list[tuple[NDArray[Any], ...]]) -> Episodes:
+        if not ended:
+            ended = [tuple(np.empty(0, np.int64) for _ in range(3 + len(self._info_metrics)))]
+        task, returns, lengths, *extras = (torch.from_numpy(np.concatenate(column)) for column in zip(*ended, strict=True))
+        info = {name: column.float() for name, column in zip(self._info_metrics, extras, strict=True)}
+        return Episodes(task.long(), returns.float(), lengths.long(), info)

@@ -1,0 +1,98 @@
+"""The LightningDataModule that owns the envs and hands out rollouts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import lightning.pytorch as pl
+import torch
+from jsonargparse.typing import NonNegativeInt, PositiveInt
+from torch.utils.data import DataLoader
+
+from varshare_pl.envs import GymTask, get_suite, make_vector_env
+from varshare_pl.errors import ConfigError
+from varshare_pl.rollout.collector import Collector
+from varshare_pl.rollout.dataset import RolloutDataset
+from varshare_pl.types import EnvSpec, Rollout
+
+
+class RolloutDataModule(pl.LightningDataModule):
+    """Vectorized multi-task envs and the rollouts collected from them.
+
+    Args:
+        suite: Name of a built-in task suite, or a list of Gymnasium tasks (id, kwargs, attributes, name).
+        num_envs: Envs that step side by side, over all tasks.
+        rollout_steps: Steps of each env in a rollout.
+        total_env_steps: Length of the training in env steps over all envs, rounded up to whole rollouts.
+        backend: How envs are vectorized: "batched" (NumPy, suites with physics of their own), "sync" or "async"
+            (Gymnasium's, any env); "auto" takes batched where it can, else sync.
+        task_assignment: "fixed": env i has task i mod M for good; "cycle": an env takes the next task at each reset;
+            "auto": fixed where num_envs is a multiple of M, else cycle.
+        info_metrics: Scalars in the env's info at an episode's end to log per task, e.g. [success].
+        seed: Hangs env streams on the run's seed; the command line sets it from seed_everything.
+    """
+
+    def __init__(
+        self,
+        suite: str | list[GymTask] = "ComplexCartPole",
+        num_envs: PositiveInt = 40,
+        rollout_steps: PositiveInt = 128,
+        total_env_steps: PositiveInt = 300_000,
+        backend: Literal["auto", "batched", "sync", "async"] = "auto",
+        task_assignment: Literal["auto", "fixed", "cycle"] = "auto",
+        info_metrics: Sequence[str] = (),
+        seed: NonNegativeInt = 1,
+    ) -> None:
+        super().__init__()
+        self.suite = get_suite(suite)
+        self.num_envs = num_envs
+        self.rollout_steps = rollout_steps
+        self.num_rollouts = math.ceil(total_env_steps / (num_envs * rollout_steps))
+        self.total_env_steps = self.num_rollouts * num_envs * rollout_steps
+        self.backend = backend
+        self.task_assignment = task_assignment
+        self.info_metrics = tuple(info_metrics)
+        self.seed = seed
+        if task_assignment == "fixed" and num_envs % self.suite.num_tasks:
+            raise ConfigError(
+                f"data.num_envs: {num_envs} is not allowed with data.task_assignment=fixed; "
+                f"a multiple of the suite's {self.suite.num_tasks} tasks is"
+            )
+        if backend == "batched" and self.suite.dynamics is None:
+            raise ConfigError(f"data.backend: batched is not allowed for suite {self.suite.name}; auto, sync, async are")
+        self._collector: Collector | None = None
+
+    @property
+    def spec(self) -> EnvSpec:
+        """Sizes that the model needs."""
+        return EnvSpec(
+            suite=self.suite.name,
+            num_tasks=self.suite.num_tasks,
+            obs_shape=tuple(self.suite.observation_space.shape),
+            num_actions=int(self.suite.action_space.n),
+            rollout_rows=self.rollout_steps * self.num_envs,
+            num_rollouts=self.num_rollouts,
+        )
+
+    def train_dataloader(self) -> DataLoader[Rollout]:
+        assert self.trainer is not None
+        if self._collector is None:
+            envs = make_vector_env(
+                self.suite, self.num_envs, self.backend, seed=self.seed, task_assignment=self.task_assignment
+            )
+            self._collector = Collector(envs, self.suite.num_tasks, self.info_metrics)
+        behaviour = self.trainer.lightning_module.behaviour
+        dataset = RolloutDataset(self._collector, behaviour, self.rollout_steps, self.num_rollouts)
+        # A loader without a generator of its own would draw from torch's global one at each iter().
+        return DataLoader(dataset, batch_size=None, num_workers=0, generator=torch.Generator(), collate_fn=_as_it_is)
+
+    def teardown(self, stage: str) -> None:
+        if self._collector is not None:
+            self._collector.close()
+            self._collector = None
+
+
+def _as_it_is(rollout: Rollout) -> Rollout:
+    return rollout

@@ -1,0 +1,40 @@
+"""The training data: one item is one rollout, collected when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from torch.utils.data import IterableDataset
+
+from varshare_pl.rollout.collector import ActingPolicy, Collector
+from varshare_pl.types import Rollout
+
+
+class RolloutDataset(IterableDataset[Rollout]):
+    """As many rollouts as the run is long, each acted by the weights of the moment it is fetched.
+
+    It has a length: Lightning fetches one batch ahead of a loader without one, and rollout k + 1 would then be collected
+    before update k.
+
+    Args:
+        collector: Steps the envs.
+        behaviour: Gives the acting policy for a rollout's index.
+        rollout_steps: T.
+        num_rollouts: Length of the dataset.
+    """
+
+    def __init__(
+        self, collector: Collector, behaviour: Callable[[int], ActingPolicy], rollout_steps: int, num_rollouts: int
+    ) -> None:
+        self._collector = collector
+        self._behaviour = behaviour
+        self._steps = rollout_steps
+        self._num_rollouts = num_rollouts
+
+    def __len__(self) -> int:
+        return self._num_rollouts
+
+    def __iter__(self) -> Iterator[Rollout]:
+        # Nothing happens before the first next(): Lightning calls iter() once more at set-up.
+        for index in range(self._num_rollouts):
+            yield self._collector.collect(self._behaviour(index), self._steps, index)

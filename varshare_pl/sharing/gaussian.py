@@ -1,0 +1,56 @@
+"""The Gaussian posterior's maths, each formula once: sampling, KL, local reparameterisation.
+
+Shapes: M tasks, G task groups, R rows a group; weights are (…, out, in).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class LocalNoise(NamedTuple):
+    """Noise of the local reparameterisation (Kingma et al. 2015), drawn per row at the layer's output."""
+
+    zeta: Tensor  # (G, R, out), standard normal
+
+
+def sample(mean: Tensor, log_var: Tensor, eps: Tensor) -> Tensor:
+    """``mean + σ ε`` with ``σ = exp(½ log_var)``; eps is standard normal, of the shape of log_var."""
+    return torch.addcmul(mean, torch.exp(0.5 * log_var), eps)
+
+
+def kl_to_prior(mu: Tensor, log_var: Tensor, prior_std: float) -> Tensor:
+    """KL(N(μ, σ²) ‖ N(0, σ_p²)) in nats, summed over the weights of each task.
+
+    Exact, with no epsilon in the log: ``Σ ½ [σ²/σ_p² + μ²/σ_p² − 1 − ln(σ²/σ_p²)]``.
+
+    Args:
+        mu: (M, out, in) means.
+        log_var: (M, out, in) log variances.
+        prior_std: σ_p > 0.
+
+    Returns:
+        (M,) nats, each ≥ 0.
+    """
+    relative_log_var = log_var - 2.0 * math.log(prior_std)
+    terms = torch.addcmul(relative_log_var.exp() - relative_log_var, mu, mu, value=prior_std**-2)
+    return 0.5 * (terms.flatten(1).sum(1) - terms[0].numel())
+
+
+def local_output(mean_output: Tensor, x: Tensor, variance: Tensor, zeta: Tensor) -> Tensor:
+    """``mean_output + √(x² · σ²) ζ``: the distribution of ``W x`` under independent weights, sampled per row.
+
+    Args:
+        mean_output: (G, R, out) output at the posterior mean.
+        x: (G, R, in).
+        variance: (G, in, out) σ² of the weights.
+        zeta: (G, R, out) standard normal.
+    """
+    output_variance = torch.bmm(x * x, variance)
+    # A row of zeros has no variance, and the square root no gradient there: the smallest normal number keeps it finite.
+    tiny = torch.finfo(output_variance.dtype).tiny
+    return torch.addcmul(mean_output, output_variance.clamp_min(tiny).sqrt(), zeta)

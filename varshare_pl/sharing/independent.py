@@ -1,0 +1,47 @@
+"""A network of its own for each task: the single-task reference, trained side by side."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from varshare_pl.sharing.base import LayerSpec, Noise, Prepared, SharingMethod, TaskLinear, orthogonal
+
+
+class IndependentLinear(TaskLinear):
+    """``y = W_m x + b_m`` with weight (M, out, in) and bias (M, out), nothing shared."""
+
+    def __init__(self, in_features: int, out_features: int, num_tasks: int) -> None:
+        super().__init__(in_features, out_features, num_tasks)
+        self.weight = nn.Parameter(torch.empty(num_tasks, out_features, in_features))
+        self.bias = nn.Parameter(torch.empty(num_tasks, out_features))
+        self.reset_parameters(1.0)
+
+    def reset_parameters(self, gain: float, generator: torch.Generator | None = None) -> None:
+        for weight in self.weight.unbind():
+            orthogonal(weight, gain, generator)
+        nn.init.zeros_(self.bias)
+
+    def prepare(self, group_task: Tensor, noise: Noise = None) -> Prepared:
+        if len(group_task) == self.num_tasks:
+            return Prepared(self.weight.mT, self.bias.unsqueeze(1))
+        return Prepared(self.weight[group_task].mT, self.bias[group_task].unsqueeze(1))
+
+    def prepare_shared(self, group_task: Tensor) -> Prepared:
+        weight, bias = self.weight.mean(0), self.bias.mean(0)
+        return Prepared(weight.mT, bias)
+
+    def gauged(self) -> tuple[Tensor, Tensor]:
+        mean = self.weight.mean(0)
+        return mean, self.weight - mean
+
+
+class Independent(SharingMethod):
+    """Independent nets, one per task: no sharing."""
+
+    name: ClassVar[str] = "independent"
+
+    def make_layer(self, spec: LayerSpec) -> IndependentLinear:
+        return IndependentLinear(spec.in_features, spec.out_features, spec.num_tasks)

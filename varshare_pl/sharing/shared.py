@@ -1,0 +1,36 @@
+"""One network for all tasks, which never learns which task it is in."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from varshare_pl.sharing.base import LayerSpec, Noise, Prepared, SharingMethod, TaskLinear, orthogonal
+
+
+class SharedLinear(TaskLinear):
+    """``y = W x + b`` with weight (out, in) and bias (out,) shared by all tasks."""
+
+    def __init__(self, in_features: int, out_features: int, num_tasks: int) -> None:
+        super().__init__(in_features, out_features, num_tasks)
+        self.weight = nn.Parameter(torch.empty(out_features, in_features))
+        self.bias = nn.Parameter(torch.empty(out_features))
+        self.reset_parameters(1.0)
+
+    def reset_parameters(self, gain: float, generator: torch.Generator | None = None) -> None:
+        orthogonal(self.weight, gain, generator)
+        nn.init.zeros_(self.bias)
+
+    def prepare(self, group_task: Tensor, noise: Noise = None) -> Prepared:
+        return Prepared(self.weight.mT, self.bias)
+
+
+class Shared(SharingMethod):
+    """One shared net without a task id: full sharing."""
+
+    name: ClassVar[str] = "shared"
+
+    def make_layer(self, spec: LayerSpec) -> SharedLinear:
+        return SharedLinear(spec.in_features, spec.out_features, spec.num_tasks)

@@ -1,0 +1,42 @@
+"""One network for all tasks that reads the task as a one-hot vector beside the observation."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from varshare_pl.sharing.base import LayerSpec, Noise, Prepared, SharingMethod, TaskLinear, orthogonal
+from varshare_pl.sharing.shared import SharedLinear
+
+
+class OneHotLinear(TaskLinear):
+    """``y = W [x, onehot(m)] + b`` with weight (out, in + M) and bias (out,).
+
+    The one-hot part picks column ``in + m`` of W, so it is computed as a bias per task and no input is widened.
+    """
+
+    def __init__(self, in_features: int, out_features: int, num_tasks: int) -> None:
+        super().__init__(in_features, out_features, num_tasks)
+        self.weight = nn.Parameter(torch.empty(out_features, in_features + num_tasks))
+        self.bias = nn.Parameter(torch.empty(out_features))
+        self.reset_parameters(1.0)
+
+    def reset_parameters(self, gain: float, generator: torch.Generator | None = None) -> None:
+        orthogonal(self.weight, gain, generator)
+        nn.init.zeros_(self.bias)
+
+    def prepare(self, group_task: Tensor, noise: Noise = None) -> Prepared:
+        columns = self.weight[:, self.in_features + group_task]  # (out, G)
+        return Prepared(self.weight[:, : self.in_features].mT, (self.bias + columns.mT).unsqueeze(1))
+
+
+class SharedOneHot(SharingMethod):
+    """One shared net whose input holds the task id as a one-hot vector."""
+
+    name: ClassVar[str] = "shared_onehot"
+
+    def make_layer(self, spec: LayerSpec) -> TaskLinear:
+        layer = OneHotLinear if spec.index == 0 else SharedLinear
+        return layer(spec.in_features, spec.out_features, spec.num_tasks)

@@ -20,7 +20,7 @@ Act = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationResult:
     """Results of one evaluation of M tasks with E episodes each."""
 
     returns: NDArray[np.float64]  # (M, E)
@@ -55,7 +55,7 @@ def evaluate(
     backend: Literal["auto", "batched", "sync", "async"] = "auto",
     envs_per_task: int | None = None,
     info_metrics: tuple[str, ...] = (),
-) -> Evaluation:
+) -> EvaluationResult:
     """Run episodes in envs of their own, with random streams of their own.
 
     Each env plays the same number of episodes, whatever their lengths: counting the first ones to end would favour short
@@ -87,7 +87,7 @@ def evaluate(
     # Env i has task i mod M, so (N, quota) regroups to (M, E).
     shaped = {k: v.reshape(envs_per_task, tasks, quota).swapaxes(0, 1).reshape(tasks, -1) for k, v in columns.items()}
     returns, lengths = shaped.pop("return"), shaped.pop("length")
-    return Evaluation(returns, lengths.astype(np.int64), shaped, suite.solved_return)
+    return EvaluationResult(returns, lengths.astype(np.int64), shaped, suite.solved_return)
 
 
 def _play(act: Act, envs: Any, quota: int, info_metrics: tuple[str, ...]) -> dict[str, NDArray[np.float64]]:

@@ -12,7 +12,7 @@ from torch import Tensor
 class TaskGroups:
     """Where each row of a mixed batch stands in the stack (G, R, …) of its task's group.
 
-    Only tasks that have rows get a group. Groups shorter than R are padded with copies of their first row.
+    Groups shorter than R are padded with copies of a row.
     """
 
     group_task: Tensor  # (G,) int64, ascending
@@ -21,17 +21,25 @@ class TaskGroups:
     place: Tensor  # (rows,) int64, the flat place g · R + r of each row
 
     @classmethod
-    def from_rows(cls, task: Tensor, num_tasks: int) -> TaskGroups:
-        """Group rows by task (rows,); the order of rows within a group is kept."""
-        all_counts = torch.bincount(task, minlength=num_tasks)
-        group_task = all_counts.nonzero().squeeze(1)
-        counts = all_counts[group_task]
-        size = int(counts.max()) if len(counts) else 0
+    def from_rows(cls, task: Tensor, num_tasks: int, keep_empty: bool = False) -> TaskGroups:
+        """Group rows by task (rows,), at least one row; the order of rows within a group is kept.
+
+        Args:
+            task: (rows,) integers in [0, num_tasks).
+            num_tasks: M.
+            keep_empty: Give tasks without rows a group too, all padding, so that group g is task g.
+        """
+        counts = torch.bincount(task, minlength=num_tasks)
+        group_task = torch.arange(num_tasks, device=task.device)
+        if not keep_empty:
+            group_task = counts.nonzero().squeeze(1)
+            counts = counts[group_task]
         by_task = torch.argsort(task, stable=True)
         start = counts.cumsum(0) - counts
-        column = torch.arange(size, device=task.device)
+        column = torch.arange(int(counts.max()), device=task.device)
         inside = column < counts[:, None]
-        index = by_task[start[:, None] + torch.where(inside, column, 0)] if len(counts) else by_task.view(0, 0)
+        first = start.clamp(max=len(task) - 1)[:, None]
+        index = by_task[torch.where(inside, first + column, first)]
         place = torch.empty_like(by_task)
         place[by_task] = inside.flatten().nonzero().squeeze(1)
         return cls(group_task, counts, index, place)

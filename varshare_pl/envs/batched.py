@@ -40,6 +40,8 @@ class BatchedVectorEnv(VectorEnv[FloatObs, NDArray[np.int64], Any]):
         render_mode: None or "rgb_array".
     """
 
+    _screen: Screen | None = None  # of the class, because close() also runs where the constructor raised
+
     def __init__(
         self,
         dynamics: Dynamics,
@@ -71,7 +73,6 @@ class BatchedVectorEnv(VectorEnv[FloatObs, NDArray[np.int64], Any]):
         self._num_actions = int(dynamics.action_space.n)
         self._obs_shape = (n, *dynamics.observation_space.shape)
         self._all = np.ones(n, dtype=np.bool_)
-        self._screen: Screen | None = None
         self._rngs: list[np.random.Generator] = []  # empty until the first reset
         self._state: Values = tuple(np.zeros(n) for _ in range(dynamics.state_size))
         self._steps = np.zeros(n, dtype=np.int64)
@@ -108,7 +109,9 @@ class BatchedVectorEnv(VectorEnv[FloatObs, NDArray[np.int64], Any]):
         """Step all envs; ``actions`` is (N,) integers. Rewards are float64, as in Gymnasium's vector envs."""
         if not self._rngs:
             raise gym.error.ResetNeeded("call reset before step")
-        actions = np.asarray(actions, dtype=np.int64)
+        if (actions := np.asarray(actions)).dtype.kind not in "iu":
+            raise gym.error.InvalidAction(f"actions of type {actions.dtype}; allowed: integers")
+        actions = actions.astype(np.int64, copy=False)
         # As unsigned numbers negative actions are huge: one comparison finds both kinds of error.
         if actions.shape != self._steps.shape or actions.view(np.uint64).max() >= self._num_actions:
             raise gym.error.InvalidAction(f"actions {actions!r} are not in {self.action_space}")

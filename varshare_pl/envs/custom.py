@@ -110,8 +110,9 @@ def _common_box(spaces: Sequence[Box]) -> Box:
     for k, space in enumerate(spaces):
         if space.shape != spaces[0].shape:
             raise ConfigError(f"suite[{k}]: observations have shape {space.shape}, those of suite[0] {spaces[0].shape}")
-    low = np.min([space.low for space in spaces], axis=0).astype(np.float32)
-    high = np.max([space.high for space in spaces], axis=0).astype(np.float32)
+    with np.errstate(over="ignore"):  # a float64 bound beyond float32 becomes infinite
+        low = np.min([space.low for space in spaces], axis=0).astype(np.float32)
+        high = np.max([space.high for space in spaces], axis=0).astype(np.float32)
     return Box(low, high, dtype=np.float32)
 
 

@@ -54,7 +54,7 @@ class DynamicsEnv(gym.Env[Any, Any]):
     def step(self, action: int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         if self.state is None:
             raise gym.error.ResetNeeded("call reset before step")
-        if not 0 <= action < self.action_space.n:  # type: ignore[attr-defined]
+        if not self.action_space.contains(action):
             raise gym.error.InvalidAction(f"action {action!r} is not in {self.action_space}")
         self.state, reward, terminated = self.dynamics.step(self.state, action, self.params)
         if self.render_mode == "human":

@@ -121,7 +121,13 @@ class TaskEnv(gym.Wrapper[Any, Any, Any, Any]):
             limit._elapsed_steps = state["steps"]
 
     # As an attribute too: set_attr is the one way into the processes of an AsyncVectorEnv with a value for each env.
-    env_state = property(get_state, set_state)
+    @property
+    def env_state(self) -> dict[str, Any] | None:
+        return None if self.last_obs is None else self.get_state()
+
+    @env_state.setter
+    def env_state(self, state: dict[str, Any]) -> None:
+        self.set_state(state)
 
     def _layers(self) -> Iterator[gym.Env[Any, Any]]:
         """The wrappers inside, from the outermost to the env itself."""

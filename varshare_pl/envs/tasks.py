@@ -46,7 +46,9 @@ class TaskSpec:
         Raises:
             ConfigError: if an attribute does not exist or cannot be set.
         """
-        env: gym.Env[Any, Any] = gym.make(self.env_id, render_mode=render_mode, **self.kwargs)
+        # Not every env knows the argument, so it is left out where it says nothing.
+        rendering = {} if render_mode is None else {"render_mode": render_mode}
+        env: gym.Env[Any, Any] = gym.make(self.env_id, **{**self.kwargs, **rendering})
         for key, value in self.attributes.items():
             if not hasattr(env.unwrapped, key):
                 env.close()
@@ -109,4 +111,6 @@ class TaskSuite:
         if not 0 <= k < self.num_tasks:
             raise ConfigError(f"task={k!r}: {self.name} has the tasks 0 to {self.num_tasks - 1}")
         env = self.tasks[k].make(render_mode)
-        return env if env.observation_space == self.observation_space else CommonBox(env, self.observation_space)
+        own = env.observation_space
+        same = own == self.observation_space and own.dtype == self.observation_space.dtype
+        return env if same else CommonBox(env, self.observation_space)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from varshare_pl.types import EnvSpec
 from varshare_pl.errors import ConfigError
+from varshare_pl.groups import TaskGroups
 from varshare_pl.policy.heads import CategoricalHead
 from varshare_pl.policy.torso import Activation, Torso
 from varshare_pl.random import stream
@@ -74,7 +75,24 @@ class ActorCritic(nn.Module):
         """P: the number of variational weights of one task, actor and critic."""
         return self.actor.num_variational + self.critic.num_variational
 
-    @torch.inference_mode()
-    def act(self, obs: Tensor, task: Tensor) -> Tensor:
-        """Deterministic actions (rows,) for observations (rows, *obs) of tasks (rows,): posterior mean, mode."""
-        return self.head.mode(self.actor(obs.flatten(1), task))
+    def deterministic(self, shared_only: bool = False) -> Callable[[Tensor, Tensor], Tensor]:
+        """The policy that is evaluated: posterior mean, most likely action, with the weights of this moment.
+
+        Args:
+            shared_only: Set every task's deviation from the shared weights to 0: what sharing alone achieves.
+
+        Returns:
+            A function from observations (rows, *obs) and tasks (rows,) to actions (rows,), on any device.
+        """
+        device = next(self.parameters()).device
+        tasks = torch.arange(self.num_tasks, device=device)
+        with torch.no_grad():
+            prepared = self.actor.prepare_shared(tasks) if shared_only else self.actor.prepare(tasks)
+
+        @torch.inference_mode()
+        def act(obs: Tensor, task: Tensor) -> Tensor:
+            groups = TaskGroups.from_rows(task, self.num_tasks, keep_empty=True).to(device)
+            stacked = groups.group(obs.to(device).flatten(1))
+            return self.head.mode(groups.ungroup(self.actor.compute(prepared, stacked))).cpu()
+
+        return act

@@ -18,6 +18,7 @@ from jsonargparse.typing import (
 )
 from torch import Tensor
 
+from varshare_pl.checkpoints import CHECKPOINT_KEY, check_checkpoint
 from varshare_pl.errors import ConfigError
 from varshare_pl.policy.actor_critic import ActorCritic
 from varshare_pl.policy.torso import Activation
@@ -134,6 +135,7 @@ class PPOModule(pl.LightningModule):
         self._anneal_lr = anneal_lr
         self._max_grad_norm = max_grad_norm
         self._diagnostics_every = diagnostics_every
+        self.env_steps = 0
         self._started = time.perf_counter()
         if actor_noise == "fresh" and self.policy.actor.num_variational:
             warnings.warn(
@@ -160,6 +162,7 @@ class PPOModule(pl.LightningModule):
     def training_step(self, batch: Rollout, batch_idx: int) -> dict[str, Record]:
         """One PPO update on one rollout; the record of it goes to the callbacks."""
         start = time.perf_counter()
+        self.env_steps = batch.env_steps
         if self._anneal_lr:
             anneal(self._optimizer, 1.0 - batch.index / self.spec.num_rollouts)
         rows, groups = build_rows(self.policy, batch, self.options)
@@ -182,6 +185,16 @@ class PPOModule(pl.LightningModule):
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Nothing: the ``Evaluation`` callback evaluates. Lightning asks for the method to run ``validate``."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[CHECKPOINT_KEY] = self._identity() | {"env_steps": self.env_steps}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        check_checkpoint(checkpoint, self._identity(), self.state_dict())
+        self.env_steps = checkpoint[CHECKPOINT_KEY]["env_steps"]
+
+    def _identity(self) -> dict[str, Any]:
+        return {"suite": self.spec.suite, "num_tasks": self.spec.num_tasks, "sharing": self.method_name}
 
     @property
     def _optimizer(self) -> torch.optim.Optimizer:

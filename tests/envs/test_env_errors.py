@@ -1,0 +1,139 @@
+"""Bad input: one line that names the key, the value and what is allowed."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from varshare_pl.envs import get_state, get_suite, make_vector_env, set_state
+from varshare_pl.errors import ConfigError
+
+CARTPOLE = {"id": "CartPole-v1"}
+
+SUITES = [
+    ("CartPol", "suite='CartPol': unknown (did you mean 'CartPole'?); allowed: CartPole, ComplexCartPole"),
+    ("xyz", "suite='xyz': unknown; allowed:"),
+    ([], "suite=[]: must be a name or a list"),
+    (3, "suite=3: must be a name or a list"),
+    (["CartPole-v1"], "suite[0]='CartPole-v1': must be a GymTask or a dict with the keys id, kwargs"),
+    ([CARTPOLE, {"name": "x"}], "suite[1].id: missing"),
+    ([{"id": 3}], "suite[0].id=3: must be a Gymnasium id"),
+    ([{"id": "CartPole-v1", "kwarg": {}}], "suite[0].kwarg: unknown key; allowed: id, kwargs, attributes, name"),
+    ([{"id": "CartPole-v1", "kwargs": [1]}], "suite[0].kwargs=[1]: must be a dict"),
+    ([{"id": "CartPole-v1", "attributes": {1: 2}}], "suite[0].attributes={1: 2}: must be a dict with strings"),
+    ([CARTPOLE, {"id": "NoSuchEnv-v1"}], "suite[1]: cannot make 'NoSuchEnv-v1'"),
+    ([{"id": "no_such_module:Env-v1"}], "suite[0]: cannot make 'no_such_module:Env-v1'"),
+    ([{"id": "CartPole-v1", "kwargs": {"mass": 2}}], "suite[0]: cannot make 'CartPole-v1' with {'mass': 2}"),
+    ([{"id": "varshare_pl/CartPole-v0", "kwargs": {"task": 9}}], "task=9: must be an integer from 0 to 0"),
+    ([{"id": "CartPole-v1", "attributes": {"lenght": 2}}], "suite[0].attributes.lenght: CartPole-v1 has no attribute"),
+    ([{"id": "CartPole-v1", "attributes": {"unwrapped": 2}}], "suite[0].attributes.unwrapped: CartPole-v1 does not"),
+    (
+        [CARTPOLE, {"id": "CartPole-v1", "name": "CartPole-v1"}],
+        "suite[1].name='CartPole-v1': another task has that name",
+    ),
+    ([CARTPOLE, {"id": "Acrobot-v1"}], "suite[1]: observations have shape (6,), those of suite[0] (4,)"),
+    ([{"id": "Pendulum-v1"}], "suite[0]: Pendulum-v1 acts in Box"),
+    ([{"id": "FrozenLake-v1"}], "suite[0]: FrozenLake-v1 observes Discrete(16); allowed: a Box of floats"),
+    ([{"id": "Integers-v0"}], "suite[0]: Integers-v0 observes Box"),
+    ([CARTPOLE, {"id": "Three-v0"}], "suite[1]: has 3 actions, suite[0] has 2"),
+    ([{"id": "FromOne-v0"}], "suite[0]: FromOne-v0 acts in Discrete(2, start=1); allowed: Discrete actions that start"),
+]
+
+
+class Spaces(gym.Env):
+    def __init__(self, observation_space, action_space):
+        self.observation_space, self.action_space = observation_space, action_space
+
+
+@pytest.fixture(autouse=True)
+def _odd_envs():
+    box = gym.spaces.Box(-1, 1, (4,), dtype=np.float32)
+    spaces = {
+        "Integers-v0": (gym.spaces.Box(0, 9, (4,), dtype=np.int64), gym.spaces.Discrete(2)),
+        "Three-v0": (box, gym.spaces.Discrete(3)),
+        "FromOne-v0": (box, gym.spaces.Discrete(2, start=1)),
+    }
+    for name, (obs, actions) in spaces.items():
+        kwargs = {"observation_space": obs, "action_space": actions}
+        gym.register(name, entry_point=Spaces, kwargs=kwargs)
+    yield
+    for name in spaces:
+        del gym.registry[name]
+
+
+def assert_one_line(error, text):
+    assert text in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("suite", "text"), SUITES)
+def test_bad_suites(suite, text):
+    with pytest.raises(ConfigError) as error:
+        get_suite(suite)
+    assert_one_line(error, text)
+
+
+VECTORS = [
+    ({"num_envs": 0}, "num_envs=0: must be an integer of at least 1"),
+    ({"num_envs": 2.0}, "num_envs=2.0: must be an integer"),
+    ({"backend": "fast"}, "backend='fast': allowed: auto, batched, sync, async"),
+    ({"backend": "batched", "suite": [CARTPOLE]}, "backend='batched': CartPole-v1 has no batched physics"),
+    ({"seed": -1}, "seed=-1: must be an integer of at least 0"),
+    ({"seed": None}, "seed=None: must be an integer"),
+    ({"task_assignment": "random"}, "task_assignment='random': allowed: auto, fixed, cycle"),
+    (
+        {"num_envs": 8, "task_assignment": "fixed"},
+        "num_envs=8: task_assignment 'fixed' needs a multiple of the 5 tasks",
+    ),
+    ({"env_indices": [0, 1, 2, 3, 4]}, "total_envs: missing"),
+    ({"total_envs": 10}, "total_envs=10: differs from num_envs=5"),
+    ({"env_indices": [0, 1], "total_envs": 10}, "env_indices=[0, 1]: must be num_envs=5 different numbers from 0 to 9"),
+    ({"env_indices": [0, 1, 2, 3, 3], "total_envs": 10}, "different numbers"),
+    ({"env_indices": [0, 1, 2, 3, 10], "total_envs": 10}, "from 0 to 9"),
+    ({"render_mode": "human", "backend": "batched"}, "render_mode='human': allowed in a batch"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "text"), VECTORS)
+def test_bad_vector_envs(arguments, text):
+    with pytest.raises(ConfigError) as error:
+        make_vector_env(**{"suite": "ComplexCartPole", "num_envs": 5, **arguments})
+    assert_one_line(error, text)
+
+
+def test_no_such_task():
+    with pytest.raises(ConfigError, match="task=5: ComplexCartPole has the tasks 0 to 4"):
+        get_suite("ComplexCartPole").make_task(5)
+
+
+def test_state_of_another_size():
+    vec = make_vector_env("CartPole", 2)
+    vec.reset()
+    with pytest.raises(ConfigError, match="holds 2 envs, the vector env has num_envs=3"):
+        set_state(make_vector_env("CartPole", 3), get_state(vec))
+
+
+def test_seed_list_of_another_length():
+    with pytest.raises(ConfigError, match="one seed for each of the 2 envs"):
+        make_vector_env("CartPole", 2).reset(seed=[1])
+
+
+@pytest.mark.parametrize("actions", [[0, 2], [-1, 0], [0], [[0, 1]], [0.0, 1.0], [True, False]])
+def test_bad_actions_of_a_batch(actions):
+    vec = make_vector_env("CartPole", 2)
+    vec.reset()
+    with pytest.raises(gym.error.InvalidAction):
+        vec.step(np.array(actions))
+
+
+def test_bad_action_of_one_env():
+    env = get_suite("CartPole").make_task(0).unwrapped
+    env.reset()
+    with pytest.raises(gym.error.InvalidAction):
+        env.step(2)
+
+
+def test_step_before_reset():
+    with pytest.raises(gym.error.ResetNeeded):
+        make_vector_env("CartPole", 2).step(np.array([0, 0]))
+    with pytest.raises(gym.error.ResetNeeded):
+        get_suite("CartPole").make_task(0).unwrapped.step(0)

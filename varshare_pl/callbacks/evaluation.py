@@ -1,0 +1,90 @@
+"""Evaluation during training, at its end and by ``varshare validate``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from jsonargparse.typing import NonNegativeInt, PositiveInt
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.types import STEP_OUTPUT
+
+from varshare_pl.callbacks.heartbeat import record_of
+from varshare_pl.evaluation import EvaluationResult, evaluate
+from varshare_pl.ppo.module import PPOModule
+from varshare_pl.results.table import evaluation_table
+from varshare_pl.types import Detail
+
+
+class Evaluation(Callback):
+    """Evaluate at the posterior mean with the most likely actions, in envs and random streams of its own.
+
+    Args:
+        every: Env steps between evaluations during training; 0: only at the end.
+        episodes: Episodes per task.
+        envs_per_task: Envs side by side for each task, a divisor of episodes; null: one per episode.
+    """
+
+    def __init__(
+        self, every: NonNegativeInt = 30_000, episodes: PositiveInt = 20, envs_per_task: PositiveInt | None = None
+    ) -> None:
+        self.every = every
+        self.episodes = episodes
+        self.envs_per_task = envs_per_task
+        self.history: list[tuple[int, EvaluationResult]] = []  # (env steps, result)
+        self.shared_only: EvaluationResult | None = None  # of the final weights with every task's deviation set to 0
+        self._due = every
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
+    ) -> None:
+        record = record_of(outputs)
+        assert record is not None
+        last = trainer.should_stop or batch.index + 1 == pl_module.spec.num_rollouts  # type: ignore[union-attr]
+        if not last and (not self.every or record.env_steps < self._due):
+            return
+        self._due = (record.env_steps // self.every + 1) * self.every if self.every else 0
+        result = self._run(trainer, pl_module, record.env_steps)
+        self.history.append((record.env_steps, result))
+        for task, value in enumerate(result.task_returns):
+            record.metrics[f"eval/return_task_{task}"] = float(value)
+            record.details.append(Detail("eval/length", float(result.lengths[task].mean()), task=task))
+            for name, values in result.info.items():
+                record.details.append(Detail(f"eval/{name}", float(values[task].mean()), task=task))
+        record.metrics["eval/return_mean"] = float(result.task_returns.mean())
+        if last and any(layer.gauged() is not None for *_, layer in _module(pl_module).policy.layers()):
+            self.shared_only = self._run(trainer, pl_module, record.env_steps, shared_only=True)
+            for task, value in enumerate(self.shared_only.task_returns):
+                record.details.append(Detail("eval/return_shared_only", float(value), task=task))
+        pl_module.log("eval/return_mean", record.metrics["eval/return_mean"], logger=False)
+        pl_module.log("eval/solved", float(bool(result.solved)), logger=False)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        result = self._run(trainer, pl_module, _module(pl_module).env_steps)
+        self.history.append((_module(pl_module).env_steps, result))
+        pl_module.log("eval/return_mean", float(result.task_returns.mean()), logger=False)
+        for task, value in enumerate(result.task_returns):
+            pl_module.log(f"eval/return_task_{task}", float(value), logger=False)
+        if trainer.is_global_zero:
+            names = [task.name for task in trainer.datamodule.suite.tasks]  # type: ignore[attr-defined]
+            print(evaluation_table(result.returns, result.task_solved, names, result.solved_return), file=sys.stdout)
+
+    def _run(
+        self, trainer: Trainer, pl_module: LightningModule, env_steps: int, shared_only: bool = False
+    ) -> EvaluationResult:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        return evaluate(
+            _module(pl_module).policy.deterministic(shared_only),
+            data.suite,
+            self.episodes,
+            _module(pl_module).seed,
+            env_steps,
+            data.backend,
+            self.envs_per_task,
+            data.info_metrics,
+        )
+
+
+def _module(pl_module: LightningModule) -> PPOModule:
+    assert isinstance(pl_module, PPOModule)
+    return pl_module

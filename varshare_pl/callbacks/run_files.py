@@ -1,0 +1,137 @@
+"""What a run says of itself: its config and identity at the start, its summary at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from varshare_pl.callbacks.evaluation import Evaluation
+from varshare_pl.results.info import RUN_FILE
+from varshare_pl.results.table import evaluation_table
+from varshare_pl.run_folder import CONFIG_FILE, SUMMARY_FILE, check_free, make_empty
+
+PACKAGES = ("varshare-pl", "torch", "lightning", "gymnasium", "numpy")
+
+
+class RunFiles(Callback):
+    """Make the run's folder, write ``config.yaml`` and ``run.json`` at the start, ``summary.json`` at the end.
+
+    Args:
+        save_config: Writes the run's config to a path.
+        evaluation: The callback whose results are summarised.
+        experiment: Name of the experiment.
+        overwrite: Replace a run that is in the folder.
+    """
+
+    def __init__(
+        self, save_config: Callable[[Path], None], evaluation: Evaluation, experiment: str, overwrite: bool = False
+    ) -> None:
+        self._save_config = save_config
+        self._evaluation = evaluation
+        self._experiment = experiment
+        self._overwrite = overwrite
+        self._start = time.perf_counter()
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        folder = Path(trainer.default_root_dir)
+        check_free(folder, self._overwrite)
+        make_empty(folder)
+        self._save_config(folder / CONFIG_FILE)
+        write_json(folder / RUN_FILE, self._identity(trainer, pl_module))
+        self._start = time.perf_counter()
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        folder = Path(trainer.default_root_dir)
+        write_json(folder / SUMMARY_FILE, self._summary(trainer, pl_module))
+        if self._evaluation.history:
+            suite: Any = trainer.datamodule.suite  # type: ignore[attr-defined]
+            result = self._evaluation.history[-1][1]
+            names = [task.name for task in suite.tasks]
+            print(evaluation_table(result.returns, result.task_solved, names, result.solved_return))
+        print(f"results: {folder}")
+
+    def _identity(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        suite: Any = trainer.datamodule.suite  # type: ignore[attr-defined]
+        module: Any = pl_module
+        return {
+            "experiment": self._experiment,
+            "seed": module.seed,
+            "suite": suite.name,
+            "suite_version": suite.version,
+            "method": module.method_name,
+            "task_names": [task.name for task in suite.tasks],
+            "solved_return": suite.solved_return,
+            "packages": {name: version(name) for name in PACKAGES},
+            "python": platform.python_version(),
+            "hardware": {
+                "machine": platform.machine(),
+                "device": str(trainer.strategy.root_device),
+                "cores": os.cpu_count(),
+                "threads": torch.get_num_threads(),
+            },
+        }
+
+    def _summary(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        module: Any = pl_module
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        history = self._evaluation.history
+        summary = self._identity(trainer, pl_module) | {
+            "env_steps": module.env_steps,
+            "gradient_steps": trainer.global_step,
+            "finished": module.env_steps >= data.total_env_steps,
+            "seconds": round(time.perf_counter() - self._start, 3),
+            "peak_memory_mb": round(peak_memory_mb(), 1),
+            "parameters": sum(p.numel() for p in module.policy.parameters()),
+        }
+        if history:
+            env_steps, final = history[-1]
+            summary["final"] = {
+                "env_steps": env_steps,
+                "weights": "last checkpoint",
+                "evaluation": "deterministic: posterior mean, most likely action",
+                "episodes_per_task": final.returns.shape[1],
+                "return_mean": float(final.task_returns.mean()),
+                "return_per_task": final.task_returns.tolist(),
+                "solved": final.solved,
+                "solved_per_task": final.task_solved,
+            }
+            summary["steps_to_solve"] = steps_to_solve([(steps, result.solved) for steps, result in history])
+        if self._evaluation.shared_only is not None:
+            summary["shared_only_return_per_task"] = self._evaluation.shared_only.task_returns.tolist()
+        return summary
+
+
+def steps_to_solve(history: list[tuple[int, bool | None]]) -> int | None:
+    """Env steps of the first evaluation from which on all are solved; None if the last one is not."""
+    solved_at = None
+    for env_steps, solved in history:
+        solved_at = (solved_at or env_steps) if solved else None
+    return solved_at
+
+
+def peak_memory_mb() -> float:
+    """The most memory that this process has held, in MB of 10⁶ bytes."""
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes / 1e6 if sys.platform == "darwin" else kilobytes * 1024 / 1e6
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,59 @@
+"""Reading checkpoints: tensors and plain values only, never a pickle, and only where they fit."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from varshare_pl.errors import ConfigError
+
+CHECKPOINT_KEY = "varshare"
+
+
+def read_checkpoint(path: Path | str) -> dict[str, Any]:
+    """Load a checkpoint of ours to the CPU.
+
+    Raises:
+        ConfigError: if there is no such file, or it is no checkpoint of this package.
+    """
+    if not Path(path).is_file():
+        raise ConfigError(f"--ckpt_path: {path} is not a file")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise ConfigError(f"--ckpt_path: {path} is not a checkpoint, or is damaged ({type(error).__name__})") from error
+    if not isinstance(checkpoint, dict) or CHECKPOINT_KEY not in checkpoint:
+        raise ConfigError(f"--ckpt_path: {path} is not a checkpoint of varshare")
+    return checkpoint
+
+
+def check_checkpoint(checkpoint: Mapping[str, Any], identity: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
+    """See that a checkpoint fits a model.
+
+    Args:
+        checkpoint: Loaded.
+        identity: Suite, number of tasks and sharing method of the model.
+        state: The model's state dict.
+
+    Raises:
+        ConfigError: naming the first difference.
+    """
+    saved = checkpoint.get(CHECKPOINT_KEY)
+    if saved is None:
+        raise ConfigError("--ckpt_path: this is not a checkpoint of varshare")
+    for key, value in identity.items():
+        if saved.get(key) != value:
+            raise ConfigError(f"--ckpt_path: the checkpoint has {key} {saved.get(key)}, the config has {value}")
+    weights = checkpoint["state_dict"]
+    for name in sorted(weights.keys() ^ state.keys()):
+        where = "checkpoint" if name in weights else "config's model"
+        raise ConfigError(f"--ckpt_path: only the {where} has the parameter {name}")
+    for name, tensor in state.items():
+        if weights[name].shape != tensor.shape:
+            sizes = f"{tuple(weights[name].shape)}, the config's model {tuple(tensor.shape)}"
+            raise ConfigError(f"--ckpt_path: {name} has the shape {sizes}")

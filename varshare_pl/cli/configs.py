@@ -1,0 +1,53 @@
+"""Shipped configs by name, from a checkout or an installed wheel."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from varshare_pl.errors import ConfigError
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def configs_folder() -> Path:
+    """Where the shipped configs are: inside the package once installed, beside it in a checkout."""
+    inside = _PACKAGE / "configs"
+    return inside if inside.is_dir() else _PACKAGE.parent / "configs"
+
+
+def shipped_configs() -> dict[str, Path]:
+    """Shipped configs by name, e.g. "complex_cartpole", "experiments/complex_serial", "methods/independent"."""
+    folder = configs_folder()
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
+
+
+def resolve_config(value: str) -> str:
+    """The file that a ``--config`` value means: a path, or the name of a shipped config.
+
+    Raises:
+        ConfigError: if it is neither.
+    """
+    if Path(value).is_file():
+        return value
+    shipped = shipped_configs()
+    name = value.removesuffix(".yaml").removeprefix("configs/")
+    if name in shipped:
+        return str(shipped[name])
+    close = difflib.get_close_matches(name, shipped, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    raise ConfigError(f"--config: {value} is not a file; {hint}shipped configs are: {', '.join(shipped)}")
+
+
+def with_shipped_configs(args: list[str]) -> list[str]:
+    """The arguments with every ``--config`` value resolved to a file."""
+    resolved = list(args)
+    for i, arg in enumerate(args):
+        flag, equals, value = arg.partition("=")
+        if flag not in ("--config", "-c"):
+            continue
+        if equals:
+            resolved[i] = f"{flag}={resolve_config(value)}"
+        elif i + 1 < len(args):
+            resolved[i + 1] = resolve_config(args[i + 1])
+    return resolved

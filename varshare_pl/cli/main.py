@@ -1,0 +1,69 @@
+"""Entry of the ``varshare`` command: finds the subcommand and loads only what that one needs.
+
+Importing torch and lightning takes seconds, so ``--help``, ``--version`` and ``plot`` do without.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from varshare_pl.errors import ConfigError
+
+HELP = """\
+usage: varshare [-h] [--version] COMMAND ...
+
+Variational parameter sharing for multi-task deep RL.
+
+commands:
+  fit        train: varshare fit --config complex_cartpole
+  validate   evaluate a checkpoint: varshare validate --config complex_cartpole --ckpt_path FILE
+  plot       rebuild the plots of finished or running runs: varshare plot logs/complex_cartpole/seed_1
+
+options:
+  -h, --help  show this help
+  --version   show the version
+
+'varshare COMMAND --help' explains every option of a command;
+'varshare fit --print_config' prints all of them with their defaults as a config file.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; gives the exit code: 0 fine, 2 bad input."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(args)
+    except ConfigError as error:
+        print(f"varshare: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+
+
+def _dispatch(args: list[str]) -> int:
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0 if args else 2
+    if args[0] == "--version":
+        from varshare_pl import __version__
+
+        print(f"varshare {__version__}")
+        return 0
+    commands: dict[str, Callable[[list[str]], int]] = {"fit": _lightning, "validate": _lightning, "plot": _plot}
+    if args[0] not in commands:
+        raise ConfigError(f"{args[0]!r} is not a command; fit, validate and plot are")
+    return commands[args[0]](args)
+
+
+def _lightning(args: list[str]) -> int:
+    from varshare_pl.cli.configs import with_shipped_configs
+
+    args = with_shipped_configs(args)  # a misspelt name is told before the heavy imports
+    from varshare_pl.cli.lightning import run
+
+    return run(args)
+
+
+def _plot(args: list[str]) -> int:
+    from varshare_pl.results.cli import plot_command
+
+    return plot_command(args[1:])

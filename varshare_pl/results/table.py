@@ -1,0 +1,46 @@
+"""The table of an evaluation, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def evaluation_table(
+    returns: NDArray[np.float64], solved: Sequence[bool | None], names: Sequence[str], solved_return: float | None
+) -> str:
+    """A line per task and the mean over tasks.
+
+    Args:
+        returns: (M, E) returns of E episodes of each of M tasks.
+        solved: Whether each task is solved; None where that has no meaning.
+        names: Of the tasks.
+        solved_return: The mean return from which on a task counts as solved.
+    """
+    header = ("task", "", "mean return", "min", "episodes", "solved")
+    rows = [header]
+    for task, (values, name, done) in enumerate(zip(returns, names, solved, strict=True)):
+        rows.append((str(task), name, *_numbers(values), _word(done)))
+    overall = None if any(done is None for done in solved) else all(solved)
+    rows.append(("mean", "", *_numbers(returns), _word(overall)))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+    lines = []
+    for row in rows:
+        left = (cell.ljust(width) for cell, width in zip(row[:2], widths[:2], strict=True))
+        right = (cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True))
+        lines.append("  ".join([*left, *right]).rstrip())
+    rule = "-" * max(len(line) for line in lines)
+    note = "deterministic evaluation: posterior mean, most likely action"
+    if solved_return is not None:
+        note += f"; solved: mean return >= {solved_return:g}"
+    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], note])
+
+
+def _numbers(values: NDArray[np.float64]) -> tuple[str, str, str]:
+    return f"{values.mean():.1f}", f"{values.min():.1f}", str(values.size)
+
+
+def _word(solved: bool | None) -> str:
+    return "-" if solved is None else "yes" if solved else "no"

@@ -113,7 +113,9 @@ class VarShareCLI(LightningCLI):
         return folder
 
     def _save_config(self, path: Path) -> None:
-        self._parser(self.subcommand).save(self._config, path, skip_none=False, overwrite=True, multifile=False)
+        config = self._config.clone()
+        config.overwrite = False  # a saved config, used again, must not delete a run
+        self._parser(self.subcommand).save(config, path, skip_none=False, overwrite=True, multifile=False)
 
 
 def seed_of(value: bool | int) -> int:

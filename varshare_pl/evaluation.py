@@ -58,8 +58,8 @@ def evaluate(
 ) -> EvaluationResult:
     """Run episodes in envs of their own, with random streams of their own.
 
-    Each env plays the same number of episodes, whatever their lengths: counting the first ones to end would favour short
-    episodes.
+    Each env plays the same number of episodes, whatever their lengths: counting the first ones to end would favour
+    short episodes.
 
     Args:
         act: The policy.
@@ -101,7 +101,7 @@ def _play(act: Act, envs: Any, quota: int, info_metrics: tuple[str, ...]) -> dic
         obs, reward, terminated, truncated, info = envs.step(actions.cpu().numpy())
         running_return += reward
         running_length += 1
-        for env in np.flatnonzero((terminated | truncated)):
+        for env in np.flatnonzero(terminated | truncated):
             if played[env] < quota:
                 results["return"][env, played[env]] = running_return[env]
                 results["length"][env, played[env]] = running_length[env]

@@ -42,7 +42,8 @@ def check_free(folder: Path, overwrite: bool) -> None:
         raise ConfigError(f"{folder} exists and is not a run's folder; give another --experiment or --logs_dir")
     if not overwrite:
         raise ConfigError(
-            f"{folder} holds a run already; give another --experiment or --seed_everything, or --overwrite to replace it"
+            f"{folder} holds a run already; give another --experiment or --seed_everything, "
+            "or --overwrite true to replace it"
         )
 
 

@@ -85,6 +85,21 @@ def test_every_step_is_gymnasiums(suite, backend):
     assert (ended > 0).all()
 
 
+@pytest.mark.parametrize("suite", ["ComplexCartPole", "MirroredCartPole"])
+def test_episode_ends_just_beyond_each_limit(suite):
+    for k, (*_, x_limit, degrees) in enumerate(PHYSICS[suite]):
+        angle_limit = math.radians(degrees)
+        for sign in (-1, 1):
+            for inside in (0.01, 0.03):  # one step moves by 0.02
+                cart = (sign * (x_limit - inside), sign * 1.0, 0.0, 0.0)
+                pole = (0.0, 0.0, sign * (angle_limit - inside), sign * 1.0)
+                env = get_suite(suite).make_task(k).unwrapped
+                for state in (cart, pole):
+                    env.reset(seed=0)
+                    env.state = state
+                    assert env.step(0)[2] == (inside < 0.02)
+
+
 def test_first_states_are_gymnasiums():
     ours, theirs = get_suite("CartPole").make_task(0), gym.make("CartPole-v1")
     np.testing.assert_array_equal(ours.reset(seed=5)[0], theirs.reset(seed=5)[0])

@@ -6,6 +6,9 @@ import pytest
 
 from varshare_pl.envs import GymTask, get_suite, make_vector_env
 
+# Newer Pythons warn of a fork in a process with threads, which other tests may have started.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
 ACROBOTS = [
     {"id": "Acrobot-v1"},
     GymTask("Acrobot-v1", attributes={"LINK_MASS_2": 1.5}),

@@ -5,6 +5,9 @@ import pytest
 
 from varshare_pl.envs import final_observations, get_suite, make_vector_env
 
+# Newer Pythons warn of a fork in a process with threads, which other tests may have started.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
 CASES = [
     ("ComplexCartPole", 10, "fixed"),
     ("ComplexCartPole", 3, "cycle"),

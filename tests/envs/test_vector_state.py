@@ -8,6 +8,9 @@ import pytest
 
 from varshare_pl.envs import get_state, get_suite, make_vector_env, set_state
 
+# Newer Pythons warn of a fork in a process with threads, which other tests may have started.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
 
 def steps(vec, actions):
     rows = []

@@ -54,4 +54,4 @@ def save(trainer: Trainer, name: str) -> None:
     if trainer.is_global_zero:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, folder / name)
+        temporary.replace(folder / name)

@@ -134,4 +134,4 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write whole or not at all."""
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    temporary.replace(path)

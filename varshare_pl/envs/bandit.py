@@ -24,12 +24,12 @@ class ConflictBandit(Dynamics):
         self.action_space = Discrete(num_tasks)
         self.observation_space = Box(0.0, 1.0, (1,), dtype=np.float32)
 
-    def initial_state(self, rng: np.random.Generator) -> FloatArray:  # noqa: ARG002
+    def initial_state(self, rng: np.random.Generator) -> FloatArray:
         return np.empty(0)
 
     def step(self, state: Values, action: Value, params: Values) -> tuple[Values, Value, Value]:
         (right_action,) = params
         return state, 1.0 * (action == right_action), True
 
-    def observe(self, state: Values) -> Values:  # noqa: ARG002
+    def observe(self, state: Values) -> Values:
         return (1.0,)

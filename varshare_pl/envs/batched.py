@@ -207,7 +207,7 @@ class BatchedVectorEnv(VectorEnv[FloatObs, NDArray[np.int64], Any]):
                 row[i] = value
         return self._observe(), self._tasks.copy()
 
-    def close_extras(self, **kwargs: Any) -> None:  # noqa: ARG002
+    def close_extras(self, **kwargs: Any) -> None:
         if self._screen is not None:
             self._screen.close()
             self._screen = None

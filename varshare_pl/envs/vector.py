@@ -47,7 +47,9 @@ def make_vector_env(
         env_indices: the global indices of the N envs; 0 to N - 1 by default.
         total_envs: the number of envs over all processes; needed with ``env_indices``.
         render_mode: as in ``gymnasium.make``; "rgb_array" is the only one for "batched".
-        context: how "async" starts its processes: "fork", "spawn", "forkserver"; Python's default if None.
+        context: how "async" starts its processes: "fork", "spawn", "forkserver"; Python's default if None. A forked
+            process knows ids that the script registered itself; the other two find only those of imported modules
+            (``module:id``), but are safe in a process with threads.
 
     Raises:
         ConfigError: for a bad argument.

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from varshare_pl.types import EnvSpec
 from varshare_pl.errors import ConfigError
 from varshare_pl.groups import TaskGroups
 from varshare_pl.policy.heads import CategoricalHead
 from varshare_pl.policy.torso import Activation, Torso
 from varshare_pl.random import stream
 from varshare_pl.sharing.base import SharingMethod, TaskLinear
+from varshare_pl.types import EnvSpec
 
 
 class ActorCritic(nn.Module):
@@ -43,7 +43,9 @@ class ActorCritic(nn.Module):
     ) -> None:
         super().__init__()
         if not hidden_sizes or min(hidden_sizes) < 1:
-            raise ConfigError(f"model.hidden_sizes: {list(hidden_sizes)} is not allowed; a list of positive integers is")
+            raise ConfigError(
+                f"model.hidden_sizes: {list(hidden_sizes)} is not allowed; a list of positive integers is"
+            )
         self.num_tasks = spec.num_tasks
         self.head = CategoricalHead(spec.num_actions)
 

@@ -1,7 +1,7 @@
 """A trunk with its head: a multilayer perceptron of task-aware layers.
 
-A whole-network method brings a torso of its own with the same calls: ``prepare``, ``compute``, ``forward``, the noise draws
-and ``layers``.
+A whole-network method brings a torso of its own with the same calls: ``prepare``, ``compute``, ``forward``, the noise
+draws and ``layers``.
 """
 
 from __future__ import annotations

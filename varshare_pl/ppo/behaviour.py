@@ -19,8 +19,8 @@ ActorNoise = Literal["rollout", "mean", "fresh"]
 def rollout_noise(policy: ActorCritic, mode: ActorNoise, seed: int, rollout: int) -> list[Tensor | None] | None:
     """The actor's weight noise for one rollout, None for the posterior mean.
 
-    Under "rollout" acting and all epochs of the update use this one draw, so the PPO ratio starts at 1. Under "fresh" the
-    caller draws anew at every forward.
+    Under "rollout" acting and all epochs of the update use this one draw, so the PPO ratio starts at 1. Under "fresh"
+    the caller draws anew at every forward.
     """
     if mode == "mean":
         return None

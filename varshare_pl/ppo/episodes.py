@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -37,5 +35,5 @@ class TaskEpisodes(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """(M,) each: "return" and "length", NaN for a task without episodes, and "count"."""
-        count = cast("Tensor", self.counts)
+        count = self.counts
         return {"return": self.returns / count, "length": self.lengths / count, "count": count}

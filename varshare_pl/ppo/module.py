@@ -1,4 +1,7 @@
-"""The LightningModule: PPO on rollouts, one batch a rollout, manual optimisation. Glue only; the work is in its neighbours."""
+"""The LightningModule: PPO on rollouts, one batch a rollout, manual optimisation.
+
+Glue only; the work is in its neighbours.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,7 @@ class PPOModule(pl.LightningModule):
         hidden_gain: Scale of the hidden layers' orthogonal initial weights.
         actor_head_gain: The same for the actor's head.
         critic_head_gain: The same for the critic's head.
-        actor_noise: Weight noise of the actor. "rollout": one draw per task and layer for a whole rollout and its update;
+        actor_noise: Weight noise of the actor. "rollout": one draw per task and layer for a rollout and its update;
             "mean": none, the posterior mean; "fresh": a new draw at every forward, for comparison only.
         kl_weight: β̃, the weight of the KL to the prior, divided by the number of variational weights of a task.
         gamma: Discount γ.

@@ -1,4 +1,7 @@
-"""One PPO update: from a rollout to gradient steps. Plain functions; the LightningModule supplies the optimizer step."""
+"""One PPO update, from a rollout to gradient steps: plain functions.
+
+The LightningModule supplies the optimizer step.
+"""
 
 from __future__ import annotations
 
@@ -121,7 +124,7 @@ def update(
     for batch in _minibatches(rows, groups, rollout, options):
         if options.actor_noise == "fresh":
             noise = policy.actor.draw_weight_noise(fresh)
-        critic_noise = policy.critic.draw_local_noise(*batch.weight.shape, critic_stream)
+        critic_noise = policy.critic.draw_local_noise(len(batch.weight), batch.weight.shape[1], critic_stream)
         loss, parts = objective(policy, batch, noise, critic_noise)
         terms.append(parts)
         if options.target_kl is not None and bool(parts.policy_kl > options.target_kl):

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from varshare_pl.envs import final_observations
 from varshare_pl.errors import ConfigError
 from varshare_pl.groups import TaskGroups
 from varshare_pl.types import Episodes, Rollout
@@ -38,7 +39,9 @@ class Collector:
         info_metrics: Scalars of an episode's last info to record, e.g. "success".
     """
 
-    def __init__(self, envs: gymnasium.vector.VectorEnv[Any, Any, Any], num_tasks: int, info_metrics: Sequence[str] = ()):
+    def __init__(
+        self, envs: gymnasium.vector.VectorEnv[Any, Any, Any], num_tasks: int, info_metrics: Sequence[str] = ()
+    ):
         self._envs = envs
         self._num_tasks = num_tasks
         self._info_metrics = tuple(info_metrics)
@@ -83,7 +86,7 @@ class Collector:
             self._length += 1
             done = terminated[t] | truncated[t]
             if done.any():
-                final_obs[t, done] = np.stack(list(info["final_obs"][done]))
+                final_obs[t] = final_observations(info, obs)[0]
                 ended.append(self._end_episodes(done, info))
             self._observe(obs, info)
 
@@ -122,7 +125,7 @@ class Collector:
 
     def _end_episodes(self, done: NDArray[np.bool_], info: Mapping[str, Any]) -> tuple[NDArray[Any], ...]:
         extras = [self._final_info(name, done, info) for name in self._info_metrics]
-        episodes = (self._task[done], self._return[done], self._length[done], *extras)
+        episodes: tuple[NDArray[Any], ...] = (self._task[done], self._return[done], self._length[done], *extras)
         self._return[done] = 0.0
         self._length[done] = 0
         return episodes
@@ -140,6 +143,8 @@ class Collector:
     def _episodes(self, ended: list[tuple[NDArray[Any], ...]]) -> Episodes:
         if not ended:
             ended = [tuple(np.empty(0, np.int64) for _ in range(3 + len(self._info_metrics)))]
-        task, returns, lengths, *extras = (torch.from_numpy(np.concatenate(column)) for column in zip(*ended, strict=True))
+        task, returns, lengths, *extras = (
+            torch.from_numpy(np.concatenate(column)) for column in zip(*ended, strict=True)
+        )
         info = {name: column.float() for name, column in zip(self._info_metrics, extras, strict=True)}
         return Episodes(task.long(), returns.float(), lengths.long(), info)

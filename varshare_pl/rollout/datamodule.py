@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
@@ -61,7 +61,9 @@ class RolloutDataModule(pl.LightningDataModule):
                 f"a multiple of the suite's {self.suite.num_tasks} tasks is"
             )
         if backend == "batched" and self.suite.dynamics is None:
-            raise ConfigError(f"data.backend: batched is not allowed for suite {self.suite.name}; auto, sync, async are")
+            raise ConfigError(
+                f"data.backend: batched is not allowed for suite {self.suite.name}; auto, sync, async are"
+            )
         self._collector: Collector | None = None
 
     @property
@@ -83,8 +85,8 @@ class RolloutDataModule(pl.LightningDataModule):
                 self.suite, self.num_envs, self.backend, seed=self.seed, task_assignment=self.task_assignment
             )
             self._collector = Collector(envs, self.suite.num_tasks, self.info_metrics)
-        behaviour = self.trainer.lightning_module.behaviour
-        dataset = RolloutDataset(self._collector, behaviour, self.rollout_steps, self.num_rollouts)
+        module: Any = self.trainer.lightning_module
+        dataset = RolloutDataset(self._collector, module.behaviour, self.rollout_steps, self.num_rollouts)
         # A loader without a generator of its own would draw from torch's global one at each iter().
         return DataLoader(dataset, batch_size=None, num_workers=0, generator=torch.Generator(), collate_fn=_as_it_is)
 
@@ -94,5 +96,5 @@ class RolloutDataModule(pl.LightningDataModule):
             self._collector = None
 
 
-def _as_it_is(rollout: Rollout) -> Rollout:
+def _as_it_is(rollout: Any) -> Any:
     return rollout

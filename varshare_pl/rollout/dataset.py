@@ -13,8 +13,8 @@ from varshare_pl.types import Rollout
 class RolloutDataset(IterableDataset[Rollout]):
     """As many rollouts as the run is long, each acted by the weights of the moment it is fetched.
 
-    It has a length: Lightning fetches one batch ahead of a loader without one, and rollout k + 1 would then be collected
-    before update k.
+    It has a length: Lightning fetches one batch ahead of a loader without one, and rollout k + 1 would then be
+    collected before update k.
 
     Args:
         collector: Steps the envs.

@@ -19,8 +19,8 @@ def method_names() -> dict[str, type[SharingMethod]]:
     return {cls.name: cls for cls in _subclasses(SharingMethod) if "name" in cls.__dict__}
 
 
-def _subclasses(cls: type[SharingMethod]) -> list[type[SharingMethod]]:
-    direct = cls.__subclasses__()
+def _subclasses(cls: type) -> list[type[SharingMethod]]:
+    direct: list[type[SharingMethod]] = cls.__subclasses__()
     return direct + [deeper for sub in direct for deeper in _subclasses(sub)]
 
 

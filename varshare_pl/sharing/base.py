@@ -2,7 +2,8 @@
 
 A batch inside the system is a stack of task groups: x (G, R, in) holds R rows for each of G groups, and group_task (G,)
 names each group's task. So absent tasks cost nothing, and a layer is one batched multiply. A layer works in two calls:
-``prepare(group_task, noise)`` builds the groups' weights (once per rollout or minibatch), ``compute(prepared, x)`` uses them.
+``prepare(group_task, noise)`` builds the groups' weights (once per rollout or minibatch), ``compute(prepared, x)``
+uses them.
 """
 
 from __future__ import annotations

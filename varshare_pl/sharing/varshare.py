@@ -126,6 +126,4 @@ class VarShare(SharingMethod):
         self.initial_sigma = initial_sigma
 
     def make_layer(self, spec: LayerSpec) -> VarShareLinear:
-        return VarShareLinear(
-            spec.in_features, spec.out_features, spec.num_tasks, self.prior_scale, self.initial_sigma
-        )
+        return VarShareLinear(spec.in_features, spec.out_features, spec.num_tasks, self.prior_scale, self.initial_sigma)

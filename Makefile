@@ -1,0 +1,47 @@
+# One environment for users (.venv); the test tools and the benchmark's rival are added to it by the targets that need them.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow lint bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+
+# Stamps keep a second call from asking pip again; they are older than what they depend on after a change.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(PIP) --editable '.[test]'
+	touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed
+	$(PIP) --editable '.[bench]'
+	touch $@
+
+install: $(VENV)/.installed  ## make .venv and install varshare into it
+
+demo: $(VENV)/.installed  ## train VarShare on five CartPoles, about a quarter of a minute
+	$(BIN)/varshare fit --config complex_cartpole
+
+test: $(VENV)/.installed-test  ## run the fast tests
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-slow: $(VENV)/.installed-test  ## run the slow tests: learning runs with a known answer and the like
+	$(BIN)/python -m pytest -n 2 -m slow
+
+lint: $(VENV)/.installed-test  ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed-bench  ## measure speed beside Stable-Baselines3
+	$(BIN)/python -m benchmarks
+
+clean:  ## remove the environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist

@@ -14,6 +14,7 @@ from torch import Tensor
 from varshare_pl.envs import TaskSuite, make_vector_env
 from varshare_pl.errors import ConfigError
 from varshare_pl.random import stream_seed
+from varshare_pl.rollout.collector import final_values
 
 Act = Callable[[Tensor, Tensor], Tensor]
 """Actions (rows,) from observations (rows, *obs) and tasks (rows,)."""
@@ -101,12 +102,14 @@ def _play(act: Act, envs: Any, quota: int, info_metrics: tuple[str, ...]) -> dic
         obs, reward, terminated, truncated, info = envs.step(actions.cpu().numpy())
         running_return += reward
         running_length += 1
-        for env in np.flatnonzero(terminated | truncated):
+        done = terminated | truncated
+        last = {name: final_values(info, name, done) for name in info_metrics} if done.any() else {}
+        for i, env in enumerate(np.flatnonzero(done)):
             if played[env] < quota:
                 results["return"][env, played[env]] = running_return[env]
                 results["length"][env, played[env]] = running_length[env]
-                for name in info_metrics:
-                    results[name][env, played[env]] = info["final_info"][name][env]
+                for name, values in last.items():
+                    results[name][env, played[env]] = values[i]
                 played[env] += 1
             running_return[env] = running_length[env] = 0.0
     return results

@@ -28,8 +28,13 @@ class TaskGroups:
             task: (rows,) integers in [0, num_tasks).
             num_tasks: M.
             keep_empty: Give tasks without rows a group too, all padding, so that group g is task g.
+
+        Raises:
+            IndexError: for a task that does not exist.
         """
         counts = torch.bincount(task, minlength=num_tasks)
+        if len(counts) > num_tasks:
+            raise IndexError(f"task {len(counts) - 1} is out of range; the tasks are 0 to {num_tasks - 1}")
         group_task = torch.arange(num_tasks, device=task.device)
         if not keep_empty:
             group_task = counts.nonzero().squeeze(1)

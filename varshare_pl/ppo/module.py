@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import lightning.pytorch as pl
@@ -136,7 +136,7 @@ class PPOModule(pl.LightningModule):
         self._lrs = (lr_actor, lr_critic, lr_log_var)
         self._eps = (adam_eps, adam_eps_log_var)
         self._anneal_lr = anneal_lr
-        self._max_grad_norm = max_grad_norm
+        self.max_grad_norm = max_grad_norm
         self._diagnostics_every = diagnostics_every
         self.env_steps = 0
         self._started = time.perf_counter()
@@ -164,17 +164,32 @@ class PPOModule(pl.LightningModule):
 
     def training_step(self, batch: Rollout, batch_idx: int) -> dict[str, Record]:
         """One PPO update on one rollout; the record of it goes to the callbacks."""
+        optimizer = cast("torch.optim.Optimizer", self.optimizers())
+
+        def step(loss: Tensor) -> GradientNorms:
+            optimizer.zero_grad(set_to_none=True)
+            self.manual_backward(loss)
+            norms = clip_gradients(self.policy, self.max_grad_norm)
+            optimizer.step()
+            return norms
+
+        return {"record": self.learn(batch, optimizer, step)}
+
+    def learn(
+        self, batch: Rollout, optimizer: torch.optim.Optimizer, step: Callable[[Tensor], GradientNorms]
+    ) -> Record:
+        """The update without Lightning: ``step`` takes a loss through backward, clipping and the optimizer's step."""
         start = time.perf_counter()
         self.env_steps = batch.env_steps
         if self._anneal_lr:
-            anneal(self._optimizer, 1.0 - batch.index / self.spec.num_rollouts)
+            anneal(optimizer, 1.0 - batch.index / self.spec.num_rollouts)
         rows, groups = build_rows(self.policy, batch, self.options)
         metrics: dict[str, float] = {}
         full = batch.index % self._diagnostics_every == 0 or batch.index + 1 == self.spec.num_rollouts
         if full and (noise_std := noise_ratio_std(self.policy, rows, groups, batch.index, self.seed)) is not None:
             metrics["diagnostics/noise_ratio_std"] = noise_std
         metrics["diagnostics/explained_variance"] = explained_variance(rows["values"], rows["returns"])
-        result = update(self.policy, rows, groups, batch.index, self.objective, self.options, self._step)
+        result = update(self.policy, rows, groups, batch.index, self.objective, self.options, step)
 
         sharing = measure(self.policy.layers())
         episode_metrics, episode_details = self.episodes.add(batch.episodes)
@@ -182,9 +197,9 @@ class PPOModule(pl.LightningModule):
         metrics["gradient_steps"] = self.global_step
         metrics["wall_time_s"] = time.perf_counter() - self._started
         metrics["sps"] = batch.rewards.numel() / (batch.seconds + time.perf_counter() - start)
-        rates = {group["name"]: group["lr"] for group in self._optimizer.param_groups}
+        rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
         extra = update_details(result, rates) + (details(sharing) if full else [])
-        return {"record": Record(batch.env_steps, metrics, episode_details + extra)}
+        return Record(batch.env_steps, metrics, episode_details + extra)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Nothing: the ``Evaluation`` callback evaluates. Lightning asks for the method to run ``validate``."""
@@ -198,15 +213,3 @@ class PPOModule(pl.LightningModule):
 
     def _identity(self) -> dict[str, Any]:
         return {"suite": self.spec.suite, "num_tasks": self.spec.num_tasks, "sharing": self.method_name}
-
-    @property
-    def _optimizer(self) -> torch.optim.Optimizer:
-        return cast("torch.optim.Optimizer", self.optimizers())
-
-    def _step(self, loss: Tensor) -> GradientNorms:
-        optimizer = self._optimizer
-        optimizer.zero_grad(set_to_none=True)
-        self.manual_backward(loss)
-        norms = clip_gradients(self.policy, self._max_grad_norm)
-        optimizer.step()
-        return norms

@@ -124,21 +124,11 @@ class Collector:
         return self._groups
 
     def _end_episodes(self, done: NDArray[np.bool_], info: Mapping[str, Any]) -> tuple[NDArray[Any], ...]:
-        extras = [self._final_info(name, done, info) for name in self._info_metrics]
+        extras = [final_values(info, name, done) for name in self._info_metrics]
         episodes: tuple[NDArray[Any], ...] = (self._task[done], self._return[done], self._length[done], *extras)
         self._return[done] = 0.0
         self._length[done] = 0
         return episodes
-
-    def _final_info(self, name: str, done: NDArray[np.bool_], info: Mapping[str, Any]) -> NDArray[np.float32]:
-        # Under SAME_STEP the outer info belongs to the next episode already; the last step's stands in final_info.
-        final = info.get("final_info", {})
-        if name not in final:
-            raise ConfigError(
-                f"data.info_metrics: {name!r} is not in the env's info at the end of an episode; it has: "
-                + (", ".join(sorted(k for k in final if not k.startswith("_"))) or "nothing")
-            )
-        return np.asarray(final[name], np.float32)[done]
 
     def _episodes(self, ended: list[tuple[NDArray[Any], ...]]) -> Episodes:
         if not ended:
@@ -148,3 +138,19 @@ class Collector:
         )
         info = {name: column.float() for name, column in zip(self._info_metrics, extras, strict=True)}
         return Episodes(task.long(), returns.float(), lengths.long(), info)
+
+
+def final_values(info: Mapping[str, Any], name: str, done: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """A scalar of the last info of the episodes that ended in a step, one for each env that is done.
+
+    Raises:
+        ConfigError: if an env that is done does not tell it.
+    """
+    # Under SAME_STEP the outer info belongs to the next episode already; the last step's stands in final_info.
+    final = info.get("final_info", {})
+    if name not in final or not final[f"_{name}"][done].all():
+        raise ConfigError(
+            f"data.info_metrics: {name!r} is not in the env's info at the end of an episode; it has: "
+            + (", ".join(sorted(k for k in final if not k.startswith("_"))) or "nothing")
+        )
+    return np.asarray(final[name], np.float32)[done]

@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from typing import Any
 
 from varshare_pl.sharing.base import LayerSpec, Noise, Prepared, SharingMethod, TaskLinear
 from varshare_pl.sharing.gaussian import LocalNoise
@@ -20,7 +21,7 @@ def method_names() -> dict[str, type[SharingMethod]]:
 
 
 def _subclasses(cls: type) -> list[type[SharingMethod]]:
-    direct: list[type[SharingMethod]] = cls.__subclasses__()
+    direct: list[Any] = cls.__subclasses__()
     return direct + [deeper for sub in direct for deeper in _subclasses(sub)]
 
 

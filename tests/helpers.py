@@ -1,0 +1,92 @@
+"""Small things that several tests need."""
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from varshare_pl.envs import TaskSuite, get_suite, make_vector_env
+from varshare_pl.policy.actor_critic import ActorCritic
+from varshare_pl.ppo.behaviour import Behaviour
+from varshare_pl.rollout.collector import Collector
+from varshare_pl.sharing import Independent, Shared, SharedOneHot, SharingMethod, VarShare
+from varshare_pl.types import EnvSpec, Rollout
+
+torch.set_num_threads(1)
+
+METHODS = {"varshare": VarShare, "shared": Shared, "shared_onehot": SharedOneHot, "independent": Independent}
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def randn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(*shape, generator=generator(seed), dtype=dtype)
+
+
+def perturb(module: torch.nn.Module, scale: float = 0.3, seed: int = 7) -> None:
+    """Move every parameter away from its special start (zeros, orthogonal matrices)."""
+    g = generator(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(scale * torch.randn(parameter.shape, generator=g, dtype=torch.float64).to(parameter.dtype))
+
+
+def make_spec(suite: TaskSuite, rollout_rows: int, num_rollouts: int = 3) -> EnvSpec:
+    shape = tuple(suite.observation_space.shape)
+    return EnvSpec(suite.name, suite.num_tasks, shape, suite.num_actions, rollout_rows, num_rollouts)
+
+
+def make_policy(suite_name: str, method: SharingMethod | None = None, **options: Any) -> ActorCritic:
+    spec = make_spec(get_suite(suite_name), rollout_rows=1)
+    return ActorCritic(spec, method or VarShare(), **{"hidden_sizes": (8, 8), **options})
+
+
+def collect(
+    policy: ActorCritic, suite: Any, num_envs: int, steps: int, rollouts: int = 1, mode: Any = "rollout", **options: Any
+) -> list[Rollout]:
+    """Real rollouts of one policy that is not trained."""
+    suite = get_suite(suite)
+    info_metrics = options.pop("info_metrics", ())
+    collector = Collector(make_vector_env(suite, num_envs, seed=3, **options), suite.num_tasks, info_metrics)
+    try:
+        device = torch.device("cpu")
+        return [collector.collect(Behaviour(policy, mode, 1, k, device), steps, k) for k in range(rollouts)]
+    finally:
+        collector.close()
+
+
+def fit(data: dict[str, Any] | None = None, callbacks: Any = (), folder: Any = None, **model: Any) -> Any:
+    """A short run with a real Trainer; gives the module."""
+    import lightning.pytorch as pl
+
+    from varshare_pl.ppo.module import PPOModule
+    from varshare_pl.rollout.datamodule import RolloutDataModule
+
+    suite = (data or {}).get("suite", "MirroredCartPole")
+    sizes = {"suite": suite, "num_envs": 4, "rollout_steps": 32, "total_env_steps": 3 * 128, **(data or {})}
+    datamodule = RolloutDataModule(**sizes)
+    options = {"sharing": VarShare(), "hidden_sizes": (8, 8), "minibatch_size": 64, "update_epochs": 2, **model}
+    module = options.pop("module_class", PPOModule)(datamodule.spec, **options)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        trainer = pl.Trainer(
+            accelerator="cpu",
+            devices=1,
+            max_epochs=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            callbacks=list(callbacks),
+            default_root_dir=folder,
+        )
+        trainer.fit(module, datamodule=datamodule)
+    return module
+
+
+def weights_of(module: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: p.detach().clone() for name, p in module.named_parameters()}

@@ -1,6 +1,7 @@
 """Small things that several tests need."""
 
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from varshare_pl.policy.actor_critic import ActorCritic
 from varshare_pl.ppo.behaviour import Behaviour
 from varshare_pl.rollout.collector import Collector
 from varshare_pl.sharing import Independent, Shared, SharedOneHot, SharingMethod, VarShare
-from varshare_pl.types import EnvSpec, Rollout
+from varshare_pl.types import EnvSpec, Record, Rollout
 
 torch.set_num_threads(1)
 
@@ -58,34 +59,39 @@ def collect(
         collector.close()
 
 
-def fit(data: dict[str, Any] | None = None, callbacks: Any = (), folder: Any = None, **model: Any) -> Any:
-    """A short run with a real Trainer; gives the module."""
+@dataclass
+class Run:
+    """A short run with a real Trainer, when it is over."""
+
+    module: Any
+    trainer: Any
+    records: list[Record]
+
+
+def fit(data: dict[str, Any] | None = None, callbacks: Any = (), trainer: dict[str, Any] | None = None, **model: Any):
+    """Train for a few rollouts; ``data``, ``trainer`` and the rest are options of the three Lightning classes."""
     import lightning.pytorch as pl
 
     from varshare_pl.ppo.module import PPOModule
     from varshare_pl.rollout.datamodule import RolloutDataModule
 
-    suite = (data or {}).get("suite", "MirroredCartPole")
-    sizes = {"suite": suite, "num_envs": 4, "rollout_steps": 32, "total_env_steps": 3 * 128, **(data or {})}
-    datamodule = RolloutDataModule(**sizes)
+    records: list[Record] = []
+
+    class Recorder(pl.Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            records.append(outputs["record"])
+
+    sizes = {"suite": "MirroredCartPole", "num_envs": 4, "rollout_steps": 32, "total_env_steps": 3 * 128}
+    datamodule = RolloutDataModule(**{**sizes, **(data or {})})
     options = {"sharing": VarShare(), "hidden_sizes": (8, 8), "minibatch_size": 64, "update_epochs": 2, **model}
     module = options.pop("module_class", PPOModule)(datamodule.spec, **options)
+    quiet = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+    settings = dict.fromkeys(quiet, False) | {"accelerator": "cpu", "devices": 1, "max_epochs": 1} | (trainer or {})
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        trainer = pl.Trainer(
-            accelerator="cpu",
-            devices=1,
-            max_epochs=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            callbacks=list(callbacks),
-            default_root_dir=folder,
-        )
-        trainer.fit(module, datamodule=datamodule)
-    return module
+        warnings.filterwarnings("ignore", module=r"lightning\.pytorch\.(utilities|trainer)")
+        runner = pl.Trainer(callbacks=[*callbacks, Recorder()], num_sanity_val_steps=0, **settings)
+        runner.fit(module, datamodule=datamodule)
+    return Run(module, runner, records)
 
 
 def weights_of(module: torch.nn.Module) -> dict[str, Tensor]:

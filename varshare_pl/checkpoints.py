@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
     if not Path(path).is_file():
         raise ConfigError(f"--ckpt_path: {path} is not a file")
     try:
+        # torch takes the file's bytes on trust; the archive's check sums tell a flipped one.
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                raise ValueError("wrong check sum")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file raises whatever its bytes lead to
         raise ConfigError(f"--ckpt_path: {path} is not a checkpoint, or is damaged ({type(error).__name__})") from error

@@ -29,6 +29,22 @@ class EvaluationResult:
     info: dict[str, NDArray[np.float64]]  # (M, E) each, scalars of the last info
     solved_return: float | None
 
+    def to_plain(self) -> dict[str, Any]:
+        """The results as lists, for a checkpoint."""
+        info = {name: values.tolist() for name, values in self.info.items()}
+        return {
+            "returns": self.returns.tolist(),
+            "lengths": self.lengths.tolist(),
+            "info": info,
+            "solved_return": self.solved_return,
+        }
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> EvaluationResult:
+        """The results that ``to_plain`` gave."""
+        info = {name: np.array(values) for name, values in plain["info"].items()}
+        return cls(np.array(plain["returns"]), np.array(plain["lengths"]), info, plain["solved_return"])
+
     @property
     def task_returns(self) -> NDArray[np.float64]:
         """(M,) mean return of each task."""

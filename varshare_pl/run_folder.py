@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -34,10 +35,14 @@ def check_free(folder: Path, overwrite: bool) -> None:
     """See that a new run may be written to the folder.
 
     Raises:
-        ConfigError: if there is a run already, or something that is no run.
+        ConfigError: if there is a run already, or something that is no run, or the folder cannot be written.
     """
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
+    try:
+        _check_writable(folder)
+        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+            return
+    except OSError as error:
+        raise ConfigError(f"--logs_dir: cannot use {folder}: {error.strerror}") from error
     if not (folder / CONFIG_FILE).exists():
         raise ConfigError(f"{folder} exists and is not a run's folder; give another --experiment or --logs_dir")
     if not overwrite:
@@ -49,6 +54,17 @@ def check_free(folder: Path, overwrite: bool) -> None:
 
 def make_empty(folder: Path) -> None:
     """Make the folder; a run that is in it is deleted, so ask ``check_free`` first."""
-    if (folder / CONFIG_FILE).exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        if (folder / CONFIG_FILE).exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--logs_dir: cannot write to {folder}: {error.strerror}") from error
+
+
+def _check_writable(folder: Path) -> None:
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if there != folder and not there.is_dir():
+        raise ConfigError(f"--logs_dir: {there} is not a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"--logs_dir: {there} is not writable")

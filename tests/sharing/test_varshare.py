@@ -59,7 +59,7 @@ def test_weights_by_hand_per_row(layer):
     for i, m in enumerate(task.tolist()):
         for o in range(OUT):
             y = layer.bias[o] + sum(
-                (layer.theta[o, j] + layer.mu[m, o, j] + math.exp(0.5 * layer.log_var[m, o, j]) * eps[m, o, j]) * x[i, j]
+                (layer.theta[o, j] + layer.mu[m, o, j] + (0.5 * layer.log_var[m, o, j]).exp() * eps[m, o, j]) * x[i, j]
                 for j in range(IN)
             )
             torch.testing.assert_close(output[i, o], y)
@@ -72,7 +72,7 @@ def test_local_reparameterisation_by_hand_per_row(layer):
     output, mean = layer(x, task, LocalNoise(zeta)), layer(x, task)
     for i, m in enumerate(task.tolist()):
         for o in range(OUT):
-            variance = sum(math.exp(layer.log_var[m, o, j]) * x[i, j] ** 2 for j in range(IN))
+            variance = sum(layer.log_var[m, o, j].exp() * x[i, j] ** 2 for j in range(IN))
             torch.testing.assert_close(output[i, o], mean[i, o] + variance.sqrt() * zeta[i, o])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from varshare_pl.callbacks.heartbeat import record_of
 from varshare_pl.run_folder import CHECKPOINTS
 
-LAST, BEST = "last.ckpt", "best.ckpt"
+LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 
 
 class Checkpoint(LightningCheckpoint):
     """Write ``checkpoints/last.ckpt`` every so many rollouts and at the end, ``best.ckpt`` at each best evaluation.
+
+    The one before the last stays as ``previous.ckpt``, in case the last is damaged.
 
     Lightning's ModelCheckpoint counts optimizer steps and stops saving for good once an early stop of the epochs breaks
     the multiple; this one counts rollouts.
@@ -30,6 +33,12 @@ class Checkpoint(LightningCheckpoint):
     def __init__(self, every: NonNegativeInt = 20) -> None:
         self.every = every
         self._best: float | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self._best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._best = state_dict["best"]
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
@@ -47,11 +56,33 @@ class Checkpoint(LightningCheckpoint):
 
 
 def save(trainer: Trainer, name: str) -> None:
-    """Write a checkpoint whole or not at all: to a temporary file first, then renamed."""
+    """Write a checkpoint whole or not at all: to a temporary file first, on disk for sure, then renamed."""
     folder = Path(trainer.default_root_dir) / CHECKPOINTS
     temporary = folder / f".{name}.tmp"
     trainer.save_checkpoint(temporary)
-    if trainer.is_global_zero:
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(folder / name)
+    if not trainer.is_global_zero:
+        return
+    _fsync(temporary)
+    if name == LAST and (folder / LAST).exists():
+        _keep_previous(folder)
+    temporary.replace(folder / name)
+    _fsync(folder)
+
+
+def _keep_previous(folder: Path) -> None:
+    # A second name for the same file: last.ckpt is there at every moment.
+    link = folder / f".{PREVIOUS}.tmp"
+    link.unlink(missing_ok=True)
+    try:
+        link.hardlink_to(folder / LAST)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(folder / LAST, link)
+    link.replace(folder / PREVIOUS)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -10,6 +10,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from varshare_pl.callbacks.heartbeat import record_of
+from varshare_pl.callbacks.signals import stopped_by_signal
+from varshare_pl.errors import ConfigError
 from varshare_pl.evaluation import EvaluationResult, evaluate
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.results.table import evaluation_table
@@ -28,24 +30,40 @@ class Evaluation(Callback):
     def __init__(
         self, every: NonNegativeInt = 30_000, episodes: PositiveInt = 20, envs_per_task: PositiveInt | None = None
     ) -> None:
+        if envs_per_task is not None and episodes % envs_per_task:
+            raise ConfigError(
+                f"evaluation.envs_per_task: {envs_per_task} is not allowed; "
+                f"a divisor of evaluation.episodes = {episodes} is"
+            )
         self.every = every
         self.episodes = episodes
         self.envs_per_task = envs_per_task
-        self.history: list[tuple[int, EvaluationResult]] = []  # (env steps, result)
+        self.history: list[
+            tuple[int, EvaluationResult]
+        ] = []  # (env steps, result) of those due, and of the last rollout
+        self.final: tuple[int, EvaluationResult] | None = None  # of the weights that training ended with
         self.shared_only: EvaluationResult | None = None  # of the final weights with every task's deviation set to 0
         self._due = every
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"due": self._due, "history": [[steps, result.to_plain()] for steps, result in self.history]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._due = state_dict["due"]
+        self.history = [(steps, EvaluationResult.from_plain(plain)) for steps, plain in state_dict["history"]]
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
     ) -> None:
         record = record_of(outputs)
         assert record is not None
-        last = trainer.should_stop or batch.index + 1 == pl_module.spec.num_rollouts  # type: ignore[union-attr]
+        last = batch.index + 1 == _module(pl_module).spec.num_rollouts
         if not last and (not self.every or record.env_steps < self._due):
             return
         self._due = (record.env_steps // self.every + 1) * self.every if self.every else 0
         result = self._run(trainer, pl_module, record.env_steps)
         self.history.append((record.env_steps, result))
+        self.final = self.history[-1]
         for task, value in enumerate(result.task_returns):
             record.metrics[f"eval/return_task_{task}"] = float(value)
             record.details.append(Detail("eval/length", float(result.lengths[task].mean()), task=task))
@@ -58,6 +76,13 @@ class Evaluation(Callback):
                 record.details.append(Detail("eval/return_shared_only", float(value), task=task))
         pl_module.log("eval/return_mean", record.metrics["eval/return_mean"], logger=False)
         pl_module.log("eval/solved", float(bool(result.solved)), logger=False)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # A run that was stopped early has final weights too. Their evaluation is no row of the heartbeat: resumed, the
+        # run must write what it would have written without the stop.
+        env_steps = _module(pl_module).env_steps
+        if env_steps and (self.final is None or self.final[0] != env_steps) and not stopped_by_signal(trainer):
+            self.final = (env_steps, self._run(trainer, pl_module, env_steps))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         result = self._run(trainer, pl_module, _module(pl_module).env_steps)

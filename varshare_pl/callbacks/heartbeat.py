@@ -39,8 +39,9 @@ class Heartbeat(Callback):
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
         self._columns = heartbeat_columns(int(pl_module.num_tasks))  # type: ignore[arg-type]
-        self._heartbeat = open_table(folder / HEARTBEAT, self._columns)
-        self._diagnostics = open_table(folder / DIAGNOSTICS, DIAGNOSTICS_COLUMNS)
+        env_steps = int(pl_module.env_steps)  # type: ignore[arg-type]
+        self._heartbeat = open_table(folder / HEARTBEAT, self._columns, env_steps)
+        self._diagnostics = open_table(folder / DIAGNOSTICS, DIAGNOSTICS_COLUMNS, env_steps)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
@@ -97,11 +98,14 @@ def cell(value: float | None, integer: bool = False) -> str:
     return f"{int(value)}" if integer and math.isfinite(value) else f"{value:.9g}"
 
 
-def open_table(path: Path, columns: Iterable[str]) -> IO[str]:
-    """Open a CSV file to append rows to it: a new one gets its header, an old one must have the same."""
+def open_table(path: Path, columns: Iterable[str], env_steps: int) -> IO[str]:
+    """Open a CSV file to append rows to it: a new one gets its header, an old one must have the same.
+
+    Rows of an old one beyond env_steps, the checkpoint's, are cut off, so that a resumed run has no row twice.
+    """
     header = ",".join(columns)
     if path.exists():
-        _cut_torn_line(path)
+        cut_rows(path, env_steps)
         with path.open(encoding="utf-8") as table:
             found = table.readline().rstrip("\r\n")
         if found and found != header:
@@ -113,9 +117,13 @@ def open_table(path: Path, columns: Iterable[str]) -> IO[str]:
     return table
 
 
-def _cut_torn_line(path: Path) -> None:
-    """Cut what follows the last newline."""
+def cut_rows(path: Path, env_steps: int) -> None:
+    """Cut off the rows, in order of their first column, that lie beyond env_steps, and what a kill left of a line."""
     with path.open("rb+") as table:
-        text = table.read()
-        if text and not text.endswith(b"\n"):
-            table.truncate(text.rfind(b"\n") + 1)
+        table.readline()
+        end = table.tell()
+        for line in iter(table.readline, b""):
+            if not line.endswith(b"\n") or int(line.split(b",", 1)[0]) > env_steps:
+                break
+            end = table.tell()
+        table.truncate(end)

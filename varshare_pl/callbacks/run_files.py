@@ -58,9 +58,9 @@ class RunFiles(Callback):
             return
         folder = Path(trainer.default_root_dir)
         write_json(folder / SUMMARY_FILE, self._summary(trainer, pl_module))
-        if self._evaluation.history:
+        if self._evaluation.final is not None:
             suite: Any = trainer.datamodule.suite  # type: ignore[attr-defined]
-            result = self._evaluation.history[-1][1]
+            result = self._evaluation.final[1]
             names = [task.name for task in suite.tasks]
             print(evaluation_table(result.returns, result.task_solved, names, result.solved_return))
         print(f"results: {folder}")
@@ -89,17 +89,17 @@ class RunFiles(Callback):
     def _summary(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         module: Any = pl_module
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        history = self._evaluation.history
         summary = self._identity(trainer, pl_module) | {
             "env_steps": module.env_steps,
-            "gradient_steps": trainer.global_step,
+            "gradient_steps": module.gradient_steps,
             "finished": module.env_steps >= data.total_env_steps,
             "seconds": round(time.perf_counter() - self._start, 3),
             "peak_memory_mb": round(peak_memory_mb(), 1),
             "parameters": sum(p.numel() for p in module.policy.parameters()),
         }
-        if history:
-            env_steps, final = history[-1]
+        if self._evaluation.final is not None:
+            env_steps, final = self._evaluation.final
+            history = {**dict(self._evaluation.history), env_steps: final}
             summary["final"] = {
                 "env_steps": env_steps,
                 "weights": "last checkpoint",
@@ -110,7 +110,7 @@ class RunFiles(Callback):
                 "solved": final.solved,
                 "solved_per_task": final.task_solved,
             }
-            summary["steps_to_solve"] = steps_to_solve([(steps, result.solved) for steps, result in history])
+            summary["steps_to_solve"] = steps_to_solve([(steps, result.solved) for steps, result in history.items()])
         if self._evaluation.shared_only is not None:
             summary["shared_only_return_per_task"] = self._evaluation.shared_only.task_returns.tolist()
         return summary

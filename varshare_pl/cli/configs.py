@@ -35,8 +35,8 @@ def resolve_config(value: str) -> str:
     if name in shipped:
         return str(shipped[name])
     close = difflib.get_close_matches(name, shipped, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    raise ConfigError(f"--config: {value} is not a file; {hint}shipped configs are: {', '.join(shipped)}")
+    hint = f"did you mean {close[0]}?" if close else f"shipped are {', '.join(shipped)}"
+    raise ConfigError(f"--config: {value} is neither a file nor a shipped config; {hint}")
 
 
 def with_shipped_configs(args: list[str]) -> list[str]:

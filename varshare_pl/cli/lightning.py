@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
+import math
+from argparse import SUPPRESS
 from pathlib import Path
 from typing import Any
 
 import torch
 from jsonargparse import Namespace
-from jsonargparse.typing import PositiveInt
-from lightning.pytorch import Trainer
+from jsonargparse.typing import NonNegativeInt, PositiveInt
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from varshare_pl.callbacks.checkpoint import Checkpoint
 from varshare_pl.callbacks.evaluation import Evaluation
@@ -22,7 +22,12 @@ from varshare_pl.callbacks.plots import Plots
 from varshare_pl.callbacks.progress import ProgressLine
 from varshare_pl.callbacks.run_files import RunFiles
 from varshare_pl.checkpoints import read_checkpoint
+from varshare_pl.cli.checks import REFUSED_TRAINER_OPTIONS, check_config_file, config_files
+from varshare_pl.cli.help import DESCRIPTION, USAGE
+from varshare_pl.cli.messages import one_line
 from varshare_pl.cli.parser import VarShareParser, expand_method_arguments
+from varshare_pl.cli.probe import check_info_metrics
+from varshare_pl.cli.process import leave_no_trace
 from varshare_pl.errors import ConfigError
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.rollout.datamodule import RolloutDataModule
@@ -32,18 +37,33 @@ TRAINER_DEFAULTS = {
     "accelerator": "cpu",  # faster than a GPU for nets of this size
     "devices": 1,
     "logger": False,  # heartbeat.csv is always written
-    "max_epochs": 1,  # the run's length is data.total_env_steps
     "enable_progress_bar": False,  # ours replaces it
     "enable_model_summary": False,
+}
+TRAINER_FIXED = {
+    "max_epochs": 1,  # the run's length is data.total_env_steps
     "num_sanity_val_steps": 0,
 }
+LARGEST_SEED = 2**32 - 1
 
 
 class VarShareCLI(LightningCLI):
     """LightningCLI with our callbacks, run folder and links."""
 
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--seed_everything",
+            type=NonNegativeInt,
+            default=1,
+            help="Seed of envs, weights and noise, in the folder's name.",
+        )
+
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_lightning_class_args(RolloutDataModule, "data")
+        parser.add_lightning_class_args(PPOModule, "model")
         parser.set_defaults({"model.sharing": {"class_path": "varshare_pl.sharing.varshare.VarShare"}})
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
             "--experiment",
             type=str | None,
@@ -61,27 +81,63 @@ class VarShareCLI(LightningCLI):
         parser.add_lightning_class_args(Plots, "plots")
         parser.add_lightning_class_args(ProgressLine, "progress")
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
-        parser.link_arguments("seed_everything", "data.seed", compute_fn=seed_of)
-        parser.link_arguments("seed_everything", "model.seed", compute_fn=seed_of)
+        like_lightning: dict[str, Any] = {"instantiate": False, "fail_untyped": False, "sub_configs": True}
+        parser.add_class_arguments(Trainer, "trainer", skip=set(REFUSED_TRAINER_OPTIONS), **like_lightning)
+        parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
+        parser.link_arguments("seed_everything", "data.seed")
+        parser.link_arguments("seed_everything", "model.seed")
         parser.link_arguments("data.spec", "model.spec", apply_on="instantiate")
+        links = next(group for group in parser._action_groups if group.title == "Linked arguments")
+        for action in links._group_actions:
+            action.help = SUPPRESS  # not for the user
+        assert parser.groups is not None
+        parser.groups["trainer"].title = "Lightning's Trainer"
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        parser = super().init_parser(**kwargs)
+        next(
+            action for action in parser._actions if action.dest == "config"
+        ).help = "Name of a shipped config, e.g. complex_cartpole, or a YAML file; several are merged, later ones win."
+        return parser
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        skip = {"model", "datamodule", "train_dataloaders", "val_dataloaders", "dataloaders"}
-        return {"fit": skip, "validate": skip}
+        ours = {"model", "datamodule", "ckpt_path", "weights_only"}
+        return {
+            "fit": ours | {"train_dataloaders", "val_dataloaders"},
+            "validate": ours | {"dataloaders", "verbose"},
+        }
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "validate":
+            parser.add_argument("--ckpt_path", type=str | None, default=None, help="Checkpoint to evaluate; needed.")
+        return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        self.config = parser.parse_args(args)
+        assert isinstance(args, list)
+        known = self._subcommand_parsers[args[0]]
+        assert isinstance(known, VarShareParser)
+        for path in config_files(args):
+            check_config_file(path, known.keys(), args[0])
+        self.config = parser.parse_args(expand_method_arguments(args))
+
+    def _parse_ckpt_path(self) -> None:
+        """Nothing: LightningCLI would let a checkpoint's hyperparameters overrule the config, silently."""
 
     def before_instantiate_classes(self) -> None:
         config = self._config
         torch.set_num_threads(config.threads)
-        if config.trainer.default_root_dir is not None:
-            raise ConfigError("trainer.default_root_dir: is not allowed; --logs_dir and --experiment are")
-        if config.ckpt_path is not None:
+        for key, value in config.items():
+            config[key] = plain(value)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigError(f"{key}: {value} is not allowed; a finite number is")
+        if config.seed_everything > LARGEST_SEED:
+            raise ConfigError(f"seed_everything: {config.seed_everything} is not allowed; at most {LARGEST_SEED} is")
+        if self.subcommand == "validate":
+            if config.ckpt_path is None:
+                raise ConfigError("--ckpt_path: missing; the checkpoint to evaluate is needed")
             read_checkpoint(config.ckpt_path)
-        elif self.subcommand == "validate":
-            raise ConfigError("--ckpt_path: missing; the checkpoint to validate is needed")
         if config.experiment is not None:
             self._folder()  # a bad name or a folder in use is told before anything is built
 
@@ -90,6 +146,7 @@ class VarShareCLI(LightningCLI):
         if config.experiment is None:
             config.experiment = default_experiment(self.datamodule.suite.name, self.model.method_name)
         folder = self._folder()
+        check_info_metrics(self.datamodule.suite, self.datamodule.info_metrics)
         init = self._get(self.config_init, "trainer", default={})
         own = {key: self._get(self.config_init, key) for key in ("evaluation", "plots", "progress", "checkpoint")}
         users = init.pop("callbacks", None) or []
@@ -99,15 +156,28 @@ class VarShareCLI(LightningCLI):
             run_files = RunFiles(self._save_config, own["evaluation"], config.experiment, config.overwrite)
             recorders = [Heartbeat(), MetricsToLoggers(), own["plots"], own["progress"], own["checkpoint"]]
             callbacks = [run_files, *callbacks, *recorders]
-        return Trainer(**{**init, **kwargs, "callbacks": callbacks, "default_root_dir": folder})
+        options = {**init, **TRAINER_FIXED, **kwargs, "callbacks": callbacks, "default_root_dir": folder}
+        try:
+            return Trainer(**options)
+        except (MisconfigurationException, ValueError, TypeError) as error:
+            raise ConfigError(f"trainer: {one_line(str(error))}") from error
+
+    def validate(self, model: LightningModule, datamodule: LightningDataModule) -> None:
+        """What ``varshare validate`` runs."""
+        # The Evaluation callback prints the table; Lightning's own would repeat it.
+        self.trainer.validate(
+            model, datamodule=datamodule, ckpt_path=self._config.ckpt_path, verbose=False, weights_only=True
+        )
 
     @property
     def _config(self) -> Namespace:
-        return self.config[self.subcommand]
+        config = self.config[self.subcommand]
+        assert isinstance(config, Namespace)
+        return config
 
     def _folder(self) -> Path:
         config = self._config
-        folder = run_folder(config.logs_dir, config.experiment, seed_of(config.seed_everything))
+        folder = run_folder(config.logs_dir, config.experiment, config.seed_everything)
         if self.subcommand == "fit":
             check_free(folder, config.overwrite)
         return folder
@@ -115,34 +185,36 @@ class VarShareCLI(LightningCLI):
     def _save_config(self, path: Path) -> None:
         config = self._config.clone()
         config.overwrite = False  # a saved config, used again, must not delete a run
-        self._parser(self.subcommand).save(config, path, skip_none=False, overwrite=True, multifile=False)
+        self._parser(self.subcommand).save(config, path, skip_unset=False, overwrite=True, multifile=False)
 
 
-def seed_of(value: bool | int) -> int:
-    """The run's seed; LightningCLI would take true and false too."""
-    if isinstance(value, bool) or value < 0:
-        raise ConfigError(f"--seed_everything: {value} is not allowed; an integer of at least 0 is")
-    return value
+def plain(value: Any) -> Any:
+    """A number of Python's own type: the parser's PositiveFloat and the like would go into checkpoints as classes."""
+    if isinstance(value, list | tuple):
+        return type(value)(plain(item) for item in value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    return float(value) if isinstance(value, float) else int(value)
 
 
 def run(args: list[str]) -> int:
     """Run ``fit`` or ``validate`` with these command-line arguments; gives the exit code."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    try:
-        VarShareCLI(
-            PPOModule,
-            RolloutDataModule,
-            save_config_callback=None,
-            trainer_defaults=TRAINER_DEFAULTS,
-            seed_everything_default=1,
-            parser_class=VarShareParser,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-            args=expand_method_arguments(args),
-        )
-    except MisconfigurationException as error:
-        raise ConfigError(str(error)) from error
+    with leave_no_trace():
+        try:
+            VarShareCLI(
+                PPOModule,
+                RolloutDataModule,
+                save_config_callback=None,
+                parser_class=VarShareParser,
+                parser_kwargs={name: {"usage": USAGE[name], "description": DESCRIPTION[name]} for name in USAGE},
+                auto_configure_optimizers=False,
+                load_from_checkpoint_support=False,
+                args=args,
+            )
+        except MisconfigurationException as error:
+            raise ConfigError(one_line(str(error))) from error
+        except SystemExit as error:
+            if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns one into the other
+                raise KeyboardInterrupt from error
+            raise
     return 0

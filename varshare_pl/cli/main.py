@@ -30,13 +30,18 @@ options:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; gives the exit code: 0 fine, 2 bad input."""
+    """Run the command line; gives the exit code: 0 fine, 2 bad input, 130 stopped by Ctrl-C."""
     args = list(sys.argv[1:] if argv is None else argv)
     try:
         return _dispatch(args)
     except ConfigError as error:
         print(f"varshare: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("varshare: interrupted", file=sys.stderr)
+        return 130
+    except SystemExit as stop:  # after --help and --print_config
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
 
 
 def _dispatch(args: list[str]) -> int:
@@ -50,14 +55,15 @@ def _dispatch(args: list[str]) -> int:
         return 0
     commands: dict[str, Callable[[list[str]], int]] = {"fit": _lightning, "validate": _lightning, "plot": _plot}
     if args[0] not in commands:
-        raise ConfigError(f"{args[0]!r} is not a command; fit, validate and plot are")
+        raise ConfigError(f"{args[0]} is not a command; fit, validate and plot are")
     return commands[args[0]](args)
 
 
 def _lightning(args: list[str]) -> int:
+    from varshare_pl.cli.checks import check_arguments
     from varshare_pl.cli.configs import with_shipped_configs
 
-    args = with_shipped_configs(args)  # a misspelt name is told before the heavy imports
+    args = with_shipped_configs(check_arguments(args))  # mistakes here are told before the heavy imports
     from varshare_pl.cli.lightning import run
 
     return run(args)
@@ -66,4 +72,9 @@ def _lightning(args: list[str]) -> int:
 def _plot(args: list[str]) -> int:
     from varshare_pl.results.cli import plot_command
 
+    unknown = [arg for arg in args[1:] if arg.startswith("-") and arg not in ("-h", "--help", "--")]
+    if unknown:
+        raise ConfigError(f"{unknown[0]}: unknown option; 'varshare plot --help' lists all")
+    if not args[1:]:
+        raise ConfigError("plot: the folder of a run is missing, as in: varshare plot logs/complex_cartpole/seed_1")
     return plot_command(args[1:])

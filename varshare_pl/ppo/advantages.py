@@ -7,11 +7,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from varshare_pl.parallel import all_sum
+
 AdvantageNorm = Literal["task", "pooled", "none"]
 
 
 def normalise_advantages(advantages: Tensor, task: Tensor, num_tasks: int, mode: AdvantageNorm) -> Tensor:
-    """Advantages with mean 0 and standard deviation 1.
+    """Advantages with mean 0 and standard deviation 1, over the rows of all processes.
 
     Args:
         advantages: (rows,).
@@ -26,8 +28,8 @@ def normalise_advantages(advantages: Tensor, task: Tensor, num_tasks: int, mode:
         return advantages
     if mode == "pooled":
         task, num_tasks = torch.zeros_like(task), 1
-    count = torch.bincount(task, minlength=num_tasks).clamp_min(1).to(advantages.dtype)
-    mean = advantages.new_zeros(num_tasks).index_add_(0, task, advantages) / count
+    count = all_sum(torch.bincount(task, minlength=num_tasks)).clamp_min(1).to(advantages.dtype)
+    mean = all_sum(advantages.new_zeros(num_tasks).index_add_(0, task, advantages)) / count
     centred = advantages - mean[task]
-    variance = advantages.new_zeros(num_tasks).index_add_(0, task, centred.square()) / count
+    variance = all_sum(advantages.new_zeros(num_tasks).index_add_(0, task, centred.square())) / count
     return centred / (variance.sqrt() + 1e-8)[task]

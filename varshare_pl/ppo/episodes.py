@@ -25,13 +25,13 @@ class TaskEpisodes(Metric):
         super().__init__()
         self.num_tasks = num_tasks
         for name in ("returns", "lengths", "counts"):
-            self.add_state(name, torch.zeros(num_tasks, dtype=torch.float64), dist_reduce_fx="sum")
+            self.add_state(name, torch.zeros(num_tasks, dtype=torch.float32), dist_reduce_fx="sum")
 
     def update(self, episodes: Episodes) -> None:
         """Count episodes that ended."""
-        ones = torch.ones_like(episodes.returns, dtype=torch.float64)
+        ones = torch.ones_like(episodes.returns, dtype=torch.float32)
         for total, values in ((self.returns, episodes.returns), (self.lengths, episodes.lengths), (self.counts, ones)):
-            total.index_add_(0, episodes.task, values.to(torch.float64))
+            total.index_add_(0, episodes.task, values.to(torch.float32))
 
     def compute(self) -> dict[str, Tensor]:
         """(M,) each: "return" and "length", NaN for a task without episodes, and "count"."""

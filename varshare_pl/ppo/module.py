@@ -48,7 +48,8 @@ class PPOModule(pl.LightningModule):
 
     Args:
         spec: Sizes of the task suite and the rollouts; the command line takes it from the data.
-        sharing: The sharing method.
+        sharing: The sharing method: varshare, independent, shared, shared_onehot or the class path of another one;
+            --model.sharing.help NAME explains a method's options.
         hidden_sizes: Widths of the hidden layers, of actor and critic each.
         activation: After every hidden layer.
         hidden_gain: Scale of the hidden layers' orthogonal initial weights.
@@ -119,7 +120,11 @@ class PPOModule(pl.LightningModule):
         self.spec = spec
         self.method_name = getattr(type(sharing), "name", type(sharing).__name__)
         gains = (hidden_gain, actor_head_gain, critic_head_gain)
-        self.policy = ActorCritic(spec, sharing, hidden_sizes, activation, *gains, seed=seed)
+        try:
+            self.policy = ActorCritic(spec, sharing, hidden_sizes, activation, *gains, seed=seed)
+        except ConfigError as error:  # a method knows its options, but not where they stand in a config
+            text = str(error)
+            raise ConfigError(text if text.startswith("model.") else f"model.sharing.init_args.{text}") from error
         self.objective = Objective(clip_range, value_clip_range, value_coef, entropy_coef, kl_weight)
         self.options = UpdateOptions(
             epochs=update_epochs,
@@ -139,6 +144,8 @@ class PPOModule(pl.LightningModule):
         self.max_grad_norm = max_grad_norm
         self._diagnostics_every = diagnostics_every
         self.env_steps = 0
+        self.gradient_steps = 0
+        self._seconds_before = 0.0  # of the run before it was resumed
         self._started = time.perf_counter()
         if actor_noise == "fresh" and self.policy.actor.num_variational:
             warnings.warn(
@@ -194,8 +201,9 @@ class PPOModule(pl.LightningModule):
         sharing = measure(self.policy.layers())
         episode_metrics, episode_details = self.episodes.add(batch.episodes)
         metrics |= update_metrics(result, self.policy) | headline(sharing) | episode_metrics
-        metrics["gradient_steps"] = self.global_step
-        metrics["wall_time_s"] = time.perf_counter() - self._started
+        self.gradient_steps += result.steps
+        metrics["gradient_steps"] = self.gradient_steps
+        metrics["wall_time_s"] = self._wall_time()
         metrics["sps"] = batch.rewards.numel() / (batch.seconds + time.perf_counter() - start)
         rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
         extra = update_details(result, rates) + (details(sharing) if full else [])
@@ -205,11 +213,24 @@ class PPOModule(pl.LightningModule):
         """Nothing: the ``Evaluation`` callback evaluates. Lightning asks for the method to run ``validate``."""
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint[CHECKPOINT_KEY] = self._identity() | {"env_steps": self.env_steps}
+        # Loops of Lightning are left out: a resumed fit is a fresh one over the rollouts that are left. Its counters for
+        # going on within an epoch would have to agree with ours, and an extended run would find its one epoch done.
+        checkpoint.pop("loops", None)
+        checkpoint[CHECKPOINT_KEY] = self._identity() | {
+            "env_steps": self.env_steps,
+            "gradient_steps": self.gradient_steps,
+            "wall_time_s": self._wall_time(),
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         check_checkpoint(checkpoint, self._identity(), self.state_dict())
-        self.env_steps = checkpoint[CHECKPOINT_KEY]["env_steps"]
+        saved = checkpoint[CHECKPOINT_KEY]
+        self.env_steps = saved["env_steps"]
+        self.gradient_steps = saved["gradient_steps"]
+        self._seconds_before = saved["wall_time_s"]
+
+    def _wall_time(self) -> float:
+        return self._seconds_before + time.perf_counter() - self._started
 
     def _identity(self) -> dict[str, Any]:
         return {"suite": self.spec.suite, "num_tasks": self.spec.num_tasks, "sharing": self.method_name}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from varshare_pl.parallel import all_sum
 from varshare_pl.policy.actor_critic import ActorCritic
 from varshare_pl.ppo.episodes import TaskEpisodes
 from varshare_pl.ppo.update import UpdateResult
@@ -24,7 +25,7 @@ class EpisodeLog(nn.Module):
     def __init__(self, num_tasks: int) -> None:
         super().__init__()
         self.metric = TaskEpisodes(num_tasks)
-        self.register_buffer("latest_return", torch.full((num_tasks,), torch.nan, dtype=torch.float64))
+        self.register_buffer("latest_return", torch.full((num_tasks,), torch.nan))
         self.register_buffer("total", torch.zeros((), dtype=torch.int64))
 
     def add(self, episodes: Episodes) -> tuple[dict[str, float], list[Detail]]:
@@ -37,7 +38,7 @@ class EpisodeLog(nn.Module):
         self.metric.reset()
         self.metric.update(episodes)
         means = self.metric.compute()
-        self.total += len(episodes.returns)
+        self.total += means["count"].sum().long()
         known = means["count"] > 0
         self.latest_return = torch.where(known, means["return"], self.latest_return)
 
@@ -46,8 +47,15 @@ class EpisodeLog(nn.Module):
         for task in known.nonzero().flatten().tolist():
             metrics[f"train/return_task_{task}"] = float(means["return"][task])
             details.append(Detail("train/length", float(means["length"][task]), task=task))
-            for name, values in episodes.info.items():
-                details.append(Detail(f"train/{name}", float(values[episodes.task == task].mean()), task=task))
+        for name, values in episodes.info.items():
+            sums = torch.zeros_like(means["count"]).index_add_(0, episodes.task, values.to(means["count"].dtype))
+            per_task = (all_sum(sums) / means["count"])[known]
+            details += [
+                Detail(f"train/{name}", value, task=task)
+                for task, value in zip(known.nonzero().flatten().tolist(), per_task.tolist(), strict=True)
+            ]
+            if len(per_task):
+                metrics[f"train/{name}_mean"] = float(per_task.mean())
         if not bool(self.latest_return.isnan().any()):
             metrics["train/return_mean"] = float(self.latest_return.mean())
         return metrics, details
@@ -76,7 +84,7 @@ def update_metrics(result: UpdateResult, policy: ActorCritic) -> dict[str, float
 
 def update_details(result: UpdateResult, learning_rates: dict[str, float]) -> list[Detail]:
     """Losses per task, gradient norms per network, learning rates per parameter group."""
-    groups = len(result.group_task)
+    present = result.present.nonzero().flatten().tolist()
     rows = [
         Detail("diagnostics/grad_norm", float(norm), network)
         for network, norm in zip(("actor", "critic"), result.gradient_norms, strict=True)
@@ -84,8 +92,5 @@ def update_details(result: UpdateResult, learning_rates: dict[str, float]) -> li
     rows += [Detail("diagnostics/lr", lr, name) for name, lr in learning_rates.items()]
     for metric, shares in (("loss/policy", result.terms.policy), ("loss/value", result.terms.value)):
         # Each task's share of the loss is its own mean divided by the number of tasks present.
-        rows += [
-            Detail(metric, share * groups, task=task)
-            for task, share in zip(result.group_task.tolist(), shares.tolist(), strict=True)
-        ]
+        rows += [Detail(metric, float(shares[task]) * len(present), task=task) for task in present]
     return rows

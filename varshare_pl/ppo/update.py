@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from varshare_pl.groups import TaskGroups
+from varshare_pl.parallel import all_max, all_mean, rank
 from varshare_pl.policy.actor_critic import ActorCritic
 from varshare_pl.ppo.advantages import AdvantageNorm, normalise_advantages
 from varshare_pl.ppo.behaviour import ActorNoise, rollout_noise
 from varshare_pl.ppo.objective import LossTerms, Objective
 from varshare_pl.random import stream
 from varshare_pl.rollout.gae import gae
-from varshare_pl.rollout.minibatches import Rows, epoch
+from varshare_pl.rollout.minibatches import Rows, epoch, task_weights
 from varshare_pl.types import Minibatch, Rollout
 
 GradientNorms = tuple[Tensor, Tensor]
@@ -41,12 +42,12 @@ class UpdateOptions:
 
 @dataclass(frozen=True)
 class UpdateResult:
-    """Means over the gradient steps of one update."""
+    """Means over the gradient steps of one update, and over the rows of all processes."""
 
-    terms: LossTerms
+    terms: LossTerms  # policy and value are (M,): each task's share, 0 for a task without rows
     gradient_norms: GradientNorms
     first_ratio_deviation: float  # largest |ratio − 1| in the first minibatch, before any step
-    group_task: Tensor  # (G,)
+    present: Tensor  # (M,) bool, the tasks that have rows
     steps: int
     stopped_early: bool
 
@@ -85,6 +86,7 @@ def build_rows(policy: ActorCritic, rollout: Rollout, options: UpdateOptions) ->
     )
     actions = rollout.actions.flatten(0, 1)
     rows = {
+        "task": task,
         "obs": rollout.obs.flatten(0, 1).flatten(1),
         "actions": actions,
         "log_prob": policy.head.log_prob(rollout.dist_params.flatten(0, 1), actions),
@@ -117,38 +119,45 @@ def update(
     """
     noise = rollout_noise(policy, options.actor_noise, options.seed, rollout)
     fresh = stream(options.seed, "fresh_noise/update", rollout)
-    critic_stream = stream(options.seed, "critic_noise", rollout)
+    critic_stream = stream(options.seed, "critic_noise", rollout, rank())  # rows differ between processes
+    row_weight = task_weights(rows["task"], policy.num_tasks)
     terms: list[LossTerms] = []
     norms: list[GradientNorms] = []
     stopped_early = False
-    for batch in _minibatches(rows, groups, rollout, options):
+    for batch in _minibatches(rows, groups, row_weight, rollout, options):
         if options.actor_noise == "fresh":
             noise = policy.actor.draw_weight_noise(fresh)
         critic_noise = policy.critic.draw_local_noise(len(batch.weight), batch.weight.shape[1], critic_stream)
         loss, parts = objective(policy, batch, noise, critic_noise)
         terms.append(parts)
-        if options.target_kl is not None and bool(parts.policy_kl > options.target_kl):
+        if options.target_kl is not None and bool(all_mean(parts.policy_kl) > options.target_kl):
             stopped_early = True
             break
         norms.append(step(loss))
     return UpdateResult(
-        terms=_mean_terms(terms),
+        terms=_mean_terms(terms, groups, policy.num_tasks),
         gradient_norms=_mean_norms(norms),
-        first_ratio_deviation=float(terms[0].ratio_deviation),
-        group_task=groups.group_task,
+        first_ratio_deviation=float(all_max(terms[0].ratio_deviation)),
+        present=row_weight > 0,
         steps=len(norms),
         stopped_early=stopped_early,
     )
 
 
-def _minibatches(rows: Rows, groups: TaskGroups, rollout: int, options: UpdateOptions) -> Iterator[Minibatch]:
+def _minibatches(
+    rows: Rows, groups: TaskGroups, row_weight: Tensor, rollout: int, options: UpdateOptions
+) -> Iterator[Minibatch]:
     order = stream(options.seed, "minibatches", rollout)
     for _ in range(options.epochs):
-        yield from epoch(rows, groups, options.num_minibatches, order)
+        yield from epoch(rows, groups, options.num_minibatches, order, row_weight)
 
 
-def _mean_terms(terms: list[LossTerms]) -> LossTerms:
-    return LossTerms(**{f.name: torch.stack([getattr(t, f.name) for t in terms]).mean(0) for f in fields(LossTerms)})
+def _mean_terms(terms: list[LossTerms], groups: TaskGroups, num_tasks: int) -> LossTerms:
+    means = {f.name: torch.stack([getattr(t, f.name) for t in terms]).mean(0) for f in fields(LossTerms)}
+    for name in ("policy", "value"):
+        # Processes may hold different tasks; by task they can be added up.
+        means[name] = means[name].new_zeros(num_tasks).index_copy_(0, groups.group_task, means[name])
+    return LossTerms(**{name: all_mean(value) for name, value in means.items()})
 
 
 def _mean_norms(norms: list[GradientNorms]) -> GradientNorms:
@@ -173,10 +182,14 @@ def noise_ratio_std(policy: ActorCritic, rows: Rows, groups: TaskGroups, rollout
             return None
         params = policy.actor.compute(policy.actor.prepare(groups.group_task, noise), obs)
         log_probs.append(groups.ungroup(policy.head.log_prob(params, actions)))
-    return float((log_probs[0] - log_probs[1]).exp().std())
+    ratio = (log_probs[0] - log_probs[1]).exp()
+    mean = all_mean(ratio.mean())
+    return float(all_mean((ratio - mean).square().mean()).sqrt())
 
 
 def explained_variance(values: Tensor, returns: Tensor) -> float:
     """1 − Var(R − V) / Var(R); 1 is perfect, 0 no better than a constant, NaN where R is constant."""
-    variance = returns.var(correction=0)
-    return float(1.0 - (returns - values).var(correction=0) / variance) if variance > 0 else float("nan")
+    columns = torch.stack([returns, returns - values]).double()
+    mean = all_mean(columns.mean(1, keepdim=True))  # every process has as many rows
+    variance, left = all_mean((columns - mean).square().mean(1)).tolist()
+    return 1.0 - left / variance if variance > 0 else float("nan")

@@ -40,8 +40,8 @@ def draw_tasks(
     if many:
         handles = [Line2D([], [], color=line.get_color(), linewidth=2, label=line.get_label()) for line in handles]
         handles.insert(1, Line2D([], [], color="none", label="… dark to light …"))
-        low, high = _range(values)
-        axes.fill_between(steps, low, high, color=GREY, alpha=0.25, linewidth=0, zorder=1)
+        known, low, high = _range(steps, values)
+        axes.fill_between(known, low, high, color=GREY, alpha=0.25, linewidth=0, zorder=1)
         handles.append(Patch(color=GREY, alpha=0.4, linewidth=0, label="lowest to highest"))
     if len(names) > 1:
         seen = np.isfinite(mean)
@@ -69,10 +69,13 @@ def dot(points: NDArray[np.bool_] | Array) -> dict[str, str]:
     return {"marker": "o"} if number == 1 else {}
 
 
-def _range(values: Array) -> tuple[Array, Array]:
-    """The lowest and the highest task in each row; a task without a value counts with its last one."""
-    rows = np.arange(len(values))[:, None]
-    last = np.maximum.accumulate(np.where(np.isfinite(values), rows, 0), axis=0)
-    filled = np.take_along_axis(values, last, axis=0)
-    low, high = np.nanmin(filled, axis=1, initial=np.inf), np.nanmax(filled, axis=1, initial=-np.inf)
-    return np.where(low <= high, low, np.nan), np.where(low <= high, high, np.nan)
+def _range(steps: Array, values: Array) -> tuple[Array, Array, Array]:
+    """Env steps at which some task has a value, and the lowest and highest of the tasks' lines there."""
+    rows = np.isfinite(values).any(axis=1)
+    steps, values = steps[rows], values[rows]
+    bridged = np.full_like(values, np.nan)
+    for m in range(values.shape[1]):
+        seen = np.isfinite(values[:, m])
+        if seen.any():
+            bridged[:, m] = np.interp(steps, steps[seen], values[seen, m], left=np.nan, right=np.nan)
+    return steps, np.nanmin(bridged, axis=1, initial=np.inf), np.nanmax(bridged, axis=1, initial=-np.inf)

@@ -73,7 +73,7 @@ def plot_run(
         ("returns", "Returns", _returns(data), 2),
         ("norms", "Norms of the weights", _norms(data), 2),
         ("sharing", "Sharing", _sharing(data), 3),
-        ("kl_sigma", "KL and σ", _kl_sigma(data), 2),
+        ("kl_sigma", "KL and σ" if _networks(data.details, "sharing/sigma") else "KL", _kl_sigma(data), 2),
         ("losses", "Losses", _losses(data), 4),
     ]
     return [
@@ -85,7 +85,7 @@ def plot_run(
 
 def _returns(run: _Run) -> list[Panel]:
     panels = []
-    for kind, title, marker in (("train", "Training", ""), ("eval", "Evaluation, greedy", "o")):
+    for kind, title, marker in (("train", "Training", ""), ("eval", "Evaluation (greedy)", "o")):
         mean, tasks = run.column(f"{kind}/return_mean"), run.per_task(f"{kind}/return_task")
         if np.isfinite(mean).any() or np.isfinite(tasks).any():
             panels.append(Panel(title, "mean return", _draw_returns(run, mean, tasks, marker), "Task"))
@@ -125,14 +125,16 @@ def _norms(run: _Run) -> list[Panel]:
 
 def _sharing(run: _Run) -> list[Panel]:
     metric, symbol = "sharing/ratio", "sharing ratio (1: all shared)"
+    lowest = run.details.where(metric).value.min(initial=1.0)
+    limits = next((floor, 1.0 + 0.03 * (1 - floor)) for floor in (0.9, 0.5, 0.0) if lowest >= 1.1 * floor - 0.1)
     networks = _networks(run.details, metric)
-    panels = [_layer_panel(run, metric, name, f"{name.capitalize()}, by layer", symbol, (0, 1.03)) for name in networks]
+    panels = [_layer_panel(run, metric, name, f"{name.capitalize()}, by layer", symbol, limits) for name in networks]
     steps, tasks = _by_task(run, metric)
     if len(steps):
         title = "By task, all layers" if len(networks) < 2 else "By task, both networks"
 
         def draw(axes: Axes) -> list[Handle]:
-            axes.set_ylim(0, 1.03)
+            axes.set_ylim(*limits)
             return draw_tasks(axes, steps, tasks, run.names, tasks.mean(axis=1))
 
         panels.append(Panel(title, symbol, draw, "Task"))
@@ -165,16 +167,16 @@ def _kl_sigma(run: _Run) -> list[Panel]:
 
 def _losses(run: _Run) -> list[Panel]:
     columns = (
-        ("loss/total", "Total loss", "loss"),
-        ("loss/policy", "Policy loss", "loss"),
-        ("loss/value", "Value loss", "loss"),
-        ("loss/entropy", "Entropy", "nats"),
-        ("loss/kl", "Weighted KL", "loss"),
-        ("diagnostics/grad_norm", "Gradient norm", "norm"),
-        ("diagnostics/clip_fraction", "Clipped ratios", "share of rows"),
-        ("diagnostics/explained_variance", "Explained variance of values", "share"),
+        ("loss/total", "Total loss"),
+        ("loss/policy", "Policy loss"),
+        ("loss/value", "Value loss"),
+        ("loss/entropy", "Entropy (nats)"),
+        ("loss/kl", "Weighted KL"),
+        ("diagnostics/grad_norm", "Gradient norm"),
+        ("diagnostics/clip_fraction", "Share of clipped ratios"),
+        ("diagnostics/explained_variance", "Explained variance"),
     )
-    return [_column_panel(run, name, title, unit) for name, title, unit in columns if np.isfinite(run.column(name)).any()]
+    return [_column_panel(run, name, title, "") for name, title in columns if np.isfinite(run.column(name)).any()]
 
 
 def _column_panel(run: _Run, name: str, title: str, unit: str) -> Panel:

@@ -27,7 +27,7 @@ OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", G
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1.5, 1.5)))
 DPI = 110
 PANEL_HEIGHT, WIDTH = 2.35, 9.6
-LEFT, RIGHT, TOP, BETWEEN_ROWS, BETWEEN_COLUMNS = 0.72, 0.15, 0.75, 0.62, 0.68
+LEFT, RIGHT, TOP, BETWEEN_ROWS, BETWEEN_COLUMNS = 0.72, 0.15, 0.75, 0.62, 0.8
 UNDER_AXES, LEGEND_LINE, CHARACTER, HANDLE = 0.5, 0.21, 0.077, 0.5
 
 
@@ -73,7 +73,7 @@ def write_sheet(path: Path, title: str, panels: Sequence[Panel], columns: int) -
     width = WIDTH if columns > 1 else 0.75 * WIDTH
     shares = _legend_shares(legends, width)
     lines = [_legend_lines(entries, share * width) for entries, share in zip(legends.values(), shares, strict=True)]
-    below = UNDER_AXES + (max(lines) * LEGEND_LINE + 0.4 if lines else 0.0)
+    below = UNDER_AXES + (max(lines) * LEGEND_LINE + 0.3 if lines else 0.0)
     height = TOP + rows * PANEL_HEIGHT + (rows - 1) * BETWEEN_ROWS + below
     figure.set_size_inches(width, height)
     panel_width = (width - LEFT - RIGHT - (columns - 1) * BETWEEN_COLUMNS) / columns
@@ -116,7 +116,7 @@ def _dress(axes: Axes, panel: Panel, lowest: bool) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(steps_label))
     if axes.get_yscale() == "linear":
-        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
 
 
 def _legend(figure: Figure, name: str, entries: dict[str, Handle], center: float, columns: int, height: float) -> None:
@@ -139,18 +139,20 @@ def _legend(figure: Figure, name: str, entries: dict[str, Handle], center: float
 
 def _legend_shares(legends: dict[str, dict[str, Handle]], width: float) -> list[float]:
     """The share of the figure's width of each legend, by how long it is in one line."""
-    lengths = [min(_length(entries) * len(entries), width) for entries in legends.values()]
+    lengths = [min(sum(map(_length, entries)), width) for entries in legends.values()]
     return [length / sum(lengths) for length in lengths]
 
 
 def _legend_lines(entries: dict[str, Handle], width: float) -> int:
-    columns = max(1, min(len(entries), int(width / _length(entries))))
-    return math.ceil(len(entries) / columns)
+    """Lines that a legend needs: one if all fits, else columns as wide as the longest entry."""
+    if sum(map(_length, entries)) <= width:
+        return 1
+    return math.ceil(len(entries) / max(1, int(width / max(map(_length, entries)))))
 
 
-def _length(entries: dict[str, Handle]) -> float:
-    """Inches of the longest entry; the columns of a legend are that wide at most."""
-    return HANDLE + CHARACTER * max(len(label) for label in entries)
+def _length(label: str) -> float:
+    """Inches of a legend's entry."""
+    return HANDLE + CHARACTER * len(label)
 
 
 def _ramp(count: int) -> list[str | tuple[float, ...]]:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from varshare_pl.envs import final_observations
+from varshare_pl.envs import final_observations, get_state, set_state
 from varshare_pl.errors import ConfigError
 from varshare_pl.groups import TaskGroups
 from varshare_pl.types import Episodes, Rollout
@@ -37,11 +37,18 @@ class Collector:
         envs: A Gymnasium vector env with SAME_STEP autoreset whose info tells the task of each observation.
         num_tasks: M.
         info_metrics: Scalars of an episode's last info to record, e.g. "success".
+        total_envs: Envs of the run over all processes; None: all are here.
+        first_env: Global index of the first env here.
     """
 
     def __init__(
-        self, envs: gymnasium.vector.VectorEnv[Any, Any, Any], num_tasks: int, info_metrics: Sequence[str] = ()
-    ):
+        self,
+        envs: gymnasium.vector.VectorEnv[Any, Any, Any],
+        num_tasks: int,
+        info_metrics: Sequence[str] = (),
+        total_envs: int | None = None,
+        first_env: int = 0,
+    ) -> None:
         self._envs = envs
         self._num_tasks = num_tasks
         self._info_metrics = tuple(info_metrics)
@@ -50,7 +57,9 @@ class Collector:
         self._groups: TaskGroups | None = None
         self._return = np.zeros(envs.num_envs)
         self._length = np.zeros(envs.num_envs, np.int64)
-        self.env_steps = 0
+        self._total_envs = envs.num_envs if total_envs is None else total_envs
+        self._here = slice(first_env, first_env + envs.num_envs)
+        self.env_steps = 0  # over all processes
 
     def collect(self, policy: ActingPolicy, steps: int, index: int) -> Rollout:
         """Act for a number of steps in every env.
@@ -66,7 +75,7 @@ class Collector:
             self._observe(obs, info)
         assert self._obs is not None
         n, obs_shape = self._envs.num_envs, self._obs.shape[1:]
-        noise = policy.draw_action_noise(steps, n).unbind()
+        noise = policy.draw_action_noise(steps, self._total_envs)[:, self._here].unbind()
 
         observations = np.empty((steps, n, *obs_shape), np.float32)
         final_obs = np.zeros_like(observations)
@@ -90,7 +99,7 @@ class Collector:
                 ended.append(self._end_episodes(done, info))
             self._observe(obs, info)
 
-        self.env_steps += steps * n
+        self.env_steps += steps * self._total_envs
         return Rollout(
             index=index,
             env_steps=self.env_steps,
@@ -107,6 +116,31 @@ class Collector:
             episodes=self._episodes(ended),
             seconds=time.perf_counter() - start,
         )
+
+    def get_state(self) -> dict[str, Any]:
+        """All that the next rollout depends on, as plain data: envs with their streams, episodes under way, counters."""
+        return {
+            "envs": get_state(self._envs)["envs"],
+            "returns": self._return.tolist(),
+            "lengths": self._length.tolist(),
+            "env_steps": self.env_steps,
+        }
+
+    def set_state(self, state: dict[str, Any]) -> int:
+        """Go on where ``get_state`` was called.
+
+        Returns:
+            The number of envs that cannot tell their state and start a new episode instead.
+        """
+        obs, task = set_state(self._envs, {"envs": state["envs"]})
+        self._observe(obs, {"task": task})
+        self._return = np.array(state["returns"])
+        self._length = np.array(state["lengths"], np.int64)
+        self.env_steps = state["env_steps"]
+        restarted = np.array([env["env"] is None for env in state["envs"]])
+        self._return[restarted] = 0.0
+        self._length[restarted] = 0
+        return int(restarted.sum())
 
     def close(self) -> None:
         """Close the envs."""

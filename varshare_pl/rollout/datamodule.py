@@ -9,10 +9,12 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 import torch
 from jsonargparse.typing import NonNegativeInt, PositiveInt
-from torch.utils.data import DataLoader
+from lightning.pytorch.utilities import rank_zero_warn
+from torch.utils.data import DataLoader, TensorDataset
 
-from varshare_pl.envs import GymTask, get_suite, make_vector_env
+from varshare_pl.envs import get_suite, make_vector_env, resolve_assignment
 from varshare_pl.errors import ConfigError
+from varshare_pl.parallel import gather_plain
 from varshare_pl.rollout.collector import Collector
 from varshare_pl.rollout.dataset import RolloutDataset
 from varshare_pl.types import EnvSpec, Rollout
@@ -36,7 +38,7 @@ class RolloutDataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        suite: str | list[GymTask] = "ComplexCartPole",
+        suite: str | list[dict[str, Any]] = "ComplexCartPole",
         num_envs: PositiveInt = 40,
         rollout_steps: PositiveInt = 128,
         total_env_steps: PositiveInt = 300_000,
@@ -46,7 +48,10 @@ class RolloutDataModule(pl.LightningDataModule):
         seed: NonNegativeInt = 1,
     ) -> None:
         super().__init__()
-        self.suite = get_suite(suite)
+        try:
+            self.suite = get_suite(suite)
+        except ConfigError as error:
+            raise ConfigError(f"data.{error}") from error
         self.num_envs = num_envs
         self.rollout_steps = rollout_steps
         self.num_rollouts = math.ceil(total_env_steps / (num_envs * rollout_steps))
@@ -65,6 +70,7 @@ class RolloutDataModule(pl.LightningDataModule):
                 f"data.backend: batched is not allowed for suite {self.suite.name}; auto, sync, async are"
             )
         self._collector: Collector | None = None
+        self._resume_from: dict[str, Any] | None = None
 
     @property
     def spec(self) -> EnvSpec:
@@ -81,14 +87,78 @@ class RolloutDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Rollout]:
         assert self.trainer is not None
         if self._collector is None:
-            envs = make_vector_env(
-                self.suite, self.num_envs, self.backend, seed=self.seed, task_assignment=self.task_assignment
-            )
-            self._collector = Collector(envs, self.suite.num_tasks, self.info_metrics)
+            self._collector = self._make_collector()
+        first = self._resume(self._collector)
         module: Any = self.trainer.lightning_module
-        dataset = RolloutDataset(self._collector, module.behaviour, self.rollout_steps, self.num_rollouts)
+        dataset = RolloutDataset(self._collector, module.behaviour, self.rollout_steps, first, self.num_rollouts)
         # A loader without a generator of its own would draw from torch's global one at each iter().
         return DataLoader(dataset, batch_size=None, num_workers=0, generator=torch.Generator(), collate_fn=_as_it_is)
+
+    def setup(self, stage: str) -> None:
+        if self.trainer is None:
+            return
+        # During a fit the Evaluation callback evaluates between rollouts, without Lightning's loop for it.
+        self.trainer.limit_val_batches = int(stage == "validate")
+        processes = self.trainer.world_size
+        unit = processes * (self.suite.num_tasks if self._fixed() else 1)
+        if stage == "fit" and self.num_envs % unit:
+            raise ConfigError(
+                f"data.num_envs: {self.num_envs} is not allowed with {processes} processes; a multiple of {unit} is"
+            )
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """One item that says nothing: Lightning validates if there is one, the Evaluation callback does the rest."""
+        return DataLoader(TensorDataset(torch.zeros(1)), num_workers=0, generator=torch.Generator())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Envs, their random streams, episodes under way and counters, as plain data; empty before the first rollout.
+
+        Of all processes, in the global order of envs: any number of processes can go on from it.
+        """
+        if self._collector is None or not self._collector.env_steps:
+            return {}
+        states = gather_plain(self._collector.get_state())
+        lists = {key: [item for state in states for item in state[key]] for key in ("envs", "returns", "lengths")}
+        return {**states[0], **lists}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._resume_from = state_dict or None  # the envs are made later, by train_dataloader
+
+    def _resume(self, collector: Collector) -> int:
+        """Bring the envs to where the checkpoint was; gives the index of the next rollout."""
+        if self._resume_from is not None:
+            here = self._here()
+            lists = {key: self._resume_from[key][here] for key in ("envs", "returns", "lengths")}
+            restarted = collector.set_state({**self._resume_from, **lists})
+            if restarted:
+                rank_zero_warn(
+                    f"resume is not exact: {restarted} of {self.num_envs} envs cannot tell their state (no get_state "
+                    "and set_state) and start a new episode"
+                )
+            self._resume_from = None
+        return int(collector.env_steps) // (self.rollout_steps * self.num_envs)
+
+    def _fixed(self) -> bool:
+        return resolve_assignment(self.suite, self.num_envs, self.task_assignment) == "fixed"
+
+    def _here(self) -> slice:
+        """The global indices of this process's envs: as many as every other's."""
+        assert self.trainer is not None
+        each = self.num_envs // self.trainer.world_size
+        return slice(self.trainer.global_rank * each, (self.trainer.global_rank + 1) * each)
+
+    def _make_collector(self) -> Collector:
+        here = self._here()
+        envs = make_vector_env(
+            self.suite,
+            here.stop - here.start,
+            self.backend,
+            seed=self.seed,
+            task_assignment=self.task_assignment,
+            env_indices=range(here.start, here.stop),
+            total_envs=self.num_envs,
+        )
+        return Collector(envs, self.suite.num_tasks, self.info_metrics, self.num_envs, here.start)
 
     def teardown(self, stage: str) -> None:
         if self._collector is not None:

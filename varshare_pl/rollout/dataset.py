@@ -20,21 +20,22 @@ class RolloutDataset(IterableDataset[Rollout]):
         collector: Steps the envs.
         behaviour: Gives the acting policy for a rollout's index.
         rollout_steps: T.
-        num_rollouts: Length of the dataset.
+        first: Index of the first rollout; above 0 in a resumed run.
+        last: Index after the last rollout.
     """
 
     def __init__(
-        self, collector: Collector, behaviour: Callable[[int], ActingPolicy], rollout_steps: int, num_rollouts: int
+        self, collector: Collector, behaviour: Callable[[int], ActingPolicy], rollout_steps: int, first: int, last: int
     ) -> None:
         self._collector = collector
         self._behaviour = behaviour
         self._steps = rollout_steps
-        self._num_rollouts = num_rollouts
+        self._indices = range(first, last)
 
     def __len__(self) -> int:
-        return self._num_rollouts
+        return len(self._indices)
 
     def __iter__(self) -> Iterator[Rollout]:
         # Nothing happens before the first next(): Lightning calls iter() once more at set-up.
-        for index in range(self._num_rollouts):
+        for index in self._indices:
             yield self._collector.collect(self._behaviour(index), self._steps, index)

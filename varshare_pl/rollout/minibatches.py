@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from varshare_pl.groups import TaskGroups
+from varshare_pl.parallel import all_sum, world_size
 from varshare_pl.types import Minibatch
 
 Rows = dict[str, Tensor]
@@ -20,7 +21,19 @@ Rows = dict[str, Tensor]
 ROW_FIELDS = tuple(f.name for f in fields(Minibatch) if f.name not in ("group_task", "weight"))
 
 
-def epoch(rows: Rows, groups: TaskGroups, num_minibatches: int, generator: torch.Generator) -> Iterator[Minibatch]:
+def task_weights(task: Tensor, num_tasks: int) -> Tensor:
+    """(M,) weight of a row of each task: 1 / (tasks present × rows of the task), over the rows of all processes.
+
+    Times the number of processes, whose gradients are averaged. A task without rows has weight 0.
+    """
+    counts = all_sum(torch.bincount(task, minlength=num_tasks)).to(torch.get_default_dtype())
+    present = counts > 0
+    return torch.where(present, world_size() / (present.sum() * counts.clamp_min(1)), 0.0)
+
+
+def epoch(
+    rows: Rows, groups: TaskGroups, num_minibatches: int, generator: torch.Generator, row_weight: Tensor | None = None
+) -> Iterator[Minibatch]:
     """One pass over all rows in random order, each row in exactly one minibatch.
 
     Args:
@@ -28,18 +41,21 @@ def epoch(rows: Rows, groups: TaskGroups, num_minibatches: int, generator: torch
         groups: Their task groups.
         num_minibatches: B.
         generator: Draws the order.
+        row_weight: (M,) from ``task_weights``; None: from these rows alone.
 
     Yields:
         B minibatches. A row weighs B / (tasks present × rows of its task in the rollout), so that the minibatch
         gradients average to the rollout's, in which each task weighs the same.
     """
-    index, weight = plan(groups, num_minibatches, generator)
+    index, weight = plan(groups, num_minibatches, generator, row_weight)
     gathered = {name: rows[name][index].unbind() for name in ROW_FIELDS}
     for b in range(num_minibatches):
         yield Minibatch(groups.group_task, weight=weight[b], **{name: parts[b] for name, parts in gathered.items()})
 
 
-def plan(groups: TaskGroups, num_minibatches: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def plan(
+    groups: TaskGroups, num_minibatches: int, generator: torch.Generator, row_weight: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Which row stands where: index and weight, (B, G, S) each, S the most rows of a task in a minibatch."""
     device = groups.index.device
     keys = torch.rand(groups.index.shape, generator=generator).to(device)
@@ -53,5 +69,8 @@ def plan(groups: TaskGroups, num_minibatches: int, generator: torch.Generator) -
     real = position < end[..., None]
     position = torch.where(real, position, 0)
     index = shuffled.expand(num_minibatches, -1, -1).gather(2, position)
-    row_weight = num_minibatches / (len(groups.counts) * groups.counts.to(torch.get_default_dtype()))
-    return index, row_weight[:, None] * real
+    if row_weight is None:
+        weight = 1.0 / (len(groups.counts) * groups.counts.to(torch.get_default_dtype()))
+    else:
+        weight = row_weight[groups.group_task]
+    return index, (num_minibatches * weight)[:, None] * real

@@ -1,0 +1,27 @@
+"""Numbers written down once: a change here is a change of every result, and must be meant.
+
+Fixed seeds, float32 on a CPU; the tolerance leaves room for another order of additions.
+"""
+
+import pytest
+import torch
+from helpers import METHODS, fit, randn
+
+# Method: sum of the actor's outputs after one update, KL in nats, gradient norm, total loss.
+GOLDEN = {
+}
+
+
+def numbers(method):
+    run = fit({"suite": "ComplexCartPole", "num_envs": 5, "total_env_steps": 160}, sharing=METHODS[method](), minibatch_size=80)
+    policy, metrics = run.module.policy, run.records[0].metrics
+    with torch.no_grad():
+        outputs = policy.actor(randn(10, 4, dtype=torch.float32), torch.arange(10) % 5)
+    weights = torch.linspace(0.5, 1.5, outputs.numel()).view_as(outputs)  # so that no two outputs can swap
+    kl = metrics.get("kl/posterior", 0.0)
+    return (outputs * weights).sum().item(), kl, metrics["diagnostics/grad_norm"], metrics["loss/total"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_golden(method):
+    assert numbers(method) == pytest.approx(GOLDEN[method], rel=1e-4, abs=1e-6)

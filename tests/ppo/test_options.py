@@ -1,0 +1,165 @@
+"""Every option of PPOModule changes what it should, and nothing where it should not."""
+
+import dataclasses
+import inspect
+
+import pytest
+import torch
+from helpers import fit, make_spec
+
+from varshare_pl.envs import get_suite
+from varshare_pl.errors import ConfigError
+from varshare_pl.ppo.module import PPOModule
+from varshare_pl.sharing import Independent, Shared, VarShare
+
+BOTH, ACTOR, CRITIC = {"actor", "critic"}, {"actor"}, {"critic"}
+ONE_ROLLOUT = {"total_env_steps": 128}
+
+# Option: another value, and the networks whose weights it changes in the first update.
+WEIGHTS = {
+    "activation": ("relu", BOTH),
+    "hidden_gain": (0.5, BOTH),
+    "actor_head_gain": (1.0, BOTH),  # other actions, so other values to learn
+    "critic_head_gain": (0.1, CRITIC | ACTOR),
+    "actor_noise": ("mean", BOTH),
+    "kl_weight": (50.0, BOTH),
+    "gamma": (0.5, BOTH),
+    "gae_lambda": (0.5, BOTH),
+    "clip_range": (0.001, ACTOR),
+    "value_clip_range": (0.001, CRITIC),
+    "entropy_coef": (1.0, ACTOR),
+    "value_coef": (0.001, CRITIC),
+    "advantage_norm": ("none", ACTOR),
+    "update_epochs": (1, BOTH),
+    "minibatch_size": (32, BOTH),
+    "lr_actor": (1e-3, ACTOR),
+    "lr_critic": (1e-3, CRITIC),
+    "lr_log_var": (1.0, BOTH),
+    "adam_eps": (1e-1, BOTH),
+    "adam_eps_log_var": (1e-3, BOTH),
+    "max_grad_norm": (1e-4, BOTH),
+    "target_kl": (1e-9, BOTH),
+    "seed": (2, BOTH),
+}
+# Options with a test of their own below.
+OTHERS = {"spec", "sharing", "hidden_sizes", "anneal_lr", "diagnostics_every"}
+
+
+def test_no_option_is_without_a_test():
+    options = set(inspect.signature(PPOModule.__init__).parameters) - {"self"}
+    assert options == set(WEIGHTS) | OTHERS
+
+
+def changed(a, b):
+    """The networks whose weights differ in any bit."""
+    state_a, state_b = a.module.policy.state_dict(), b.module.policy.state_dict()
+    return {name.split(".")[0] for name in state_a if not torch.equal(state_a[name], state_b[name])}
+
+
+@pytest.fixture(scope="module")
+def baseline():
+    return fit(ONE_ROLLOUT)
+
+
+def test_the_same_options_give_the_same_weights(baseline):
+    assert changed(fit(ONE_ROLLOUT), baseline) == set()
+
+
+@pytest.mark.parametrize("option", WEIGHTS)
+def test_option_changes_its_networks(baseline, option):
+    value, networks = WEIGHTS[option]
+    assert changed(fit(ONE_ROLLOUT, **{option: value}), baseline) == networks
+
+
+def test_pooled_advantages_differ_from_both_others(baseline):
+    pooled = fit(ONE_ROLLOUT, advantage_norm="pooled")
+    assert changed(pooled, baseline) == ACTOR
+    assert changed(pooled, fit(ONE_ROLLOUT, advantage_norm="none")) == ACTOR
+
+
+def test_no_clipping_differs_from_clipping(baseline):
+    # Adam hardly sees the scale of a gradient, but it sees a scale that changes.
+    assert changed(fit(ONE_ROLLOUT, max_grad_norm=None), baseline) == BOTH
+
+
+def test_annealing():
+    constant, annealed = fit(anneal_lr=False), fit()
+    assert changed(constant, annealed) == BOTH
+
+    def rates(run):
+        return [[d.value for d in r.details if d.metric == "diagnostics/lr" and d.network == "actor"] for r in run.records]
+
+    assert rates(constant) == [[5e-3]] * 3
+    assert [rate for (rate,) in rates(annealed)] == pytest.approx([5e-3, 5e-3 * 2 / 3, 5e-3 / 3])
+
+
+def test_hidden_sizes():
+    shapes = [tuple(layer.theta.shape) for *_, layer in fit(ONE_ROLLOUT, hidden_sizes=(5,)).module.policy.layers()]
+    assert shapes == [(5, 4), (2, 5), (5, 4), (1, 5)]
+
+
+def test_sharing():
+    for method, name in ((Shared(), "shared"), (Independent(), "independent"), (VarShare(), "varshare")):
+        run = fit(ONE_ROLLOUT, sharing=method)
+        assert run.module.method_name == name
+        assert ("kl/posterior" in run.records[0].metrics) == (name == "varshare")
+
+
+def test_options_of_varshare(baseline):
+    assert changed(fit(ONE_ROLLOUT, sharing=VarShare(prior_scale=0.2)), baseline) == BOTH
+    assert changed(fit(ONE_ROLLOUT, sharing=VarShare(initial_sigma=0.9)), baseline) == BOTH
+
+
+def test_spec():
+    run = fit({"suite": "ComplexCartPole", "num_envs": 5}, minibatch_size=32)
+    assert run.module.num_tasks == 5
+    assert run.module.policy.actor.stack["layer_1"].mu.shape == (5, 8, 4)
+
+
+def test_diagnostics_every():
+    def full(run):
+        return ["diagnostics/noise_ratio_std" in r.metrics and any(d.layer for d in r.details) for r in run.records]
+
+    every, rare = fit(diagnostics_every=1), fit(diagnostics_every=10)
+    assert full(every) == [True, True, True]
+    assert full(rare) == [True, False, True]  # the first and the last in any case
+    assert changed(every, rare) == set()  # they only observe
+
+
+def test_target_kl_is_told():
+    run = fit(ONE_ROLLOUT, target_kl=1e-9)
+    assert run.records[0].metrics["diagnostics/stopped_early"] == 1.0
+    assert run.records[0].metrics["gradient_steps"] == 1
+    assert fit(ONE_ROLLOUT).records[0].metrics["diagnostics/stopped_early"] == 0.0
+
+
+def test_optimizer_groups_have_the_options_values():
+    rates = {"lr_actor": 1e-3, "lr_critic": 2e-3, "lr_log_var": 3e-3, "adam_eps": 4e-5, "adam_eps_log_var": 5e-9}
+    (optimizer,) = fit(ONE_ROLLOUT, **rates).trainer.optimizers
+    assert [(g["name"], g["lr"], g["eps"]) for g in optimizer.param_groups] == [
+        ("actor", 1e-3, 4e-5),
+        ("actor_log_var", 3e-3, 5e-9),
+        ("critic", 2e-3, 4e-5),
+        ("critic_log_var", 3e-3, 5e-9),
+    ]
+
+
+def test_a_minibatch_size_that_does_not_divide_raises():
+    spec = make_spec(get_suite("MirroredCartPole"), rollout_rows=128)
+    with pytest.raises(ConfigError, match=r"model.minibatch_size: 48 .*128"):
+        PPOModule(spec, VarShare(), minibatch_size=48)
+
+
+def test_bad_sizes_and_method_options_name_their_key():
+    spec = make_spec(get_suite("MirroredCartPole"), rollout_rows=1280)
+    with pytest.raises(ConfigError, match="model.hidden_sizes"):
+        PPOModule(spec, VarShare(), hidden_sizes=())
+    with pytest.raises(ConfigError, match="prior_scale: -1"):
+        PPOModule(spec, VarShare(prior_scale=-1.0))
+
+
+def test_minibatch_size_sets_the_number_of_steps():
+    spec = make_spec(get_suite("MirroredCartPole"), rollout_rows=128)
+    assert PPOModule(spec, VarShare(), minibatch_size=32).options.num_minibatches == 4
+    assert fit(ONE_ROLLOUT, minibatch_size=32, update_epochs=3).records[0].metrics["gradient_steps"] == 12
+    assert dataclasses.asdict(PPOModule(spec, VarShare(), minibatch_size=32, gamma=0.5).options)["gamma"] == 0.5

@@ -1,0 +1,57 @@
+"""What a run changes in its process, and back again."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+_LOGGERS = ("lightning.pytorch", "lightning.fabric")
+_SEED_VARIABLES = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")
+_NOISE = (
+    (r".*LeafSpec.*", FutureWarning),  # Lightning 2.6 with torch 2.13
+    (r".*does not have many workers.*", UserWarning),  # rollouts are collected in this process
+    (r"Be aware that when using `ckpt_path`, callbacks.*", UserWarning),  # validate needs none of the recorders
+    (r"Your `IterableDataset` has `__len__` defined.*", UserWarning),  # only matters with workers
+)
+
+
+@contextmanager
+def leave_no_trace() -> Iterator[None]:
+    """Keep Lightning quiet and make classes in the current folder importable; put all back at the end.
+
+    That is: log levels, warning filters, torch's threads, the variables of ``seed_everything``, the handler of Ctrl-C
+    and the import path.
+    """
+    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
+    variables = {name: os.environ.get(name) for name in _SEED_VARIABLES}
+    path = sys.path
+    sys.path = [*path, str(Path.cwd())]  # at the end: a file there must not hide a package
+    threads, handler = torch.get_num_threads(), signal.getsignal(signal.SIGINT)
+    with warnings.catch_warnings():
+        for message, category in _NOISE:
+            warnings.filterwarnings("ignore", message, category)
+        for name in _LOGGERS:
+            logging.getLogger(name).setLevel(logging.WARNING)
+        try:
+            yield
+        finally:
+            sys.path = path
+            torch.set_num_threads(threads)
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, handler)  # Lightning ignores it once it was pressed
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)
+            for name, value in variables.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value

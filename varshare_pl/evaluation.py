@@ -91,7 +91,8 @@ def evaluate(
     envs_per_task = envs_per_task or episodes
     if episodes % envs_per_task:
         raise ConfigError(
-            f"evaluation.envs_per_task: {envs_per_task} is not allowed; a divisor of evaluation.episodes = {episodes} is"
+            f"evaluation.envs_per_task: {envs_per_task} is not allowed; "
+            f"a divisor of evaluation.episodes = {episodes} is"
         )
     tasks, quota = suite.num_tasks, episodes // envs_per_task
     envs = make_vector_env(

@@ -36,7 +36,9 @@ def bare():
 @pytest.mark.parametrize("name", CALLBACKS)
 def test_final_weights_are_bit_identical(bare, name, tmp_path, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)  # else the progress line does nothing
-    settings = {"default_root_dir": tmp_path, "logger": CSVLogger(tmp_path / "csv") if name in ("loggers", "all") else False}
+    settings = {"default_root_dir": tmp_path, "enable_checkpointing": name in ("checkpoint", "all")}
+    if name in ("loggers", "all"):
+        settings |= {"logger": CSVLogger(tmp_path / "csv"), "log_every_n_steps": 1}
     run = fit(callbacks=CALLBACKS[name](), trainer=settings)
     state, expected = run.module.state_dict(), bare.module.state_dict()
     assert state.keys() == expected.keys()

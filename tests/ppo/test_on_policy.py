@@ -1,6 +1,7 @@
 """Strictly on policy: real runs, whose acting weights are recorded and used again."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ from varshare_pl.ppo.behaviour import rollout_noise
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.ppo.update import build_rows
 from varshare_pl.sharing import Shared, VarShare
+
+NOISY = partial(VarShare, prior_scale=1.0)
 
 
 class Recording(PPOModule):
@@ -38,11 +41,11 @@ def recompute(module, weights, batch, mode):
 @pytest.mark.parametrize("mode", ["rollout", "mean"])
 @pytest.mark.parametrize(
     ("sharing", "data"),
-    [(VarShare, {}), (VarShare, {"suite": "ComplexCartPole", "num_envs": 2, "rollout_steps": 64}), (Shared, {})],
+    [(NOISY, {}), (NOISY, {"suite": "ComplexCartPole", "num_envs": 2, "rollout_steps": 64}), (Shared, {})],
     ids=["varshare", "varshare-cycle", "shared"],
 )
 def test_a_rollout_is_acted_by_the_weights_after_the_update_before_it(mode, sharing, data):
-    run = fit(data, module_class=Recording, sharing=sharing(prior_scale=1.0) if sharing is VarShare else Shared(), actor_noise=mode)
+    run = fit(data, module_class=Recording, sharing=sharing(), actor_noise=mode)
     steps = run.module.steps
     assert [batch.index for batch, *_ in steps] == [0, 1, 2]
     for k, (batch, before, after, log_prob) in enumerate(steps):

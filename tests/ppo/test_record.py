@@ -23,13 +23,14 @@ def episodes(*rows, **info):
 def test_returns_per_task():
     log = EpisodeLog(3)
     metrics, details = log.add(episodes((0, 10.0), (2, 5.0), (0, 20.0), success=[1.0, 0.0, 0.0]))
-    assert metrics == {"episodes": 3, "train/return_task_0": 15.0, "train/return_task_2": 5.0}
-    assert [(d.metric, d.task, d.value) for d in details] == [
-        ("train/length", 0, 15.0),
-        ("train/success", 0, 0.5),
-        ("train/length", 2, 5.0),
-        ("train/success", 2, 0.0),
-    ]
+    returns = {"train/return_task_0": 15.0, "train/return_task_2": 5.0}
+    assert metrics == {"episodes": 3, **returns, "train/success_mean": 0.25}  # a mean over tasks
+    assert {(d.metric, d.task): d.value for d in details} == {
+        ("train/length", 0): 15.0,
+        ("train/length", 2): 5.0,
+        ("train/success", 0): 0.5,
+        ("train/success", 2): 0.0,
+    }
 
 
 def test_mean_waits_for_every_task_and_uses_the_latest_of_each():

@@ -87,7 +87,9 @@ def plain_ppo(actor, critic, rollout, max_norm):
     obs, actions, returns = rollout.obs.flatten(0, 1), rollout.actions.flatten(), (advantages + values).flatten()
     advantages = advantages.flatten()
     advantages = (advantages - advantages.mean()) / (advantages.std(correction=0) + 1e-8)
-    optimizers = [torch.optim.Adam(actor.parameters(), 3e-3, eps=1e-5), torch.optim.Adam(critic.parameters(), 1e-3, eps=1e-5)]
+    optimizers = [
+        torch.optim.Adam(network.parameters(), lr, eps=1e-5) for network, lr in ((actor, 3e-3), (critic, 1e-3))
+    ]
     order = stream(1, "minibatches", rollout.index)
     groups = TaskGroups.from_rows(torch.zeros(steps * envs, dtype=torch.int64), 1)
     losses = []
@@ -249,8 +251,7 @@ def test_an_absent_task_learns_nothing_from_data(method):
     zeros = torch.zeros_like(rollout.task)
     rollout = dataclasses.replace(rollout, task=zeros, last_task=zeros[0])
     before = weights_of(policy)
-    result = run(policy, rollout, objective=dataclasses.replace(OBJECTIVE, kl_weight=0.0))
-    assert result.group_task.tolist() == [0]
+    run(policy, rollout, objective=dataclasses.replace(OBJECTIVE, kl_weight=0.0))
     for name, p in policy.named_parameters():
         moved = (p.detach() - before[name]).abs() > 0
         if name.endswith(("mu", "log_var")) or method == "independent":

@@ -91,6 +91,12 @@ def detail_rows(
             for m in range(num_tasks):
                 mu = (0.2 + 0.6 * (k == 2) * m / num_tasks) * (1 + share) + rng.normal(0, 0.01)
                 theta = (3 + k + n) * (1 + share)
-                values = (theta / (theta + mu), mu, (0.006 + 0.003 * k) * (1 + share), 0.1, (300 + 40 * m) * math.exp(-3 * share))
+                values = (
+                    theta / (theta + mu),
+                    mu,
+                    (0.006 + 0.003 * k) * (1 + share),
+                    0.1,
+                    (300 + 40 * m) * math.exp(-3 * share),
+                )
                 rows += [(name, network, layer, m, v) for name, v in zip(PER_TASK, values, strict=True)]
     return rows

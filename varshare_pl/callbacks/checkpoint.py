@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from varshare_pl.callbacks.heartbeat import record_of
+from varshare_pl.errors import EnvError
 from varshare_pl.run_folder import CHECKPOINTS
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
@@ -51,6 +52,12 @@ class Checkpoint(LightningCheckpoint):
         if self.every and (batch.index + 1) % self.every == 0:
             save(trainer, LAST)
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        # The weights are whole when an env fails, and the collector tells its state before the rollout. After any other
+        # fault they may not be: the last checkpoint stays.
+        if isinstance(exception, EnvError) and trainer.world_size == 1 and pl_module.env_steps:
+            save(trainer, LAST)
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         save(trainer, LAST)
 
@@ -59,7 +66,7 @@ def save(trainer: Trainer, name: str) -> None:
     """Write a checkpoint whole or not at all: to a temporary file first, on disk for sure, then renamed."""
     folder = Path(trainer.default_root_dir) / CHECKPOINTS
     temporary = folder / f".{name}.tmp"
-    trainer.save_checkpoint(temporary)
+    trainer.save_checkpoint(temporary, weights_only=False)  # all of the state; it loads with weights_only=True
     if not trainer.is_global_zero:
         return
     _fsync(temporary)

@@ -105,11 +105,11 @@ def open_table(path: Path, columns: Iterable[str], env_steps: int) -> IO[str]:
     """
     header = ",".join(columns)
     if path.exists():
-        cut_rows(path, env_steps)
         with path.open(encoding="utf-8") as table:
             found = table.readline().rstrip("\r\n")
         if found and found != header:
             raise ConfigError(f"{path} has other columns than this run: give the run a folder of its own")
+        cut_rows(path, env_steps)
     table = path.open("a", encoding="utf-8", newline="")
     if table.tell() == 0:
         table.write(header + "\n")

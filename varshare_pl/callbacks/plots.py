@@ -47,14 +47,13 @@ class Plots(Callback):
 
             plot_run(Path(trainer.default_root_dir), *_suite_facts(trainer))
         except Exception as error:
-            rank_zero_warn(f"the plots were not drawn: {type(error).__name__}: {str(error).splitlines()[0:1]}")
+            reason = " ".join(str(error).split())
+            rank_zero_warn(f"the plots were not drawn: {type(error).__name__}: {reason}")
 
 
 def _suite_facts(trainer: Trainer) -> tuple[float | None, list[str] | None]:
-    """The solved return that the suite's tasks have in common, and their names; None where not known."""
+    """The suite's solved return and the names of its tasks; None where not known."""
     suite = getattr(getattr(trainer, "datamodule", None), "suite", None)
-    tasks = list(getattr(suite, "tasks", ()))
-    if not tasks:
+    if suite is None:
         return None, None
-    solved = {task.solved_return for task in tasks}
-    return (solved.pop() if len(solved) == 1 else None), [str(task.name) for task in tasks]
+    return suite.solved_return, [str(task.name) for task in suite.tasks]

@@ -185,7 +185,7 @@ class VarShareCLI(LightningCLI):
     def _save_config(self, path: Path) -> None:
         config = self._config.clone()
         config.overwrite = False  # a saved config, used again, must not delete a run
-        self._parser(self.subcommand).save(config, path, skip_unset=False, overwrite=True, multifile=False)
+        self._parser(self.subcommand).save(config, path, skip_none=False, overwrite=True, multifile=False)
 
 
 def plain(value: Any) -> Any:

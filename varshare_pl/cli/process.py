@@ -17,6 +17,8 @@ import torch
 _LOGGERS = ("lightning.pytorch", "lightning.fabric")
 _SEED_VARIABLES = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")
 _NOISE = (
+    # Calls of Lightning 2.6 and ours that must do with older versions of jsonargparse too.
+    (r"[\s\S]*(JsonargparseDeprecationWarning|instantiate_classes|skip_none)", DeprecationWarning),
     (r".*LeafSpec.*", FutureWarning),  # Lightning 2.6 with torch 2.13
     (r".*does not have many workers.*", UserWarning),  # rollouts are collected in this process
     (r"Be aware that when using `ckpt_path`, callbacks.*", UserWarning),  # validate needs none of the recorders

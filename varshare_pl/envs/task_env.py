@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gymnasium as gym
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from varshare_pl.envs.seeding import get_stream_state, restore_stream, stream_seed
 from varshare_pl.envs.tasks import CommonBox, TaskSuite
+from varshare_pl.errors import EnvError
 
 # Wrappers whose state is known, so that an env inside them can be resumed exactly.
 _KNOWN_WRAPPERS = (TimeLimit, OrderEnforcing, PassiveEnvChecker, CommonBox)
@@ -46,6 +48,8 @@ class TaskEnv(gym.Wrapper[Any, Any, Any, Any]):
         self._render_mode = render_mode
         self._start_task = start_task
         self._cycle = cycle
+        self._env_index = env_index
+        self._steps = 0  # of the episode, for messages
         self._stream_seed = stream_seed(seed, env_index)
         self._envs = {start_task: suite.make_task(start_task, render_mode)}
         super().__init__(self._envs[start_task])
@@ -61,14 +65,39 @@ class TaskEnv(gym.Wrapper[Any, Any, Any, Any]):
             self._switch(self._start_task)
         elif self._cycle:
             self._switch((self.task + 1) % self._suite.num_tasks)
-        obs, info = self.env.reset(seed=seed, options=options)
+        self._steps = 0
+        with self._fault():
+            obs, info = self.env.reset(seed=seed, options=options)
+        self._check(obs, 0.0)
         self.last_obs = obs
         return obs, {**info, "task": self.task}
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], Any, bool, bool, dict[str, Any]]:
-        obs, reward, terminated, truncated, info = self.env.step(action)
+        self._steps += 1
+        with self._fault():
+            obs, reward, terminated, truncated, info = self.env.step(action)
+        self._check(obs, reward)
         self.last_obs = obs
         return obs, reward, terminated, truncated, {**info, "task": self.task}
+
+    @contextmanager
+    def _fault(self) -> Iterator[None]:
+        """Say which env it was that raised."""
+        try:
+            yield
+        except Exception as error:
+            raise EnvError(f"{self._here()} raised {type(error).__name__}: {error}") from error
+
+    def _check(self, obs: Any, reward: Any) -> None:
+        shape = self.observation_space.shape
+        if np.shape(obs) != shape:
+            raise EnvError(f"{self._here()} gave an observation of shape {np.shape(obs)}; {shape} is its space's")
+        if not (np.isfinite(obs).all() and np.isfinite(reward)):
+            raise EnvError(f"{self._here()} gave an observation or reward that is not finite")
+
+    def _here(self) -> str:
+        name = self._suite.tasks[self.task].name
+        return f"env {self._env_index} (task {self.task}, {name}) at step {self._steps} of its episode"
 
     def _switch(self, task: int) -> None:
         """Make ``task`` the current one and hand it the random stream."""

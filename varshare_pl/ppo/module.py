@@ -204,7 +204,7 @@ class PPOModule(pl.LightningModule):
         self.gradient_steps += result.steps
         metrics["gradient_steps"] = self.gradient_steps
         metrics["wall_time_s"] = self._wall_time()
-        metrics["sps"] = batch.rewards.numel() / (batch.seconds + time.perf_counter() - start)
+        metrics["sps"] = self.spec.rollout_rows / (batch.seconds + time.perf_counter() - start)
         rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
         extra = update_details(result, rates) + (details(sharing) if full else [])
         return Record(batch.env_steps, metrics, episode_details + extra)
@@ -213,8 +213,8 @@ class PPOModule(pl.LightningModule):
         """Nothing: the ``Evaluation`` callback evaluates. Lightning asks for the method to run ``validate``."""
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        # Loops of Lightning are left out: a resumed fit is a fresh one over the rollouts that are left. Its counters for
-        # going on within an epoch would have to agree with ours, and an extended run would find its one epoch done.
+        # Lightning's loops are left out: a resumed fit is a fresh one over the rollouts that are left. Their counters
+        # within an epoch would have to agree with ours, and an extended run would find its one epoch done.
         checkpoint.pop("loops", None)
         checkpoint[CHECKPOINT_KEY] = self._identity() | {
             "env_steps": self.env_steps,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from varshare_pl.errors import NonFiniteError
 from varshare_pl.policy.actor_critic import ActorCritic
 from varshare_pl.ppo.update import GradientNorms
 
@@ -46,8 +47,14 @@ def anneal(optimizer: torch.optim.Optimizer, fraction_left: float) -> None:
 
 
 def clip_gradients(policy: ActorCritic, max_norm: float | None) -> GradientNorms:
-    """Clip actor and critic apart to max_norm (None: not at all); gives the norms before."""
+    """Clip actor and critic apart to max_norm (None: not at all); gives the norms before.
+
+    Raises:
+        NonFiniteError: if a norm is not finite; asked before the optimizer's step, and the same on all processes.
+    """
     actor, critic = (_clip(torso, max_norm) for _, torso in policy.networks())
+    if not bool(torch.isfinite(actor + critic)):
+        raise NonFiniteError(f"the gradient of the {'critic' if torch.isfinite(actor) else 'actor'} is not finite")
     return actor, critic
 
 

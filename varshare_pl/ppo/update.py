@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from varshare_pl.errors import NonFiniteError
 from varshare_pl.groups import TaskGroups
 from varshare_pl.parallel import all_max, all_mean, rank
 from varshare_pl.policy.actor_critic import ActorCritic
@@ -133,7 +134,11 @@ def update(
         if options.target_kl is not None and bool(all_mean(parts.policy_kl) > options.target_kl):
             stopped_early = True
             break
-        norms.append(step(loss))
+        try:
+            norms.append(step(loss))
+        except NonFiniteError as fault:
+            where = f"in rollout {rollout}, gradient step {len(norms)} of its update"
+            raise NonFiniteError(f"{fault} {where}; {_non_finite(parts)}") from fault
     return UpdateResult(
         terms=_mean_terms(terms, groups, policy.num_tasks),
         gradient_norms=_mean_norms(norms),
@@ -150,6 +155,12 @@ def _minibatches(
     order = stream(options.seed, "minibatches", rollout)
     for _ in range(options.epochs):
         yield from epoch(rows, groups, options.num_minibatches, order, row_weight)
+
+
+def _non_finite(terms: LossTerms) -> str:
+    """Which parts of the loss are not finite."""
+    bad = [f.name for f in fields(LossTerms) if not bool(all_mean(getattr(terms, f.name).sum()).isfinite())]
+    return f"not finite in the loss: {', '.join(bad)}" if bad else "every part of the loss is finite"
 
 
 def _mean_terms(terms: list[LossTerms], groups: TaskGroups, num_tasks: int) -> LossTerms:

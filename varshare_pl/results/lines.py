@@ -45,8 +45,10 @@ def draw_tasks(
         handles.append(Patch(color=GREY, alpha=0.4, linewidth=0, label="lowest to highest"))
     if len(names) > 1:
         seen = np.isfinite(mean)
-        style = {"marker": marker, "markersize": 4} if marker else dot(seen)
-        handles += axes.plot(steps[seen], mean[seen], color=BLACK, linewidth=2.0, label="mean", zorder=3, **style)
+        style = {"marker": marker, "markersize": 6} if marker else dot(seen)
+        # above many tasks, below few: where all tasks agree, their lines remain visible on top of it
+        width, order = (2.0, 3.0) if many else (2.8, 1.9)
+        handles += axes.plot(steps[seen], mean[seen], color=BLACK, linewidth=width, label="mean", zorder=order, **style)
     if floor is not None:
         axes.set_ylim(bottom=floor)
     return handles

@@ -126,7 +126,8 @@ def _norms(run: _Run) -> list[Panel]:
 def _sharing(run: _Run) -> list[Panel]:
     metric, symbol = "sharing/ratio", "sharing ratio (1: all shared)"
     lowest = run.details.where(metric).value.min(initial=1.0)
-    limits = next((floor, 1.0 + 0.03 * (1 - floor)) for floor in (0.9, 0.5, 0.0) if lowest >= 1.1 * floor - 0.1)
+    floor = next((floor for floor in (0.9, 0.5) if lowest >= floor + 0.1 * (1 - floor)), 0.0)
+    limits = (floor, 1.0 + 0.03 * (1.0 - floor))
     networks = _networks(run.details, metric)
     panels = [_layer_panel(run, metric, name, f"{name.capitalize()}, by layer", symbol, limits) for name in networks]
     steps, tasks = _by_task(run, metric)
@@ -198,14 +199,16 @@ def _layer_panel(
 
     def draw(axes: Axes) -> list[Handle]:
         handles: list[Handle] = []
+        band = False
         for layer, (color, dashes) in zip(layers, layer_styles(layers), strict=True):
             steps, mean, low, high = spread(rows.where(layer=layer))
             label = layer.replace("_", " ")
             handles += axes.plot(steps, mean, color=color, linestyle=dashes, linewidth=1.6, label=label, **dot(steps))
-            if (high > low).any():
+            if (high - low > 1e-3 * np.abs(high)).any():
+                band = True
                 axes.fill_between(steps, low, high, color=color, alpha=0.15, linewidth=0)
-        if len(rows.tasks()) > 1:
-            handles.append(Patch(color=GREY, alpha=0.35, linewidth=0, label="lowest to highest task"))
+        if band:
+            handles.append(Patch(color=GREY, alpha=0.35, linewidth=0, label="range over tasks"))
         if limits is None:
             axes.set_ylim(0, 1.08 * max(axes.get_ylim()[1], 1e-12))
         else:

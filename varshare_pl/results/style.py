@@ -88,12 +88,13 @@ def write_sheet(path: Path, title: str, panels: Sequence[Panel], columns: int) -
     figure.text(0.12 / width, 1 - 0.1 / height, title, va="top", fontsize=13, weight="bold", parse_math=False)
     start = 0.0
     for (name, entries), share, count in zip(legends.items(), shares, lines, strict=True):
-        _legend(figure, name, entries, start + share / 2, math.ceil(len(entries) / count), height)
+        top = (below - UNDER_AXES) / height
+        _legend(figure, name, entries, (start + share / 2, top), math.ceil(len(entries) / count))
         start += share
     return _write(figure, path)
 
 
-def steps_label(value: float, _position: int | None = None) -> str:
+def short_label(value: float, _position: int | None = None) -> str:
     """A tick such as 50k or 1.5M."""
     for size, suffix in ((1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
@@ -114,16 +115,20 @@ def _dress(axes: Axes, panel: Panel, lowest: bool) -> None:
     single = max((float(line.get_xdata()[-1]) for line in axes.lines if len(line.get_xdata())), default=1.0)
     axes.set_xlim(0, 1.02 * max(last, single, 1.0))
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(steps_label))
+    axes.xaxis.set_major_formatter(FuncFormatter(short_label))
     if axes.get_yscale() == "linear":
         axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+        if max(map(abs, axes.get_ylim())) >= 10_000:
+            axes.yaxis.set_major_formatter(FuncFormatter(short_label))
 
 
-def _legend(figure: Figure, name: str, entries: dict[str, Handle], center: float, columns: int, height: float) -> None:
+def _legend(
+    figure: Figure, name: str, entries: dict[str, Handle], top_center: tuple[float, float], columns: int
+) -> None:
     legend = figure.legend(
         handles=list(entries.values()),
-        loc="lower center",
-        bbox_to_anchor=(center, 0.06 / height),
+        loc="upper center",
+        bbox_to_anchor=top_center,
         ncols=columns,
         title=name or None,
         fontsize=9,
@@ -144,10 +149,12 @@ def _legend_shares(legends: dict[str, dict[str, Handle]], width: float) -> list[
 
 
 def _legend_lines(entries: dict[str, Handle], width: float) -> int:
-    """Lines that a legend needs: one if all fits, else columns as wide as the longest entry."""
-    if sum(map(_length, entries)) <= width:
-        return 1
-    return math.ceil(len(entries) / max(1, int(width / max(map(_length, entries)))))
+    """Lines that a legend needs; it is filled column by column, each as wide as its longest entry."""
+    lengths = [_length(label) for label in entries]
+    for lines in range(1, len(lengths)):
+        if sum(max(lengths[i : i + lines]) for i in range(0, len(lengths), lines)) <= width:
+            return lines
+    return len(lengths)
 
 
 def _length(label: str) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import gymnasium
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from varshare_pl.envs import final_observations, get_state, set_state
-from varshare_pl.errors import ConfigError
+from varshare_pl.errors import ConfigError, EnvError
 from varshare_pl.groups import TaskGroups
 from varshare_pl.types import Episodes, Rollout
 
@@ -60,6 +61,7 @@ class Collector:
         self._total_envs = envs.num_envs if total_envs is None else total_envs
         self._here = slice(first_env, first_env + envs.num_envs)
         self.env_steps = 0  # over all processes
+        self._whole: dict[str, Any] | None = None
 
     def collect(self, policy: ActingPolicy, steps: int, index: int) -> Rollout:
         """Act for a number of steps in every env.
@@ -71,9 +73,11 @@ class Collector:
         """
         start = time.perf_counter()
         if self._obs is None:
-            obs, info = self._envs.reset()
+            with self._env_fault(0):
+                obs, info = self._envs.reset()
             self._observe(obs, info)
         assert self._obs is not None
+        self._whole = self._state()  # to go on from, should an env fail midway
         n, obs_shape = self._envs.num_envs, self._obs.shape[1:]
         noise = policy.draw_action_noise(steps, self._total_envs)[:, self._here].unbind()
 
@@ -90,7 +94,8 @@ class Collector:
             action, distribution = policy(torch.from_numpy(self._obs), self._task_groups(), noise[t])
             actions.append(action)
             params.append(distribution)
-            obs, rewards[t], terminated[t], truncated[t], info = self._envs.step(action.numpy())
+            with self._env_fault(t):
+                obs, rewards[t], terminated[t], truncated[t], info = self._envs.step(action.numpy())
             self._return += rewards[t]
             self._length += 1
             done = terminated[t] | truncated[t]
@@ -100,6 +105,7 @@ class Collector:
             self._observe(obs, info)
 
         self.env_steps += steps * self._total_envs
+        self._whole = None
         return Rollout(
             index=index,
             env_steps=self.env_steps,
@@ -118,7 +124,13 @@ class Collector:
         )
 
     def get_state(self) -> dict[str, Any]:
-        """All that the next rollout depends on, as plain data: envs with their streams, episodes under way, counters."""
+        """All that the next rollout depends on, as plain data: envs with their streams, episodes under way, counters.
+
+        If an env failed midway through a rollout, the state before that rollout.
+        """
+        return self._state() if self._whole is None else self._whole
+
+    def _state(self) -> dict[str, Any]:
         return {
             "envs": get_state(self._envs)["envs"],
             "returns": self._return.tolist(),
@@ -145,6 +157,20 @@ class Collector:
     def close(self) -> None:
         """Close the envs."""
         self._envs.close()
+
+    @contextmanager
+    def _env_fault(self, step: int) -> Iterator[None]:
+        """Turn what a vector env raises into one line; sub-envs that raise say themselves which one it was."""
+        try:
+            yield
+        except EnvError:
+            raise
+        except Exception as error:
+            dead = [i for i, p in enumerate(getattr(self._envs, "processes", ())) if not p.is_alive()]
+            index = dead[0] if dead else None
+            where = f"env {self._here.start + index} (task {self._task[index]})" if index is not None else "an env"
+            what = "died" if dead else f"raised {type(error).__name__}: {error}"
+            raise EnvError(f"{where} {what} at step {step} of the rollout, env step {self.env_steps}") from error
 
     def _observe(self, obs: NDArray[Any], info: Mapping[str, Any]) -> None:
         self._obs = np.asarray(obs, np.float32)

@@ -52,8 +52,8 @@ class RolloutDataModule(pl.LightningDataModule):
             self.suite = get_suite(suite)
         except ConfigError as error:
             raise ConfigError(f"data.{error}") from error
-        self.num_envs = num_envs
-        self.rollout_steps = rollout_steps
+        self.num_envs: int = num_envs
+        self.rollout_steps: int = rollout_steps
         self.num_rollouts = math.ceil(total_env_steps / (num_envs * rollout_steps))
         self.total_env_steps = self.num_rollouts * num_envs * rollout_steps
         self.backend = backend

@@ -1,0 +1,242 @@
+"""Bad input: one line on stderr that names the key, the value and what is allowed; exit code 2; nothing written."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from varshare_pl.cli.main import main
+
+TINY = ["--data.num_envs", "5", "--data.rollout_steps", "8", "--data.total_env_steps", "80"]
+TINY += ["--model.minibatch_size", "40", "--model.hidden_sizes", "[8]", "--evaluation.episodes", "1"]
+GYM = '[{"id": "CartPole-v1"}]'
+
+# What is given behind `varshare fit`, and what the line must hold.
+OPTIONS: list[tuple[list[str], list[str]]] = [
+    (["--data.suite", "CartPol"], ["data.suite", "CartPol", "did you mean 'CartPole'", "ConflictBandit"]),
+    (["--data.suite", '[{"id": "NoSuchEnv-v1"}]'], ["data.suite[0]", "NoSuchEnv-v1"]),
+    (["--data.suite", '[{"id": "CartPole-v1"}, {"id": "Acrobot-v1"}]'], ["data.suite[1]", "(6,)", "(4,)"]),
+    (["--data.suite", '[{"id": "CartPole-v1", "kwarg": {}}]'], ["data.suite[0].kwarg: unknown key", "kwargs"]),
+    (["--data.suite", "[]"], ["data.suite", "at least one"]),
+    (["--data.num_envs=abc"], ["data.num_envs: abc is not allowed; a positive integer is"]),
+    (["--data.num_envs", "-3"], ["data.num_envs: -3 is not allowed; a positive integer is"]),
+    (["--data.num_envs", "0"], ["data.num_envs: 0 is not allowed; a positive integer is"]),
+    (["--data.num_envs", "1.5"], ["data.num_envs: 1.5 is not allowed; a positive integer is"]),
+    (["--data.num_envs", "null"], ["data.num_envs: null is not allowed; a positive integer is"]),
+    (["--data.num_envs"], ["--data.num_envs: a value is missing"]),
+    (["--data.rollout_steps", "0"], ["data.rollout_steps: 0 is not allowed; a positive integer is"]),
+    (["--data.total_env_steps", "-1"], ["data.total_env_steps: -1 is not allowed; a positive integer is"]),
+    (["--data.backend", "gpu"], ["data.backend: gpu is not allowed; auto, batched, sync or async is"]),
+    (["--data.backend", "batched", "--data.suite", GYM], ["data.backend: batched is not allowed", "auto, sync, async"]),
+    (["--data.task_assignment", "fixed", "--data.num_envs", "8"], ["data.num_envs: 8", "fixed", "a multiple", "5"]),
+    (["--data.info_metrics", "[success]"], ["data.info_metrics: success is not in the last info of baseline"]),
+    (["--data.info_metrics", "success"], ["data.info_metrics: success is not allowed; a list such as [a, b] is"]),
+    (["--data.seed", "3"], ["data.seed: not allowed; it follows --seed_everything"]),
+    (["--model.seed=3"], ["model.seed: not allowed; it follows --seed_everything"]),
+    (["--model.spec", "3"], ["model.spec: not allowed; it follows from data"]),
+    (["--model.sharing", "varshar"], ["model.sharing: varshar is not", "did you mean varshare?", "independent"]),
+    (["--model.sharing.class_path=foo"], ["model.sharing: foo is not a sharing method", "shared_onehot"]),
+    (["--model.sharing", '{"class_path": "foo"}'], ["model.sharing: foo is not a sharing method"]),
+    (["--model.sharing", "no_such.Thing"], ["model.sharing: no_such.Thing cannot be imported"]),
+    (["--model.sharing", "torch.optim.SGD"], ["model.sharing: torch.optim.SGD is not a subclass of SharingMethod"]),
+    (["--model.sharing.prior_scale", "0"], ["model.sharing.init_args.prior_scale: 0.0 is not", "a positive number is"]),
+    (["--model.sharing.init_args.prior_scale", "-1"], ["model.sharing.init_args.prior_scale: -1.0 is not allowed"]),
+    (["--model.sharing.prior_scale", "abc"], ["model.sharing.init_args.prior_scale: abc is not allowed; a number is"]),
+    (["--model.sharing.prior_scal", "1"], ["model.sharing.init_args.prior_scal: not an option"]),
+    (["--model.sharing", "shared", "--model.sharing.prior_scale", "1"], ["init_args.prior_scale: not an option"]),
+    (["--model.update_epochs", "0"], ["model.update_epochs: 0 is not allowed; a positive integer is"]),
+    (["--model.minibatch_size", "-64"], ["model.minibatch_size: -64 is not allowed; a positive integer is"]),
+    (["--model.minibatch_size", "37"], ["model.minibatch_size: 37 is not allowed; a divisor of", "40 is"]),
+    (["--model.lr_actor", "0"], ["model.lr_actor: 0 is not allowed; a positive number is"]),
+    (["--model.lr_critic", "-1e-3"], ["model.lr_critic: -1e-3 is not allowed; a positive number is"]),
+    (["--model.lr_actor", "inf"], ["model.lr_actor: inf is not allowed; a finite number is"]),
+    (["--model.hidden_sizes", "[64, 0]"], ["model.hidden_sizes: 0 is not allowed; a positive integer is"]),
+    (["--model.hidden_sizes", "[]"], ["model.hidden_sizes: [] is not allowed; a list of positive integers is"]),
+    (["--model.hidden_sizes", "64"], ["model.hidden_sizes: 64 is not allowed; a list such as [a, b] is"]),
+    (["--model.gamma", "1.5"], ["model.gamma: 1.5 is not allowed; a number from 0 to 1 is"]),
+    (["--model.kl_weight", "-1"], ["model.kl_weight: -1 is not allowed; a number of at least 0 is"]),
+    (["--model.kl_weight", "nan"], ["model.kl_weight: nan is not allowed; a number of at least 0 is"]),
+    (["--model.target_kl", "-1"], ["model.target_kl: -1 is not allowed; a positive number or null is"]),
+    (["--model.actor_noise", "none"], ["model.actor_noise: none is not allowed; rollout, mean or fresh is"]),
+    (["--model.activation", "gelu"], ["model.activation: gelu is not allowed; tanh, relu, elu or silu is"]),
+    (["--model.anneal_lr", "7"], ["model.anneal_lr: 7 is not allowed; true or false is"]),
+    (["--evaluation.every", "-1"], ["evaluation.every: -1 is not allowed; an integer of at least 0 is"]),
+    (["--evaluation.episodes", "5", "--evaluation.envs_per_task", "2"], ["evaluation.envs_per_task: 2", "divisor", "5"]),
+    (["--seed_everything", "-1"], ["seed_everything: -1 is not allowed; an integer of at least 0 is"]),
+    (["--seed_everything", "true"], ["seed_everything: true is not allowed; an integer of at least 0 is"]),
+    (["--seed_everything", "abc"], ["seed_everything: abc is not allowed; an integer of at least 0 is"]),
+    (["--seed_everything", "4294967296"], ["seed_everything: 4294967296 is not allowed", "4294967295"]),
+    (["--threads", "0"], ["threads: 0 is not allowed; a positive integer is"]),
+    (["--overwrite", "maybe"], ["overwrite: maybe is not allowed; true or false is"]),
+    (["--experiment", "../x"], ["--experiment: '../x' is not allowed"]),
+    (["--experiment", ""], ["--experiment: '' is not allowed"]),
+    (["--ckpt_path", "x.ckpt"], ["--ckpt_path: not allowed with fit; resume comes in a later version"]),
+    (["--model.kl_wieght", "1"], ["--model.kl_wieght: unknown option; did you mean --model.kl_weight?"]),
+    (["--kl_weight", "1"], ["--kl_weight: unknown option; did you mean --model.kl_weight?"]),
+    (["--exp", "x"], ["--exp: unknown option"]),
+    (["stray"], ["stray: not an option"]),
+    (["--config", "complex_cartpol"], ["--config: complex_cartpol is neither", "did you mean complex_cartpole?"]),
+    (["--config", "configs/cartpol.yaml"], ["--config: configs/cartpol.yaml is neither", "did you mean cartpole?"]),
+    (["--config", "qqq"], ["--config: qqq is neither a file nor a shipped config; shipped are acrobot_variants"]),
+    (["--config"], ["--config: a value is missing"]),
+    (["--trainer.gradient_clip_val", "1"], ["trainer.gradient_clip_val: not allowed; model.max_grad_norm"]),
+    (["--trainer.accumulate_grad_batches=2"], ["trainer.accumulate_grad_batches: not allowed; model.minibatch_size"]),
+    (["--trainer.default_root_dir", "x"], ["trainer.default_root_dir: not allowed; --logs_dir and --experiment"]),
+    (["--trainer.max_epochs", "3"], ["trainer.max_epochs: not allowed; the length of a run is data.total_env_steps"]),
+    (["--trainer.accelerator", "abacus"], ["trainer", "abacus", "cpu"]),
+    (["--trainer.precision", "7"], ["trainer.precision: 7 is not allowed", "16-mixed"]),
+]
+
+# The content of a config file, and what the line must hold.
+FILES: list[tuple[str, list[str]]] = [
+    ("model: [1,\n  foo: {", ["is not valid YAML", "line 2"]),
+    ("model: {\x01: 1}", ["is not valid YAML"]),
+    ("- 1\n- 2\n", ["does not hold keys with values", "data and model"]),
+    ("hello\n", ["does not hold keys with values"]),
+    ("", ["is empty", "data and model"]),
+    ("model:\n  kl_wieght: 0.1\n", ["model.kl_wieght: unknown key; did you mean model.kl_weight?"]),
+    ("kl_weight: 0.1\n", ["kl_weight: unknown key; did you mean model.kl_weight?"]),
+    ("modle:\n  kl_weight: 0.1\n", ["modle: unknown key; did you mean model?"]),
+    ("model: [1]\n", ["model: [1] is not allowed; a section with keys and values is"]),
+    ("model:\n  kl_weight: much\n", ["model.kl_weight: much is not allowed; a number of at least 0 is"]),
+    ("model:\n  sharing: varshar\n", ["model.sharing: varshar is not", "did you mean varshare?"]),
+    ("model:\n  sharing: null\n", ["model.sharing: null is not allowed", "independent"]),
+    ("model:\n  sharing: {class_path: varshare, prior_scale: 1}\n", ["model.sharing.prior_scale: unknown key"]),
+    ("model:\n  sharing: {class_path: varshare, init_args: 3}\n", ["model.sharing.init_args: 3 is not allowed"]),
+    ("model:\n  sharing: {class_path: varshare, init_args: {prior_scal: 3}}\n", ["prior_scal: not an option"]),
+    ("data:\n  seed: 3\n", ["data.seed: not allowed; it follows --seed_everything"]),
+    ("data:\n  suite:\n    - {id: CartPole-v1, kwargs: {mass: 2}}\n", ["data.suite[0]", "CartPole-v1", "mass"]),
+    ("trainer:\n  accumulate_grad_batches: 2\n", ["trainer.accumulate_grad_batches: not allowed"]),
+    ("seed_everything: true\n", ["seed_everything: ", "an integer of at least 0 is"]),
+]
+
+
+def told(capsys: pytest.CaptureFixture[str], *parts: str) -> None:
+    """One line, nothing else, with these parts."""
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("varshare: error: ")
+    assert err.count("\n") == 1
+    assert len(err) < 400
+    for part in parts:
+        assert part in err
+    for noise in ("Traceback", "usage:", "jsonargparse", "Parser key", "<class"):
+        assert noise not in err
+
+
+@pytest.mark.parametrize(("args", "parts"), OPTIONS, ids=[" ".join(args) for args, _ in OPTIONS])
+def test_bad_option(args: list[str], parts: list[str], here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", *TINY, *args]) == 2
+    told(capsys, *parts)
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(("text", "parts"), FILES)
+def test_bad_config_file(text: str, parts: list[str], here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "my.yaml").write_text(text)
+    assert main(["fit", *TINY, "--config", "my.yaml"]) == 2
+    told(capsys, *parts)
+    assert [path.name for path in here.iterdir()] == ["my.yaml"]
+
+
+def test_config_file_that_is_not_text(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "my.yaml").write_bytes(b"\xff\xfe\x00\x01")
+    assert main(["fit", "--config", "my.yaml"]) == 2
+    told(capsys, "--config: my.yaml cannot be read as text")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
+def test_gpu_where_there_is_none(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", *TINY, "--trainer.accelerator", "gpu"]) == 2
+    told(capsys, "trainer: No supported gpu backend found")
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("args", "parts"),
+    [
+        (["train"], ["train is not a command; fit, validate and plot are"]),
+        (["--config", "cartpole"], ["--config is not a command"]),
+        (["validate", "--config", "cartpole"], ["--ckpt_path: missing"]),
+        (["plot"], ["plot: the folder of a run is missing"]),
+        (["plot", "nowhere"], ["nowhere is not a folder"]),
+        (["plot", "."], ["no heartbeat.csv"]),
+        (["plot", "--foo"], ["--foo: unknown option"]),
+    ],
+)
+def test_other_commands(args: list[str], parts: list[str], here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(args) == 2
+    told(capsys, *parts)
+    assert list(here.iterdir()) == []
+
+
+def test_folder_in_use(tiny_run: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = contents(tiny_run)
+    where = ["--logs_dir", str(tiny_run.parents[1]), "--experiment", "tiny"]
+    assert main(["fit", *TINY, *where]) == 2
+    told(capsys, "seed_1 holds a run already", "--experiment", "--seed_everything", "--overwrite")
+    # A mistake beside --overwrite must not cost the run either.
+    assert main(["fit", *TINY, *where, "--overwrite", "--model.minibatch_size", "37"]) == 2
+    told(capsys, "model.minibatch_size: 37")
+    assert contents(tiny_run) == before
+
+
+def test_folder_that_is_no_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = here / "logs" / "x" / "seed_1" / "mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("precious")
+    assert main(["fit", *TINY, "--experiment", "x", "--overwrite"]) == 2
+    told(capsys, "logs/x/seed_1 exists and is not a run's folder")
+    assert mine.read_text() == "precious"
+
+
+def test_logs_dir_that_cannot_be_written(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "file").write_text("")
+    assert main(["fit", *TINY, "--logs_dir", "file/logs"]) == 2
+    told(capsys, "--logs_dir: ", "file is not a folder")
+    closed = here / "closed"
+    closed.mkdir(mode=0o500)
+    assert main(["fit", *TINY, "--logs_dir", "closed"]) == 2 or (closed / "complex_cartpole").exists()  # root may write
+    if not (closed / "complex_cartpole").exists():
+        told(capsys, "--logs_dir: ", "closed is not writable")
+
+
+class Payload:
+    def __reduce__(self) -> tuple[object, tuple[str, ...]]:
+        return Path.touch, (Path("ran"),)
+
+
+def test_files_that_are_no_checkpoints(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "text.ckpt").write_text("hello")
+    (here / "empty.ckpt").write_bytes(b"")
+    (here / "pickle.ckpt").write_bytes(pickle.dumps({"state_dict": Payload()}))
+    torch.save({"state_dict": Payload()}, here / "torch.ckpt")
+    torch.save({"state_dict": {}}, here / "foreign.ckpt")
+    before = sorted(here.iterdir())
+    for name in ("missing", "text", "empty", "pickle", "torch", "foreign"):
+        assert main(["validate", *TINY, "--ckpt_path", f"{name}.ckpt"]) == 2
+        told(capsys, f"--ckpt_path: {name}.ckpt is not a ")
+    assert sorted(here.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("args", "parts"),
+    [
+        (["--data.suite", "IdenticalCartPole"], ["suite ComplexCartPole", "IdenticalCartPole"]),
+        (["--model.sharing", "shared"], ["sharing varshare", "shared"]),
+        (["--model.hidden_sizes", "[16]"], ["has the shape (8, 4), the config's model (16, 4)"]),
+        (["--model.hidden_sizes", "[8, 8]"], ["layer_2"]),
+    ],
+)
+def test_checkpoint_of_another_model(
+    args: list[str], parts: list[str], tiny_run: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = tiny_run / "checkpoints" / "last.ckpt"
+    assert main(["validate", *TINY, "--ckpt_path", str(checkpoint), *args]) == 2
+    told(capsys, "--ckpt_path: ", *parts)
+    assert list(here.iterdir()) == []
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -1,0 +1,131 @@
+"""Evaluation: a fixed quota per env, deterministic, each return with its task."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box, Discrete
+from helpers import make_policy, perturb
+
+from varshare_pl.envs import get_suite, make_vector_env
+from varshare_pl.errors import ConfigError
+from varshare_pl.evaluation import EvaluationResult, evaluate
+from varshare_pl.random import stream_seed
+
+
+def bandit(**options):
+    return {"suite": get_suite("ConflictBandit"), "episodes": 4, "seed": 1, "counter": 0, **options}
+
+
+def always(action):
+    return lambda obs, task: torch.full((len(obs),), action)
+
+
+@pytest.mark.parametrize("envs_per_task", [None, 1, 2, 4])
+@pytest.mark.parametrize("backend", ["batched", "sync"])
+def test_returns_belong_to_the_right_task(envs_per_task, backend):
+    """A policy that is right for task 2 only earns 1 there and nothing elsewhere."""
+    result = evaluate(always(2), **bandit(envs_per_task=envs_per_task, backend=backend))
+    assert result.returns.shape == result.lengths.shape == (5, 4)
+    assert result.task_returns.tolist() == [0.0, 0.0, 1.0, 0.0, 0.0]
+    assert result.lengths.tolist() == [[1] * 4] * 5
+    assert result.task_solved == [False, False, True, False, False]
+    assert result.solved is False
+
+
+def test_the_policy_is_told_the_task():
+    result = evaluate(lambda obs, task: task, **bandit())
+    assert result.task_returns.tolist() == [1.0] * 5
+    assert result.solved is True
+
+
+def test_a_suite_without_a_threshold_is_neither_solved_nor_not():
+    result = EvaluationResult(np.ones((2, 3)), np.ones((2, 3), np.int64), {}, None)
+    assert result.task_solved == [None, None]
+    assert result.solved is None
+
+
+def test_solved_means_every_task_on_average():
+    returns = np.array([[400.0, 500.0, 525.0], [475.0, 475.0, 475.0]])
+    result = EvaluationResult(returns, np.ones((2, 3), np.int64), {}, 475.0)
+    assert result.task_solved == [True, True]
+    assert EvaluationResult(returns - [[1.0], [0.0]], result.lengths, {}, 475.0).solved is False
+
+
+@pytest.fixture(scope="module")
+def act():
+    policy = make_policy("ComplexCartPole")
+    perturb(policy)
+    return policy.deterministic()
+
+
+def by_hand(act, episodes, seed, counter, envs_per_task):
+    """Step the same envs and keep the first ``episodes / envs_per_task`` episodes of each."""
+    quota, n = episodes // envs_per_task, 5 * envs_per_task
+    envs = make_vector_env("ComplexCartPole", n, seed=stream_seed(seed, "evaluation", counter), task_assignment="fixed")
+    returns, running = [[] for _ in range(n)], np.zeros(n)
+    obs, info = envs.reset()
+    while min(len(r) for r in returns) < quota:
+        obs, reward, terminated, truncated, info = envs.step(act(torch.from_numpy(obs), torch.from_numpy(info["task"])).numpy())
+        running += reward
+        for env in np.flatnonzero(terminated | truncated):
+            returns[env].append(running[env])
+            running[env] = 0.0
+    envs.close()
+    return [sorted(r for env in range(m, n, 5) for r in returns[env][:quota]) for m in range(5)]
+
+
+@pytest.mark.parametrize("envs_per_task", [1, 3, 6])
+def test_returns_equal_a_hand_run_with_a_quota_per_env(act, envs_per_task):
+    result = evaluate(act, get_suite("ComplexCartPole"), 6, 1, 7, envs_per_task=envs_per_task)
+    assert [sorted(row) for row in result.returns.tolist()] == by_hand(act, 6, 1, 7, envs_per_task)
+    assert np.array_equal(result.returns, result.lengths)  # CartPole pays 1 a step
+    assert len(np.unique(result.returns)) > 5
+
+
+def test_the_quota_does_not_favour_short_episodes():
+    """One env has episodes of 2 steps, the other of 10: the first four to end would all be short."""
+    gym.register("Turns-v0", entry_point=Turns)
+    try:
+        suite = get_suite([{"id": "Turns-v0"}])
+        result = evaluate(always(0), suite, 4, 1, 0, envs_per_task=2, info_metrics=("success",))
+        assert sorted(result.lengths[0]) == [2, 2, 10, 10]
+        np.testing.assert_allclose(result.info["success"], result.lengths / 10, rtol=1e-6)
+        with pytest.raises(ConfigError, match="'other' is not in the env's info"):
+            evaluate(always(0), suite, 4, 1, 0, info_metrics=("other",))
+    finally:
+        del gym.registry["Turns-v0"]
+
+
+class Turns(gym.Env):
+    observation_space, action_space = Box(-1, 1, (1,), np.float32), Discrete(2)
+    made = 0
+
+    def __init__(self):
+        Turns.made += 1
+        self.length = 2 if Turns.made % 2 else 10
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.step_count = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.step_count += 1
+        ended = self.step_count == self.length
+        return np.zeros(1, np.float32), 1.0, ended, False, {"success": self.step_count / 10}
+
+
+def test_the_same_key_gives_the_same_result(act):
+    def run(seed, counter, global_seed=0):
+        torch.manual_seed(global_seed)
+        return evaluate(act, get_suite("ComplexCartPole"), 4, seed, counter).returns.tolist()
+
+    assert run(1, 0) == run(1, 0, global_seed=9)
+    assert run(1, 0) != run(1, 1)
+    assert run(1, 0) != run(2, 0)
+
+
+def test_envs_per_task_must_divide():
+    with pytest.raises(ConfigError, match=r"evaluation.envs_per_task: 3 .*4"):
+        evaluate(always(0), **bandit(envs_per_task=3))

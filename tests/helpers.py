@@ -68,7 +68,13 @@ class Run:
     records: list[Record]
 
 
-def fit(data: dict[str, Any] | None = None, callbacks: Any = (), trainer: dict[str, Any] | None = None, **model: Any):
+def fit(
+    data: dict[str, Any] | None = None,
+    callbacks: Any = (),
+    trainer: dict[str, Any] | None = None,
+    ckpt_path: Any = None,
+    **model: Any,
+) -> Run:
     """Train for a few rollouts; ``data``, ``trainer`` and the rest are options of the three Lightning classes."""
     import lightning.pytorch as pl
 
@@ -90,7 +96,7 @@ def fit(data: dict[str, Any] | None = None, callbacks: Any = (), trainer: dict[s
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"lightning\.pytorch\.(utilities|trainer)")
         runner = pl.Trainer(callbacks=[*callbacks, Recorder()], num_sanity_val_steps=0, **settings)
-        runner.fit(module, datamodule=datamodule)
+        runner.fit(module, datamodule=datamodule, ckpt_path=ckpt_path)
     return Run(module, runner, records)
 
 

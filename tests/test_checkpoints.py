@@ -4,6 +4,7 @@ import os
 import pickle
 import random
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -63,8 +64,9 @@ def test_random_bytes(tmp_path):
         assert_refused(path, "is not a checkpoint")
 
 
-def test_cut_and_flipped_files(saved):
-    whole, rng = saved.read_bytes(), random.Random(0)
+def test_cut_and_damaged_files(run, saved):
+    """A damaged file is refused, unless the damage hit only padding: then it reads as before."""
+    whole, rng, state = saved.read_bytes(), random.Random(0), dict(run.module.state_dict())
     for size in range(0, len(whole), len(whole) // 20):
         saved.write_bytes(whole[:size])
         assert_refused(saved, "damaged")
@@ -73,10 +75,9 @@ def test_cut_and_flipped_files(saved):
         start = rng.randrange(len(whole) - 64)
         damaged[start : start + 64] = rng.randbytes(64)
         saved.write_bytes(bytes(damaged))
-        try:
-            read_checkpoint(saved)  # padding bytes may be hit
-        except ConfigError as error:
-            assert "\n" not in str(error)
+        with suppress(ConfigError):
+            found = dict(read_checkpoint(saved)["state_dict"])
+            torch.testing.assert_close(found, state, rtol=0, atol=0, equal_nan=True)
 
 
 class Payload:
@@ -116,7 +117,11 @@ def test_checkpoints_of_others(tmp_path, content):
 @pytest.mark.parametrize(
     ("data", "model", "match"),
     [
-        ({"suite": "IdenticalCartPole", "num_envs": 5}, {"minibatch_size": 32}, "suite MirroredCartPole.*IdenticalCartPole"),
+        (
+            {"suite": "IdenticalCartPole", "num_envs": 5},
+            {"minibatch_size": 32},
+            "suite MirroredCartPole.*IdenticalCartPole",
+        ),
         ({}, {"sharing": Shared()}, "sharing varshare.*shared"),
         ({}, {"hidden_sizes": (8, 9)}, r"has the shape \(.*8.*\), the config's model \(.*9.*\)"),
         ({}, {"hidden_sizes": (8,)}, "only the checkpoint has the parameter"),

@@ -66,7 +66,9 @@ def by_hand(act, episodes, seed, counter, envs_per_task):
     returns, running = [[] for _ in range(n)], np.zeros(n)
     obs, info = envs.reset()
     while min(len(r) for r in returns) < quota:
-        obs, reward, terminated, truncated, info = envs.step(act(torch.from_numpy(obs), torch.from_numpy(info["task"])).numpy())
+        obs, reward, terminated, truncated, info = envs.step(
+            act(torch.from_numpy(obs), torch.from_numpy(info["task"])).numpy()
+        )
         running += reward
         for env in np.flatnonzero(terminated | truncated):
             returns[env].append(running[env])

@@ -10,9 +10,16 @@ import pytest
 import varshare_pl
 
 PACKAGE = Path(varshare_pl.__file__).parent
-MODULES = sorted(p.relative_to(PACKAGE.parent).with_suffix("").as_posix().replace("/", ".") for p in PACKAGE.rglob("*.py"))
+MODULES = sorted(
+    p.relative_to(PACKAGE.parent).with_suffix("").as_posix().replace("/", ".") for p in PACKAGE.rglob("*.py")
+)
 # Files that face Lightning; whatever else imports it would load it for commands that do not need it.
-FACING_LIGHTNING = ("varshare_pl.rollout.datamodule", "varshare_pl.ppo.module", "varshare_pl.callbacks.", "varshare_pl.cli.")
+FACING_LIGHTNING = (
+    "varshare_pl.rollout.datamodule",
+    "varshare_pl.ppo.module",
+    "varshare_pl.callbacks.",
+    "varshare_pl.cli.",
+)
 
 # Each package may import those on its own level or below. ``results`` reads files and knows nothing of training.
 ORDER = [
@@ -93,7 +100,9 @@ def test_the_core_runs_without_lightning():
     assert not packages & {"lightning", "pytorch_lightning", "wandb"}
 
 
-@pytest.mark.parametrize("module", ["varshare_pl", "varshare_pl.cli.main", "varshare_pl.envs", "varshare_pl.run_folder"])
+@pytest.mark.parametrize(
+    "module", ["varshare_pl", "varshare_pl.cli.main", "varshare_pl.envs", "varshare_pl.run_folder"]
+)
 def test_light_modules_load_nothing_heavy(module):
     packages = loaded(module)
     assert not packages & {"torch", "lightning", "matplotlib", "wandb", "pygame"}

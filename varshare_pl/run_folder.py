@@ -7,11 +7,14 @@ import re
 import shutil
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from varshare_pl.errors import ConfigError
 
 CONFIG_FILE = "config.yaml"
 SUMMARY_FILE = "summary.json"
 CHECKPOINTS = "checkpoints"
+LOCK_FILE = ".lock"
 
 
 def run_folder(logs_dir: Path | str, experiment: str, seed: int) -> Path:
@@ -39,7 +42,7 @@ def check_free(folder: Path, overwrite: bool) -> None:
     """
     try:
         _check_writable(folder)
-        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        if not folder.exists() or (folder.is_dir() and {path.name for path in folder.iterdir()} <= {LOCK_FILE}):
             return
     except OSError as error:
         raise ConfigError(f"--logs_dir: cannot use {folder}: {error.strerror}") from error
@@ -48,16 +51,38 @@ def check_free(folder: Path, overwrite: bool) -> None:
     if not overwrite:
         raise ConfigError(
             f"{folder} holds a run already; give another --experiment or --seed_everything, "
-            "or --overwrite true to replace it"
+            f"'varshare resume {folder}' to go on with it, or --overwrite true to replace it"
         )
 
 
-def make_empty(folder: Path) -> None:
-    """Make the folder; a run that is in it is deleted, so ask ``check_free`` first."""
+def lock(folder: Path) -> FileLock:
+    """Make the folder and take the one lock on writing to it; the system frees it when the process ends.
+
+    Raises:
+        ConfigError: if another process holds it.
+    """
     try:
-        if (folder / CONFIG_FILE).exists():
-            shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        held = FileLock(folder / LOCK_FILE)
+        held.acquire(timeout=0)
+    except Timeout:
+        raise ConfigError(
+            f"{folder}: another process is writing this run; wait for it or give another --experiment"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"--logs_dir: cannot write to {folder}: {error.strerror}") from error
+    return held
+
+
+def make_empty(folder: Path) -> None:
+    """Delete the run that is in the folder, whose lock is held; ask ``check_free`` first."""
+    try:
+        # The config last: until then the folder is known as a run's.
+        for path in sorted(folder.iterdir(), key=lambda path: path.name == CONFIG_FILE):
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != LOCK_FILE:
+                path.unlink()
     except OSError as error:
         raise ConfigError(f"--logs_dir: cannot write to {folder}: {error.strerror}") from error
 

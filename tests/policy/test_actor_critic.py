@@ -45,9 +45,8 @@ def test_each_layer_takes_its_own_noise():
     perturb(policy)
     x, task = randn(3, 4), torch.tensor([0, 1, 1])
     noise = policy.actor.draw_weight_noise(generator(1))
-    outputs = [policy.actor(x, task, noise)]
-    for i in range(3):
-        outputs.append(policy.actor(x, task, [None if i == j else eps for j, eps in enumerate(noise)]))
+    partly = [[None if i == j else eps for j, eps in enumerate(noise)] for i in range(3)]
+    outputs = [policy.actor(x, task, some) for some in (noise, *partly)]
     for a in range(4):
         for b in range(a):
             assert not torch.allclose(outputs[a], outputs[b])

@@ -23,7 +23,7 @@ CALLBACKS = {
     "loggers": lambda: [MetricsToLoggers()],
     "all": lambda: [
         Evaluation(every=1, episodes=2),
-        *(Heartbeat(), MetricsToLoggers(), Plots(every=128), ProgressLine(), Checkpoint(every=1)),
+        *(Heartbeat(), MetricsToLoggers(), Plots(), ProgressLine(), Checkpoint(every=1)),
     ],
 }
 

@@ -2,16 +2,18 @@
 
 import copy
 from functools import partial
+from itertools import pairwise
 
 import pytest
 import torch
 from helpers import fit, weights_of
 
-from varshare_pl.ppo.behaviour import rollout_noise
+from varshare_pl.ppo.behaviour import Behaviour, rollout_noise
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.ppo.update import build_rows
 from varshare_pl.sharing import Shared, VarShare
 
+KEYS = ((1, 0), (1, 1), (2, 0))
 NOISY = partial(VarShare, prior_scale=1.0)
 
 
@@ -75,12 +77,18 @@ def test_fresh_noise_without_noise_is_quiet_and_on_policy():
 
 def test_envs_go_on_from_one_rollout_to_the_next():
     steps = fit(module_class=Recording).module.steps
-    for (before, *_), (after, *_) in zip(steps, steps[1:], strict=False):
+    for (before, *_), (after, *_) in pairwise(steps):
         assert torch.equal(before.last_obs, after.obs[0])
         assert torch.equal(before.last_task, after.task[0])
     assert [batch.env_steps for batch, *_ in steps] == [128, 256, 384]
 
 
 def test_rollouts_have_noise_of_their_own():
-    steps = fit(module_class=Recording).module.steps
+    """Weight noise and action noise differ between rollouts, and hang on the run's seed."""
+    run = fit(module_class=Recording)
+    steps, policy = run.module.steps, run.module.policy
     assert not torch.equal(steps[0][0].actions, steps[1][0].actions)
+    draws = [rollout_noise(policy, "rollout", seed, k)[0] for seed, k in KEYS]
+    assert not any(torch.equal(draws[a], draws[b]) for a in range(3) for b in range(a))
+    actions = [Behaviour(policy, "mean", seed, k, torch.device("cpu")).draw_action_noise(2, 3) for seed, k in KEYS]
+    assert not any(torch.equal(actions[a], actions[b]) for a in range(3) for b in range(a))

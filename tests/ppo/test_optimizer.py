@@ -104,7 +104,7 @@ def train_on_a_quadratic(eps_log_var, beta=0.1, curvatures=(0.0, 500.0, 5000.0),
 
 
 def test_sigma_and_mu_reach_the_analytic_optimum():
-    """σ*² = σ_p² β / (β + h σ_p²) and μ* = a h / (h + β/σ_p²): flat directions go to the prior, sharp ones to √(β/h)."""
+    """σ*² = σ_p² β / (β + h σ_p²), from the prior where flat to √(β/h) where sharp; μ* = a h / (h + β/σ_p²)."""
     beta, target = 0.1, 0.05
     shares = []
     for h, prior_std, sigma, mu in train_on_a_quadratic(1e-8):

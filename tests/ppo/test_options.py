@@ -90,7 +90,9 @@ def test_annealing():
     assert changed(constant, annealed) == BOTH
 
     def rates(run):
-        return [[d.value for d in r.details if d.metric == "diagnostics/lr" and d.network == "actor"] for r in run.records]
+        return [
+            [d.value for d in r.details if d.metric == "diagnostics/lr" and d.network == "actor"] for r in run.records
+        ]
 
     assert rates(constant) == [[5e-3]] * 3
     assert [rate for (rate,) in rates(annealed)] == pytest.approx([5e-3, 5e-3 * 2 / 3, 5e-3 / 3])
@@ -155,7 +157,7 @@ def test_a_minibatch_size_that_does_not_divide_raises():
 
 def test_bad_sizes_and_method_options_name_their_key():
     spec = make_spec(get_suite("MirroredCartPole"), rollout_rows=1280)
-    with pytest.raises(ConfigError, match="model.hidden_sizes"):
+    with pytest.raises(ConfigError, match=r"model\.hidden_sizes"):
         PPOModule(spec, VarShare(), hidden_sizes=())
     with pytest.raises(ConfigError, match="prior_scale: -1"):
         PPOModule(spec, VarShare(prior_scale=-1.0))

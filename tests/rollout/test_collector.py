@@ -1,5 +1,8 @@
 """What the collector writes down, against envs stepped by hand."""
 
+import dataclasses
+import json
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ from helpers import collect, generator, make_policy, perturb
 
 from varshare_pl.envs import final_observations, get_suite, make_vector_env
 from varshare_pl.errors import ConfigError
+from varshare_pl.ppo.behaviour import Behaviour
 from varshare_pl.rollout.collector import Collector
 
 STEPS = 60
@@ -55,7 +59,9 @@ def _registered():
 
 
 def counter_suite(*tasks):
-    return get_suite([{"id": "Counter-v0", "kwargs": {"task": k, **task}, "name": f"{k}"} for k, task in enumerate(tasks)])
+    return get_suite(
+        [{"id": "Counter-v0", "kwargs": {"task": k, **task}, "name": f"{k}"} for k, task in enumerate(tasks)]
+    )
 
 
 class Script:
@@ -208,7 +214,17 @@ def test_backends_collect_the_same_rollout():
     policy = make_policy("ComplexCartPole")
     perturb(policy)
     (a,), (b,) = (collect(policy, "ComplexCartPole", 3, 40, backend=backend) for backend in ("batched", "sync"))
-    for name in ("obs", "task", "actions", "dist_params", "rewards", "terminated", "truncated", "final_obs", "last_obs"):
+    for name in (
+        "obs",
+        "task",
+        "actions",
+        "dist_params",
+        "rewards",
+        "terminated",
+        "truncated",
+        "final_obs",
+        "last_obs",
+    ):
         assert torch.equal(getattr(a, name), getattr(b, name)), name
 
 
@@ -220,3 +236,49 @@ def test_dist_params_are_those_of_the_actor():
         expected = policy.actor(rollout.obs.flatten(0, 1), rollout.task.flatten()).view(40, 3, 2)
     torch.testing.assert_close(rollout.dist_params, expected)
     assert len(rollout.actions.unique()) == 2
+
+
+@pytest.mark.parametrize("backend", ["batched", "sync"])
+def test_a_collector_goes_on_from_its_state(backend):
+    """Two rollouts in a row equal one, its state as JSON, and the other by a new collector."""
+    policy, suite = make_policy("ComplexCartPole"), get_suite("ComplexCartPole")
+    perturb(policy)
+
+    def make():
+        envs = make_vector_env(suite, 3, backend, seed=3, task_assignment="cycle")
+        return Collector(envs, suite.num_tasks)
+
+    def act(k):
+        return Behaviour(policy, "rollout", 1, k, torch.device("cpu"))
+
+    whole = make()
+    whole.collect(act(0), 30, 0)
+    state = json.loads(json.dumps(whole.get_state()))
+    expected = whole.collect(act(1), 40, 1)
+    resumed = make()
+    assert resumed.set_state(state) == 0
+    found = resumed.collect(act(1), 40, 1)
+    for field in dataclasses.fields(expected):
+        value, other = getattr(expected, field.name), getattr(found, field.name)
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(value, other), field.name
+    assert torch.equal(expected.episodes.returns, found.episodes.returns)
+    assert torch.equal(expected.episodes.lengths, found.episodes.lengths)
+    assert len(found.episodes.returns)
+    assert found.env_steps == expected.env_steps == 210
+
+
+def test_two_collectors_collect_what_one_does():
+    """Each process steps its slice of the envs with the action noise of the whole."""
+    policy, suite = make_policy("ComplexCartPole"), get_suite("ComplexCartPole")
+    perturb(policy)
+
+    def part(first, n):
+        envs = make_vector_env(suite, n, seed=3, env_indices=range(first, first + n), total_envs=10)
+        behaviour = Behaviour(policy, "rollout", 1, 0, torch.device("cpu"))
+        return Collector(envs, suite.num_tasks, (), 10, first).collect(behaviour, 30, 0)
+
+    whole, left, right = part(0, 10), part(0, 5), part(5, 5)
+    for name in ("obs", "task", "actions", "rewards", "terminated", "final_obs"):
+        assert torch.equal(torch.cat([getattr(left, name), getattr(right, name)], 1), getattr(whole, name)), name
+    assert left.env_steps == right.env_steps == whole.env_steps == 300

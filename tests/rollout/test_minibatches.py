@@ -5,7 +5,7 @@ import torch
 from helpers import generator
 
 from varshare_pl.groups import TaskGroups
-from varshare_pl.rollout.minibatches import ROW_FIELDS, epoch, plan
+from varshare_pl.rollout.minibatches import ROW_FIELDS, epoch, plan, task_weights
 
 M = 5
 MIXES = {
@@ -28,7 +28,7 @@ def task(request):
 def make_rows(task):
     """Rows that tell their own number and task."""
     number = torch.arange(len(task), dtype=torch.float64)
-    rows = {name: number for name in ROW_FIELDS}
+    rows = dict.fromkeys(ROW_FIELDS, number)
     return rows | {"obs": torch.stack([number, task.double()], 1), "actions": torch.arange(len(task))}
 
 
@@ -108,6 +108,28 @@ def test_order_hangs_on_the_generator_and_moves_on():
     g = generator(1)
     assert order(g) == first
     assert order(g) != first  # the second epoch
+
+
+def test_each_epoch_of_a_generator_has_an_order_of_its_own():
+    task = torch.tensor(MIXES["equal"])
+    groups, g = TaskGroups.from_rows(task, M), generator(1)
+    epochs = [[batch.actions.tolist() for batch in epoch(make_rows(task), groups, 4, g)] for _ in range(2)]
+    assert epochs[0] != epochs[1]
+    assert epochs[0] == [batch.actions.tolist() for batch in epoch(make_rows(task), groups, 4, generator(1))]
+
+
+def test_given_row_weights_are_used():
+    """Weights over the rows of all processes: half of task 0's rows and none of task 1's are here."""
+    task = torch.tensor([0, 0, 2])
+    whole = torch.tensor([0, 0, 2, 0, 0, 1])
+    weights = task_weights(whole, 3)
+    torch.testing.assert_close(weights, torch.tensor([1 / 12, 1 / 3, 1 / 3]))
+    batches = list(epoch(make_rows(task), TaskGroups.from_rows(task, 3), 1, generator(), weights))
+    torch.testing.assert_close(batches[0].weight, torch.tensor([[1 / 12, 1 / 12], [1 / 3, 0.0]]))
+
+
+def test_a_task_without_rows_has_weight_zero():
+    assert task_weights(torch.tensor([1, 1]), 3).tolist() == [0.0, 0.5, 0.0]
 
 
 def test_every_order_is_as_likely():

@@ -110,7 +110,7 @@ def test_draws_hang_on_the_generator(layer):
 
 
 def test_monte_carlo_moments_of_the_whole_layer(layer):
-    """2 outputs × 2 moments × 2 estimators at 4 standard errors: a false alarm in 5 of 10,000 seeds; the seed is fixed."""
+    """Eight comparisons at 4 standard errors: a false alarm in 5 of 10,000 seeds; the seed is fixed."""
     n, x = 20_000, randn(IN, seed=4)
     g = generator(8)
     mean = layer(x[None], torch.tensor([1]))[0]

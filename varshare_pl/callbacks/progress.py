@@ -14,7 +14,17 @@ from varshare_pl.callbacks.heartbeat import record_of
 from varshare_pl.types import Record
 
 MAX_BAR = 30
-MIN_BAR = 5
+MIN_BAR = 4
+# full names, percentage, which of steps, speed, mean return, worst return, sharing ratio, time: from wide to narrow
+LAYOUTS: tuple[tuple[bool, bool, tuple[int, ...]], ...] = (
+    (True, True, (0, 1, 2, 3, 4, 5)),
+    (False, True, (0, 1, 2, 3, 4, 5)),
+    (False, False, (0, 1, 2, 3, 4, 5)),
+    (False, True, (0, 2, 3, 4, 5)),
+    (False, True, (0, 2, 3, 5)),
+    (False, True, (0, 2)),
+    (False, True, (0,)),
+)
 
 
 class ProgressLine(Callback):
@@ -93,7 +103,8 @@ class _Line(tqdm):  # type: ignore[misc]
     def __str__(self) -> str:
         state = self.format_dict
         elapsed = state["elapsed"]
-        speed = state["rate"] or ((self.n - self.initial) / elapsed if elapsed else 0.0)
+        average = (self.n - self.initial) / elapsed if elapsed else 0.0
+        speed = state["rate"] or average or self.known.get("sps", 0.0)
         return progress_text(
             state["ncols"] or 80, self.n, self.total, speed, elapsed, self.known, ascii_only=bool(self.ascii)
         )
@@ -108,48 +119,52 @@ def progress_text(
     known: dict[str, float],
     ascii_only: bool = False,
 ) -> str:
-    """The line at a given width: names of things are shortened first, then the least important is left out."""
-    for wide in (True, False):
+    """The line at a given width: first names are shortened, then the percentage goes, then the least important."""
+    for wide, percent, keep in LAYOUTS:
         parts = _parts(steps, total, speed, elapsed, known, wide)
-        # the last to appear here is the first to go
-        for keep in ([0, 1, 2, 3, 4, 5],) if wide else ([0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 5], [0, 2, 3, 5], [0, 2], [0]):
-            text = "  ".join(parts[i] for i in keep if parts[i])
-            room = width - 1 - len(text)
-            if total is None and room >= 0:
-                return text
-            if total is not None and room >= len("100% ") + MIN_BAR + 2:
-                return f"{_bar(steps / total, min(MAX_BAR, room - 7), ascii_only)}  {text}"
+        text = "  ".join(parts[i] for i in keep if parts[i])
+        room = width - 1 - len(text)
+        if total is None and room >= 0:
+            return text
+        head = f"{int(100 * min(steps / total, 1.0)):3d}% " if total and percent else ""
+        room -= len(head) + 2
+        if total and room >= MIN_BAR:
+            return f"{head}{_bar(steps / total, min(MAX_BAR, room), ascii_only)}  {text}"
     return text[: width - 1]
 
 
 def _parts(
     steps: int, total: int | None, speed: float, elapsed: float, known: dict[str, float], wide: bool
 ) -> list[str]:
-    """Steps, speed, mean return, worst return, sharing ratio, time; empty where not known."""
+    """Steps, speed, mean return, worst return, sharing ratio, time; empty where not known.
+
+    Numbers are padded, so that the line does not jump about.
+    """
     tasks = {name: value for name, value in known.items() if name.startswith("train/return_task_")}
     parts = [
-        short(steps) + (f"/{short(total)}" if total else "") + (" steps" if wide or not total else ""),
-        f"{short(speed)}/s" if speed else "",
-        f"return {number(known['train/return_mean'])}" if "train/return_mean" in known else "",
+        f"{short(steps):>5}" + (f"/{short(total)}" if total else "") + (" steps" if wide or not total else ""),
+        f"{short(speed):>5}/s" if speed else "",
+        f"return {number(known['train/return_mean']):>4}" if "train/return_mean" in known else "",
         "",
-        f"sharing {known['sharing/ratio']:.{3 if wide else 2}f}" if "sharing/ratio" in known else "",
+        "",
         "",
     ]
+    if "sharing/ratio" in known:
+        parts[4] = f"sharing {known['sharing/ratio']:.3f}" if wide else f"share {known['sharing/ratio']:.2f}"
     if len(tasks) > 1:
         worst = min(tasks, key=tasks.__getitem__)
-        parts[3] = f"worst {number(tasks[worst])}" + (f" (task {worst.rpartition('_')[2]})" if wide else "")
+        parts[3] = f"worst {number(tasks[worst]):>4}" + (f" (task {worst.rpartition('_')[2]})" if wide else "")
     if total and steps >= total:
-        parts[5] = f"{clock(elapsed)} in all" if wide else clock(elapsed)
+        parts[5] = f"{clock(elapsed)} done"
     elif total and speed:
         parts[5] = f"{clock((total - steps) / speed)} left"
     return parts
 
 
 def _bar(share: float, width: int, ascii_only: bool) -> str:
-    share = min(share, 1.0)
     full, empty = ("#", "-") if ascii_only else ("━", "╌")
-    done = round(share * width)
-    return f"{int(100 * share):3d}% {full * done}{empty * (width - done)}"
+    done = round(min(share, 1.0) * width)
+    return full * done + empty * (width - done)
 
 
 def short(count: float) -> str:

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from varshare_pl.callbacks.evaluation import Evaluation
+from varshare_pl.callbacks.signals import stopped_by_signal
 from varshare_pl.results.info import RUN_FILE
 from varshare_pl.results.table import evaluation_table
-from varshare_pl.run_folder import CONFIG_FILE, SUMMARY_FILE, check_free, make_empty
+from varshare_pl.run_folder import CONFIG_FILE, SUMMARY_FILE, check_free, lock, make_empty
 
 PACKAGES = ("varshare-pl", "torch", "lightning", "gymnasium", "numpy")
 
@@ -27,35 +29,59 @@ PACKAGES = ("varshare-pl", "torch", "lightning", "gymnasium", "numpy")
 class RunFiles(Callback):
     """Make the run's folder, write ``config.yaml`` and ``run.json`` at the start, ``summary.json`` at the end.
 
+    The folder is locked from start to end.
+
     Args:
         save_config: Writes the run's config to a path.
         evaluation: The callback whose results are summarised.
         experiment: Name of the experiment.
         overwrite: Replace a run that is in the folder.
+        resume: Go on with the run that is in the folder.
     """
 
     def __init__(
-        self, save_config: Callable[[Path], None], evaluation: Evaluation, experiment: str, overwrite: bool = False
+        self,
+        save_config: Callable[[Path], None],
+        evaluation: Evaluation,
+        experiment: str,
+        overwrite: bool = False,
+        resume: bool = False,
     ) -> None:
         self._save_config = save_config
         self._evaluation = evaluation
         self._experiment = experiment
         self._overwrite = overwrite
+        self._resume = resume
+        self._lengths: list[int] = []  # env steps that were asked for, a new one each time the run is extended
+        self._lock: FileLock | None = None
         self._start = time.perf_counter()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero:
             return
         folder = Path(trainer.default_root_dir)
-        check_free(folder, self._overwrite)
-        make_empty(folder)
-        self._save_config(folder / CONFIG_FILE)
+        self._lock = lock(folder)
+        length = trainer.datamodule.total_env_steps  # type: ignore[attr-defined]
+        if self._resume:
+            self._lengths = read_lengths(folder / RUN_FILE)
+            (folder / SUMMARY_FILE).unlink(missing_ok=True)
+        else:
+            check_free(folder, self._overwrite)
+            make_empty(folder)
+        if length not in self._lengths[-1:]:
+            self._lengths.append(length)
+        self._save_config(folder / f".{CONFIG_FILE}.tmp")
+        (folder / f".{CONFIG_FILE}.tmp").replace(folder / CONFIG_FILE)
         write_json(folder / RUN_FILE, self._identity(trainer, pl_module))
         self._start = time.perf_counter()
 
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.is_global_zero:
-            return
+        if not trainer.is_global_zero or stopped_by_signal(trainer):
+            return  # a run that was interrupted has no summary yet
         folder = Path(trainer.default_root_dir)
         write_json(folder / SUMMARY_FILE, self._summary(trainer, pl_module))
         if self._evaluation.final is not None:
@@ -76,6 +102,7 @@ class RunFiles(Callback):
             "method": module.method_name,
             "task_names": [task.name for task in suite.tasks],
             "solved_return": suite.solved_return,
+            "total_env_steps": self._lengths,
             "packages": {name: version(name) for name in PACKAGES},
             "python": platform.python_version(),
             "hardware": {
@@ -93,6 +120,7 @@ class RunFiles(Callback):
             "env_steps": module.env_steps,
             "gradient_steps": module.gradient_steps,
             "finished": module.env_steps >= data.total_env_steps,
+            "extended": len(self._lengths) > 1,
             "seconds": round(time.perf_counter() - self._start, 3),
             "peak_memory_mb": round(peak_memory_mb(), 1),
             "parameters": sum(p.numel() for p in module.policy.parameters()),
@@ -114,6 +142,14 @@ class RunFiles(Callback):
         if self._evaluation.shared_only is not None:
             summary["shared_only_return_per_task"] = self._evaluation.shared_only.task_returns.tolist()
         return summary
+
+
+def read_lengths(path: Path) -> list[int]:
+    """The lengths that a run was given so far; none if it was killed before it could write them."""
+    try:
+        return list(json.loads(path.read_text(encoding="utf-8"))["total_env_steps"])
+    except FileNotFoundError:
+        return []
 
 
 def steps_to_solve(history: list[tuple[int, bool | None]]) -> int | None:

@@ -61,8 +61,6 @@ def check_refused(key: str, subcommand: str) -> None:
     Raises:
         ConfigError: if it is one.
     """
-    if key == "ckpt_path" and subcommand == "fit":
-        raise ConfigError("--ckpt_path: not allowed with fit; resume comes in a later version")
     reason = REFUSED.get("model.spec" if key.startswith("model.spec.") else key)
     if reason is not None:
         raise ConfigError(f"{key}: not allowed; {reason}")
@@ -138,5 +136,5 @@ def _check_key(key: str, value: Any, path: str, keys: Collection[str], subcomman
     if isinstance(value, dict):
         for name, item in value.items():
             _check_key(f"{key}.{name}", item, path, keys, subcommand)
-    elif not isinstance(value, str):  # a string is the path of a file with the section
+    elif value is not None and not isinstance(value, str):  # a string is the path of a file with the section
         raise ConfigError(f"{key}: {value} is not allowed; a section with keys and values is ({path})")

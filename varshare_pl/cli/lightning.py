@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from argparse import SUPPRESS
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,14 @@ from varshare_pl.callbacks.loggers import MetricsToLoggers
 from varshare_pl.callbacks.plots import Plots
 from varshare_pl.callbacks.progress import ProgressLine
 from varshare_pl.callbacks.run_files import RunFiles
+from varshare_pl.callbacks.signals import Signals
 from varshare_pl.checkpoints import read_checkpoint
 from varshare_pl.cli.checks import REFUSED_TRAINER_OPTIONS, check_config_file, config_files
 from varshare_pl.cli.help import DESCRIPTION, USAGE
 from varshare_pl.cli.messages import one_line
 from varshare_pl.cli.parser import VarShareParser, expand_method_arguments
-from varshare_pl.cli.probe import check_info_metrics
 from varshare_pl.cli.process import leave_no_trace
+from varshare_pl.cli.resume import choose_checkpoint, run_config, without_configs
 from varshare_pl.errors import ConfigError
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.rollout.datamodule import RolloutDataModule
@@ -48,7 +50,26 @@ LARGEST_SEED = 2**32 - 1
 
 
 class VarShareCLI(LightningCLI):
-    """LightningCLI with our callbacks, run folder and links."""
+    """LightningCLI with our callbacks, run folder and links.
+
+    Args:
+        args: Command line, beginning with "fit" or "validate".
+        resume: Folder of the run to go on with; ``--ckpt_path`` finds it by the config instead.
+    """
+
+    def __init__(self, args: list[str], resume: Path | None = None) -> None:
+        self.resume = resume
+        self.signals = Signals()
+        super().__init__(
+            PPOModule,
+            RolloutDataModule,
+            save_config_callback=None,
+            parser_class=VarShareParser,
+            parser_kwargs={name: {"usage": USAGE[name], "description": DESCRIPTION[name]} for name in USAGE},
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            args=args,
+        )
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
@@ -112,6 +133,16 @@ class VarShareCLI(LightningCLI):
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         if subcommand == "validate":
             parser.add_argument("--ckpt_path", type=str | None, default=None, help="Checkpoint to evaluate; needed.")
+        else:
+            parser.add_argument(
+                "--ckpt_path",
+                type=str | None,
+                default=None,
+                help="Go on with the run in the run's folder: last, or a checkpoint file of it.",
+            )
+            parser.add_argument(
+                "--init_from", type=str | None, default=None, help="Start a new run from a checkpoint's weights."
+            )
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -121,6 +152,38 @@ class VarShareCLI(LightningCLI):
         for path in config_files(args):
             check_config_file(path, known.keys(), args[0])
         self.config = parser.parse_args(expand_method_arguments(args))
+        if args[0] == "fit" and self.config.fit.ckpt_path is not None:
+            self._parse_resume(parser, args[1:])
+        config = self.config[args[0]]
+        for key, value in config.items():
+            config[key] = plain(value)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigError(f"{key}: {value} is not allowed; a finite number is")
+        if config.seed_everything > LARGEST_SEED:
+            raise ConfigError(f"seed_everything: {config.seed_everything} is not allowed; at most {LARGEST_SEED} is")
+
+    def _parse_resume(self, parser: LightningArgumentParser, args: list[str]) -> None:
+        """Put the run's own config in place of the one given, see that they agree, and find the checkpoint."""
+
+        def parse(options: list[str]) -> Namespace:
+            config = parser.parse_args(["fit", *expand_method_arguments(options)])
+            assert isinstance(config, Namespace)
+            return config
+
+        given = self.config.fit
+        if given.init_from is not None:
+            raise ConfigError("--init_from: not allowed with --ckpt_path; it starts a new run")
+        if self.resume is None:
+            if given.experiment is None:
+                raise ConfigError(
+                    "--experiment: needed with --ckpt_path; or use 'varshare resume' with the run's folder"
+                )
+            self.resume = run_folder(given.logs_dir, given.experiment, given.seed_everything)
+        final = run_config(self.resume, given, without_configs(args), lambda options: parse(options).fit)
+        self.config.fit = final
+        wanted, length = given.ckpt_path, final.data.total_env_steps
+        checkpoint = choose_checkpoint(self.resume, wanted, length)
+        final.ckpt_path = None if checkpoint is None else str(checkpoint)
 
     def _parse_ckpt_path(self) -> None:
         """Nothing: LightningCLI would let a checkpoint's hyperparameters overrule the config, silently."""
@@ -128,12 +191,6 @@ class VarShareCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         config = self._config
         torch.set_num_threads(config.threads)
-        for key, value in config.items():
-            config[key] = plain(value)
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ConfigError(f"{key}: {value} is not allowed; a finite number is")
-        if config.seed_everything > LARGEST_SEED:
-            raise ConfigError(f"seed_everything: {config.seed_everything} is not allowed; at most {LARGEST_SEED} is")
         if self.subcommand == "validate":
             if config.ckpt_path is None:
                 raise ConfigError("--ckpt_path: missing; the checkpoint to evaluate is needed")
@@ -146,21 +203,34 @@ class VarShareCLI(LightningCLI):
         if config.experiment is None:
             config.experiment = default_experiment(self.datamodule.suite.name, self.model.method_name)
         folder = self._folder()
-        check_info_metrics(self.datamodule.suite, self.datamodule.info_metrics)
+        if self.subcommand == "fit" and config.init_from is not None:
+            self.model.load_weights(read_checkpoint(config.init_from))
         init = self._get(self.config_init, "trainer", default={})
         own = {key: self._get(self.config_init, key) for key in ("evaluation", "plots", "progress", "checkpoint")}
         users = init.pop("callbacks", None) or []
         users = users if isinstance(users, list) else [users]
         callbacks = [own["evaluation"], *users]
         if self.subcommand == "fit":
-            run_files = RunFiles(self._save_config, own["evaluation"], config.experiment, config.overwrite)
-            recorders = [Heartbeat(), MetricsToLoggers(), own["plots"], own["progress"], own["checkpoint"]]
+            resume = self.resume is not None
+            run_files = RunFiles(self._save_config, own["evaluation"], config.experiment, config.overwrite, resume)
+            recorders = [
+                Heartbeat(),
+                MetricsToLoggers(),
+                own["plots"],
+                own["progress"],
+                self.signals,
+                own["checkpoint"],
+            ]
             callbacks = [run_files, *callbacks, *recorders]
         options = {**init, **TRAINER_FIXED, **kwargs, "callbacks": callbacks, "default_root_dir": folder}
         try:
             return Trainer(**options)
         except (MisconfigurationException, ValueError, TypeError) as error:
             raise ConfigError(f"trainer: {one_line(str(error))}") from error
+
+    def fit(self, model: LightningModule, datamodule: LightningDataModule) -> None:
+        """What ``varshare fit`` runs."""
+        self.trainer.fit(model, datamodule=datamodule, ckpt_path=self._config.ckpt_path, weights_only=True)
 
     def validate(self, model: LightningModule, datamodule: LightningDataModule) -> None:
         """What ``varshare validate`` runs."""
@@ -176,6 +246,8 @@ class VarShareCLI(LightningCLI):
         return config
 
     def _folder(self) -> Path:
+        if self.resume is not None:
+            return self.resume
         config = self._config
         folder = run_folder(config.logs_dir, config.experiment, config.seed_everything)
         if self.subcommand == "fit":
@@ -185,6 +257,7 @@ class VarShareCLI(LightningCLI):
     def _save_config(self, path: Path) -> None:
         config = self._config.clone()
         config.overwrite = False  # a saved config, used again, must not delete a run
+        config.ckpt_path = None
         self._parser(self.subcommand).save(config, path, skip_none=False, overwrite=True, multifile=False)
 
 
@@ -197,24 +270,24 @@ def plain(value: Any) -> Any:
     return float(value) if isinstance(value, float) else int(value)
 
 
-def run(args: list[str]) -> int:
-    """Run ``fit`` or ``validate`` with these command-line arguments; gives the exit code."""
+def run(args: list[str], resume: Path | None = None) -> int:
+    """Run ``fit`` or ``validate`` with these command-line arguments; gives the exit code.
+
+    Args:
+        args: Beginning with "fit" or "validate".
+        resume: Folder of the run that a fit goes on with.
+    """
     with leave_no_trace():
         try:
-            VarShareCLI(
-                PPOModule,
-                RolloutDataModule,
-                save_config_callback=None,
-                parser_class=VarShareParser,
-                parser_kwargs={name: {"usage": USAGE[name], "description": DESCRIPTION[name]} for name in USAGE},
-                auto_configure_optimizers=False,
-                load_from_checkpoint_support=False,
-                args=args,
-            )
+            cli = VarShareCLI(args, resume)
         except MisconfigurationException as error:
             raise ConfigError(one_line(str(error))) from error
         except SystemExit as error:
             if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns one into the other
                 raise KeyboardInterrupt from error
             raise
-    return 0
+    if cli.signals.received is None:
+        return 0
+    folder = cli.trainer.default_root_dir
+    print(f"varshare: stopped by {cli.signals.received.name}; go on with: varshare resume {folder}", file=sys.stderr)
+    return 128 + cli.signals.received

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from varshare_pl.errors import ConfigError
+from varshare_pl.errors import ConfigError, RunError
 
 HELP = """\
 usage: varshare [-h] [--version] COMMAND ...
@@ -18,6 +19,7 @@ Variational parameter sharing for multi-task deep RL.
 commands:
   fit        train: varshare fit --config complex_cartpole
   validate   evaluate a checkpoint: varshare validate --config complex_cartpole --ckpt_path FILE
+  resume     go on with a run that was stopped: varshare resume logs/complex_cartpole/seed_1
   plot       rebuild the plots of finished or running runs: varshare plot logs/complex_cartpole/seed_1
 
 options:
@@ -26,6 +28,14 @@ options:
 
 'varshare COMMAND --help' explains every option of a command;
 'varshare fit --print_config' prints all of them with their defaults as a config file.
+"""
+
+RESUME_HELP = """\
+usage: varshare resume FOLDER [options]
+
+Go on with the run in FOLDER where its last checkpoint was, as if it had never stopped. Options of 'varshare fit' that do
+not make another run of it may follow: the length (data.total_env_steps), trainer.*, plots.*, progress.*, checkpoint.*,
+threads, data.backend.
 """
 
 
@@ -37,6 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(f"varshare: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except (RunError, OSError) as error:
+        print(f"varshare: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("varshare: interrupted", file=sys.stderr)
         return 130
@@ -53,9 +66,14 @@ def _dispatch(args: list[str]) -> int:
 
         print(f"varshare {__version__}")
         return 0
-    commands: dict[str, Callable[[list[str]], int]] = {"fit": _lightning, "validate": _lightning, "plot": _plot}
+    commands: dict[str, Callable[[list[str]], int]] = {
+        "fit": _lightning,
+        "validate": _lightning,
+        "resume": _resume,
+        "plot": _plot,
+    }
     if args[0] not in commands:
-        raise ConfigError(f"{args[0]} is not a command; fit, validate and plot are")
+        raise ConfigError(f"{args[0]} is not a command; fit, validate, resume and plot are")
     return commands[args[0]](args)
 
 
@@ -67,6 +85,22 @@ def _lightning(args: list[str]) -> int:
     from varshare_pl.cli.lightning import run
 
     return run(args)
+
+
+def _resume(args: list[str]) -> int:
+    from varshare_pl.cli.checks import check_arguments
+
+    if args[1:2] in ([], ["-h"], ["--help"]):
+        print(RESUME_HELP, end="")
+        return 0 if args[1:] else 2
+    folder = Path(args[1])
+    config = folder / "config.yaml"
+    if not config.is_file():
+        raise ConfigError(f"resume: {folder} is not the folder of a run, it has no config.yaml")
+    options = check_arguments(["fit", "--config", str(config), *args[2:], "--ckpt_path", "last"])
+    from varshare_pl.cli.lightning import run
+
+    return run(options, folder)
 
 
 def _plot(args: list[str]) -> int:

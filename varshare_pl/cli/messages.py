@@ -43,6 +43,8 @@ def one_line(message: str) -> str:
         return f"{key}.init_args.{option[1]}: not an option of this class"
     if key and (allowed := _allowed(text)):
         return f"{key}: {_value(text)} is not allowed; {allowed} is"
+    if key and (path := re.search(r"Unable to load config '(.*)'", text)):
+        return f"{key}: {path[1]} is not allowed; keys with values or a YAML file with them are"
     if flag := re.search(r"argument (?:-\w/)?(--[\w.+]+): expected .*argument", text):
         return f"{flag[1]}: a value is missing"
     if needed := re.search(r"arguments are required: (?:fit\.|validate\.)?([\w.]+)", text):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import json
+import re
 from typing import Any, NoReturn
 
 import yaml
@@ -28,6 +29,8 @@ class VarShareParser(LightningArgumentParser):
         super().__init__(*args, **{**own, **kwargs})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if key := re.search(r"does not accept option '([\w.]+)'", message):
+            raise ConfigError(unknown_key(key[1], self.keys())) from ex
         unknown = message.removeprefix("unrecognized arguments: ")
         if unknown == message:
             raise ConfigError(one_line(message)) from ex

@@ -229,6 +229,13 @@ class PPOModule(pl.LightningModule):
         self.gradient_steps = saved["gradient_steps"]
         self._seconds_before = saved["wall_time_s"]
 
+    def load_weights(self, checkpoint: dict[str, Any]) -> None:
+        """Start from a checkpoint's weights, with everything else new; any suite of the same sizes will do."""
+        check_checkpoint(checkpoint, {"sharing": self.method_name}, self.state_dict())
+        prefix = "policy."
+        weights = checkpoint["state_dict"]
+        self.policy.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
+
     def _wall_time(self) -> float:
         return self._seconds_before + time.perf_counter() - self._started
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -28,17 +29,20 @@ def draw_tasks(
 ) -> list[Handle]:
     """A line per task and one for their mean; gaps are bridged. Many tasks share one colour ramp and a band."""
     handles: list[Handle] = []
+    ends: list[Line2D] = []
     many = len(names) > MANY_TASKS
     for m, (name, color) in enumerate(zip(names, task_colors(len(names)), strict=True)):
         seen = np.isfinite(values[:, m])
-        style = {"marker": marker, "markersize": 2.5 if many else 4} if marker else dot(seen)
+        style: dict[str, Any] = {"marker": marker, "markersize": 2.5 if many else 4} if marker else dot(seen)
         (line,) = axes.plot(
             steps[seen], values[seen, m], color=color, linewidth=0.6 if many else 1.0, label=name, **style
         )
-        if not many or m in (0, len(names) - 1):
+        if not many:
             handles.append(line)
+        elif m in (0, len(names) - 1):
+            ends.append(line)
     if many:
-        handles = [Line2D([], [], color=line.get_color(), linewidth=2, label=line.get_label()) for line in handles]
+        handles = [Line2D([], [], color=line.get_color(), linewidth=2, label=line.get_label()) for line in ends]
         handles.insert(1, Line2D([], [], color="none", label="… dark to light …"))
         known, low, high = _range(steps, values)
         axes.fill_between(known, low, high, color=GREY, alpha=0.25, linewidth=0, zorder=1)
@@ -65,7 +69,7 @@ def spread(rows: Diagnostics) -> tuple[Array, Array, Array, Array]:
     return steps.astype(np.float64), mean, low, high
 
 
-def dot(points: NDArray[np.bool_] | Array) -> dict[str, str]:
+def dot(points: NDArray[np.bool_] | Array) -> dict[str, Any]:
     """A marker for a line of a single point, which would be invisible."""
     number = int(points.sum()) if points.dtype == np.bool_ else len(points)
     return {"marker": "o"} if number == 1 else {}

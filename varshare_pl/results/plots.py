@@ -32,7 +32,8 @@ class _Run:
         info = read_run_info(run)
         self.title = info.title()
         self.solved = info.solved_return if solved_return is None else solved_return
-        self.num_tasks = sum(name.startswith("train/return_task_") for name in self.beats)
+        columns = list(self.beats)
+        self.num_tasks = max(sum(c.startswith(f"{kind}/return_task_") for c in columns) for kind in ("train", "eval"))
         self.names = list(task_names or info.names_for(self.num_tasks))
         if len(self.names) != self.num_tasks:
             raise ConfigError(f"{run} has {self.num_tasks} tasks, but {len(self.names)} names are given")
@@ -44,7 +45,8 @@ class _Run:
 
     def per_task(self, name: str) -> Array:
         """(R, M): the columns ``name_0`` …"""
-        return np.stack([self.column(f"{name}_{m}") for m in range(self.num_tasks)], axis=1)
+        columns = [self.column(f"{name}_{m}") for m in range(self.num_tasks)]
+        return np.stack(columns, axis=1) if columns else np.zeros((len(self.beats["env_steps"]), 0))
 
 
 def plot_run(
@@ -135,7 +137,7 @@ def _sharing(run: _Run) -> list[Panel]:
         title = "By task, all layers" if len(networks) < 2 else "By task, both networks"
 
         def draw(axes: Axes) -> list[Handle]:
-            axes.set_ylim(*limits)
+            _limit(axes, *limits)
             return draw_tasks(axes, steps, tasks, run.names, tasks.mean(axis=1))
 
         panels.append(Panel(title, symbol, draw, "Task"))
@@ -212,16 +214,22 @@ def _layer_panel(
         if limits is None:
             axes.set_ylim(0, 1.08 * max(axes.get_ylim()[1], 1e-12))
         else:
-            axes.set_ylim(*limits)
+            _limit(axes, *limits)
         return handles
 
     return Panel(title, ylabel, draw, "Layer")
 
 
+def _limit(axes: Axes, low: float, high: float) -> None:
+    """Fix the scale, with a tick at its foot so that one that does not start at 0 shows it."""
+    axes.set_ylim(low, high)
+    axes.set_yticks(np.linspace(low, 1.0, 6))
+
+
 def _by_task(run: _Run, metric: str, total: bool = False) -> tuple[Array, Array]:
     """Env steps (R,) and the mean or the sum over networks and layers for each task (R, M)."""
     rows = run.details.where(metric)
-    rows = rows.take(rows.task >= 0)
+    rows = rows.take((rows.task >= 0) & (rows.task < run.num_tasks))
     steps, index = np.unique(rows.env_steps, return_inverse=True)
     cells = index * run.num_tasks + rows.task
     size = len(steps) * run.num_tasks
@@ -238,7 +246,9 @@ def _networks(details: Diagnostics, metric: str) -> list[str]:
 
 _NO_DETAILS = Diagnostics(
     np.zeros(0, np.int64),
-    *(np.zeros(0, np.str_) for _ in range(3)),
+    np.zeros(0, np.str_),
+    np.zeros(0, np.str_),
+    np.zeros(0, np.str_),
     np.zeros(0, np.int64),
     np.zeros(0, np.float64),
 )

@@ -18,7 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import AutoLocator, FuncFormatter, MaxNLocator
 
 Handle = Line2D | Patch
 BLACK, GREY = "#000000", "#999999"
@@ -111,12 +111,11 @@ def _dress(axes: Axes, panel: Panel, lowest: bool) -> None:
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=9, color="#888888")
-    last = max((float(line.get_xdata()[-1]) for line in axes.lines if len(line.get_xdata()) > 1), default=0.0)
-    single = max((float(line.get_xdata()[-1]) for line in axes.lines if len(line.get_xdata())), default=1.0)
-    axes.set_xlim(0, 1.02 * max(last, single, 1.0))
+    last = axes.dataLim.x1
+    axes.set_xlim(0, 1.02 * last if math.isfinite(last) and last > 0 else 1.0)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(short_label))
-    if axes.get_yscale() == "linear":
+    if isinstance(axes.yaxis.get_major_locator(), AutoLocator):
         axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
         if max(map(abs, axes.get_ylim())) >= 10_000:
             axes.yaxis.set_major_formatter(FuncFormatter(short_label))

@@ -55,7 +55,7 @@ class TaskLinear(nn.Module, ABC):
 
     @abstractmethod
     def prepare(self, group_task: Tensor, noise: Noise = None) -> Prepared:
-        """The weights of the groups whose tasks are group_task (G,)."""
+        """The weights of the groups whose tasks are group_task (G,), ascending and each task once at most."""
 
     def compute(self, prepared: Prepared, x: Tensor) -> Tensor:
         """Rows x (G, R, in) through their groups' weights: (G, R, out)."""

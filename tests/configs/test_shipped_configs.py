@@ -1,0 +1,49 @@
+"""Every shipped config trains: two rollouts from the command line, with every file of a run at the end."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from varshare_pl.cli.configs import shipped_configs
+from varshare_pl.cli.main import main
+
+CONFIGS = shipped_configs()
+METHODS = {name.removeprefix("methods/") for name in CONFIGS if name.startswith("methods/")}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_shipped_config_trains(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    method = name.removeprefix("methods/") if name.startswith("methods/") else "varshare"
+    base = "complex_cartpole" if name.startswith("methods/") else name
+    configs = ["--config", base, *(["--config", name] if name != base else [])]
+    data = yaml.safe_load(CONFIGS[base].read_text(encoding="utf-8"))["data"]
+    steps = data["num_envs"] * data["rollout_steps"]
+    short = ["--data.total_env_steps", str(2 * steps), "--evaluation.episodes", "1", "--evaluation.envs_per_task", "1"]
+
+    assert main(["fit", *configs, *short, "--logs_dir", str(tmp_path)]) == 0
+
+    experiment = base if method == "varshare" else f"{base}_{method}"
+    run = tmp_path / experiment.removeprefix("experiments/") / "seed_1"
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.splitlines()[-1] == f"results: {run}"
+    with (run / "heartbeat.csv").open() as table:
+        assert [int(row["env_steps"]) for row in csv.DictReader(table)] == [steps, 2 * steps]
+    assert len((run / "diagnostics.csv").read_text().splitlines()) > 2
+    info, summary = (json.loads((run / file).read_text()) for file in ("run.json", "summary.json"))
+    assert (info["method"], info["seed"]) == (method, 1)
+    assert summary["finished"]
+    assert len(summary["final"]["return_per_task"]) == len(info["task_names"])
+    assert yaml.safe_load((run / "config.yaml").read_text())["data"]["suite"] == data["suite"]
+    assert (run / "checkpoints" / "last.ckpt").stat().st_size > 0
+    assert len(list((run / "plots").glob("*.png"))) > 0
+
+
+def test_each_method_has_a_config() -> None:
+    from varshare_pl.sharing import method_names
+
+    own = {name for name, cls in method_names().items() if cls.__module__.startswith("varshare_pl.")}
+    assert own == METHODS

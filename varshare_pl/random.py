@@ -14,7 +14,8 @@ import torch
 
 def stream_seed(seed: int, name: str, *counters: int) -> int:
     """A 63-bit seed for the stream ``name`` at ``counters`` (NumPy's SeedSequence mixes them)."""
-    entropy = [seed, zlib.crc32(name.encode()), *counters]
+    # The count of counters keeps (name) and (name, 0) apart: SeedSequence does not see trailing zeros.
+    entropy = [seed, zlib.crc32(name.encode()), len(counters), *counters]
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
 
 

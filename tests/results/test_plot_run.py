@@ -112,12 +112,13 @@ def test_many_tasks_share_a_legend_and_a_band():
     axes = Figure().add_subplot()
     values = np.arange(60.0).reshape(3, 20)
     values[1] = np.nan  # no evaluation at this rollout
+    values = np.vstack([np.full(20, np.nan), values])  # nor at the first
     names = [f"t{m}" for m in range(20)]
-    handles = draw_tasks(axes, np.arange(3.0), values, names, values.mean(axis=1))
+    handles = draw_tasks(axes, np.arange(4.0), values, names, values.mean(axis=1))
     assert [h.get_label() for h in handles] == ["t0", "… dark to light …", "t19", "lowest to highest", "mean"]
     assert len(axes.lines) == 21
     (band,) = axes.collections
-    assert band.get_paths()[0].get_extents().extents.tolist() == [0, 0, 2, 59]
+    assert band.get_paths()[0].get_extents().extents.tolist() == [1, 0, 3, 59]
 
 
 def test_spread_over_tasks(make_run):

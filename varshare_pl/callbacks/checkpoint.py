@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from varshare_pl.callbacks.heartbeat import record_of
-from varshare_pl.errors import EnvError
+from varshare_pl.errors import EnvError, writing
 from varshare_pl.run_folder import CHECKPOINTS
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
@@ -66,14 +66,15 @@ def save(trainer: Trainer, name: str) -> None:
     """Write a checkpoint whole or not at all: to a temporary file first, on disk for sure, then renamed."""
     folder = Path(trainer.default_root_dir) / CHECKPOINTS
     temporary = folder / f".{name}.tmp"
-    trainer.save_checkpoint(temporary, weights_only=False)  # all of the state; it loads with weights_only=True
-    if not trainer.is_global_zero:
-        return
-    _fsync(temporary)
-    if name == LAST and (folder / LAST).exists():
-        _keep_previous(folder)
-    temporary.replace(folder / name)
-    _fsync(folder)
+    with writing(folder / name):
+        trainer.save_checkpoint(temporary, weights_only=False)  # all of the state; it loads with weights_only=True
+        if not trainer.is_global_zero:
+            return
+        _fsync(temporary)
+        if name == LAST and (folder / LAST).exists():
+            _keep_previous(folder)
+        temporary.replace(folder / name)
+        _fsync(folder)
 
 
 def _keep_previous(folder: Path) -> None:

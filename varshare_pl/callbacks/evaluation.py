@@ -35,7 +35,7 @@ class Evaluation(Callback):
                 f"evaluation.envs_per_task: {envs_per_task} is not allowed; "
                 f"a divisor of evaluation.episodes = {episodes} is"
             )
-        self.every = every
+        self.every = int(every)  # the parser's NonNegativeInt would be a class in the checkpoint
         self.episodes = episodes
         self.envs_per_task = envs_per_task
         self.history: list[
@@ -43,7 +43,7 @@ class Evaluation(Callback):
         ] = []  # (env steps, result) of those due, and of the last rollout
         self.final: tuple[int, EvaluationResult] | None = None  # of the weights that training ended with
         self.shared_only: EvaluationResult | None = None  # of the final weights with every task's deviation set to 0
-        self._due = every
+        self._due = self.every
 
     def state_dict(self) -> dict[str, Any]:
         return {"due": self._due, "history": [[steps, result.to_plain()] for steps, result in self.history]}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
-from varshare_pl.errors import ConfigError
+from varshare_pl.errors import ConfigError, writing
 from varshare_pl.results.files import (
     DIAGNOSTICS,
     DIAGNOSTICS_COLUMNS,
@@ -49,10 +50,12 @@ class Heartbeat(Callback):
         record = record_of(outputs)
         if record is None or self._heartbeat is None or self._diagnostics is None:
             return
-        self._heartbeat.write(heartbeat_row(record, self._columns))
-        self._heartbeat.flush()
-        self._diagnostics.write(diagnostics_rows(record.env_steps, record.details))
-        self._diagnostics.flush()
+        with writing(Path(trainer.default_root_dir) / HEARTBEAT):
+            self._heartbeat.write(heartbeat_row(record, self._columns))
+            self._heartbeat.flush()
+        with writing(Path(trainer.default_root_dir) / DIAGNOSTICS):
+            self._diagnostics.write(diagnostics_rows(record.env_steps, record.details))
+            self._diagnostics.flush()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._close()
@@ -66,7 +69,8 @@ class Heartbeat(Callback):
     def _close(self) -> None:
         for table in (self._heartbeat, self._diagnostics):
             if table is not None:
-                table.close()
+                with suppress(OSError):  # what a full disk did not take was told already
+                    table.close()
         self._heartbeat = self._diagnostics = None
 
 

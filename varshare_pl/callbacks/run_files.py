@@ -19,6 +19,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from varshare_pl.callbacks.evaluation import Evaluation
 from varshare_pl.callbacks.signals import stopped_by_signal
+from varshare_pl.errors import writing
 from varshare_pl.results.info import RUN_FILE
 from varshare_pl.results.table import evaluation_table
 from varshare_pl.run_folder import CONFIG_FILE, SUMMARY_FILE, check_free, lock, make_empty
@@ -169,5 +170,6 @@ def peak_memory_mb() -> float:
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write whole or not at all."""
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    with writing(path):
+        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        temporary.replace(path)

@@ -133,6 +133,9 @@ class VarShareCLI(LightningCLI):
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         if subcommand == "validate":
             parser.add_argument("--ckpt_path", type=str | None, default=None, help="Checkpoint to evaluate; needed.")
+            parser.add_argument(
+                "--init_from", type=str | None, default=None, help=SUPPRESS
+            )  # a run's config may hold it
         else:
             parser.add_argument(
                 "--ckpt_path",

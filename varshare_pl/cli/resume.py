@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import Namespace
 
@@ -56,9 +57,14 @@ def run_config(
         if key in WHERE or key.startswith(MAY_CHANGE):
             continue
         for other in (final.get(key), given.get(key)):
-            if other != value:
+            if _comparable(other) != _comparable(value):
                 raise ConfigError(f"{key}: {other} is not allowed when going on with {folder}; the run has {value}")
     return final
+
+
+def _comparable(value: Any) -> Any:
+    # A default may be a tuple, what is read from a file is a list.
+    return list(value) if isinstance(value, tuple) else value
 
 
 def without_configs(args: list[str]) -> list[str]:

@@ -167,6 +167,9 @@ class PPOModule(pl.LightningModule):
         return build_optimizer(self.policy, *self._lrs, *self._eps)
 
     def on_train_start(self) -> None:
+        # A resumed fit has fresh loops (see on_save_checkpoint); trainer.global_step counts on all the same.
+        steps = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
+        steps.ready = steps.completed = self.gradient_steps
         self._started = time.perf_counter()
 
     def training_step(self, batch: Rollout, batch_idx: int) -> dict[str, Record]:

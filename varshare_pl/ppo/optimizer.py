@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -26,7 +28,7 @@ def build_optimizer(
         eps: Adam's epsilon.
         eps_log_var: Adam's epsilon for log variances.
     """
-    groups = []
+    groups: list[dict[str, Any]] = []
     for (name, torso), lr in zip(policy.networks(), (lr_actor, lr_critic), strict=True):
         log_vars = torso.log_var_parameters()
         special = {id(p) for p in log_vars}
@@ -36,6 +38,8 @@ def build_optimizer(
             lr_here = lr if lr_log_var is None else lr_log_var
             groups.append({"params": log_vars, "lr": lr_here, "eps": eps_log_var, "name": f"{name}_log_var"})
     for group in groups:
+        # Plain numbers: these go into checkpoints, which hold no class but torch's own.
+        group["lr"], group["eps"] = float(group["lr"]), float(group["eps"])
         group["initial_lr"] = group["lr"]
     return torch.optim.Adam(groups, fused=True)
 

@@ -20,6 +20,9 @@ from varshare_pl.rollout.dataset import RolloutDataset
 from varshare_pl.types import EnvSpec, Rollout
 
 
+RESERVED_METRICS = {"return", "length", "task"}
+
+
 class RolloutDataModule(pl.LightningDataModule):
     """Vectorized multi-task envs and the rollouts collected from them.
 
@@ -69,6 +72,8 @@ class RolloutDataModule(pl.LightningDataModule):
             raise ConfigError(
                 f"data.backend: batched is not allowed for suite {self.suite.name}; auto, sync, async are"
             )
+        for name in RESERVED_METRICS & set(self.info_metrics):
+            raise ConfigError(f"data.info_metrics: {name} is not allowed; it is the name of a metric that is always kept")
         self._collector: Collector | None = None
         self._resume_from: dict[str, Any] | None = None
 

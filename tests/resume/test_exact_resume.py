@@ -1,0 +1,201 @@
+"""``varshare resume`` ends with the bits of a run that was never stopped."""
+
+import csv
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from varshare_pl.callbacks import checkpoint as checkpoint_module
+from varshare_pl.cli.main import main
+
+TIMING = {"wall_time_s", "sps"}
+SMALL = ["--config", "complex_cartpole", "--data.rollout_steps", "16", "--model.hidden_sizes", "[16,16]"]
+SMALL += ["--evaluation.episodes", "2", "--plots.enabled", "false", "--model.diagnostics_every", "2"]
+SMALL += ["--checkpoint.every", "1", "--experiment", "x"]
+
+
+def fit(logs: Path, *options: str, envs: int = 10, rollouts: int = 6, every: int = 2) -> Path:
+    """A run of a few rollouts; gives its folder."""
+    rows = envs * 16
+    sizes = ["--data.num_envs", str(envs), "--data.total_env_steps", str(rollouts * rows)]
+    sizes += ["--model.minibatch_size", str(rows // 4), "--evaluation.every", str(every * rows)]
+    assert main(["fit", *SMALL, *sizes, *options, "--logs_dir", str(logs)]) == 0
+    return logs / "x" / "seed_1"
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder where the run's folder is copied to after each ``last.ckpt``, as a kill would leave it."""
+    folder = tmp_path / "kept"
+    save = checkpoint_module.save
+
+    def keep(trainer: Any, name: str) -> None:
+        save(trainer, name)
+        if name == checkpoint_module.LAST:
+            shutil.copytree(
+                trainer.default_root_dir, folder / f"{trainer.lightning_module.env_steps:06d}", dirs_exist_ok=True
+            )
+
+    monkeypatch.setattr(checkpoint_module, "save", keep)
+    return folder
+
+
+def state(run: Path) -> dict[str, Any]:
+    """All that must be the same: the last checkpoint without times, the tables without times, the final evaluation."""
+    content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    content["varshare"].pop("wall_time_s")
+    with (run / "heartbeat.csv").open() as table:
+        rows = [{k: v for k, v in row.items() if k not in TIMING} for row in csv.DictReader(table)]
+    summary = (run / "summary.json").read_text().partition('"final"')[2]
+    return {
+        "checkpoint": content,
+        "heartbeat": rows,
+        "diagnostics": (run / "diagnostics.csv").read_text(),
+        "final": summary,
+    }
+
+
+def assert_same(a: Any, b: Any, where: str = "") -> None:
+    if isinstance(a, torch.Tensor):
+        torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True, msg=where)
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for key in a:
+            assert_same(a[key], b[key], f"{where}/{key}")
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b), where
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_same(x, y, f"{where}/{i}")
+    else:
+        assert a == b, where
+
+
+@pytest.mark.parametrize(
+    ("options", "envs"),
+    [
+        (["--model.sharing", "varshare"], 10),
+        (["--model.sharing", "varshare", "--data.backend", "sync"], 3),
+        (["--model.sharing", "varshare", "--data.backend", "async", "--model.actor_noise", "mean"], 5),
+        (["--model.sharing", "varshare", "--model.actor_noise", "fresh", "--model.anneal_lr", "false"], 3),
+        (["--model.sharing", "shared", "--data.backend", "sync"], 10),
+        (["--model.sharing", "shared_onehot"], 8),
+        (["--model.sharing", "independent", "--model.anneal_lr", "false"], 5),
+    ],
+    ids=lambda value: "-".join(value[1::2]) if isinstance(value, list) else str(value),
+)
+@pytest.mark.filterwarnings("ignore:model.actor_noise=fresh")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_resume_at_any_checkpoint(tmp_path: Path, kept: Path, options: list[str], envs: int) -> None:
+    whole = state(fit(tmp_path, *options, envs=envs))
+    stops = sorted(kept.iterdir())[:-1]
+    assert len(stops) == 5
+    for stopped in stops[::2]:
+        (stopped / "summary.json").unlink(missing_ok=True)
+        assert main(["resume", str(stopped)]) == 0
+        assert_same(whole, state(stopped), stopped.name)
+
+
+def test_a_row_after_the_checkpoint_is_cut(tmp_path: Path, kept: Path) -> None:
+    """A kill between the row and the checkpoint of a rollout leaves a row too many, or half of one."""
+    whole = state(fit(tmp_path))
+    stops = sorted(kept.iterdir())
+    early, late = stops[1], stops[3]
+    for name in ("heartbeat.csv", "diagnostics.csv"):
+        (early / name).write_bytes((late / name).read_bytes()[:-7])
+    assert main(["resume", str(early)]) == 0
+    assert_same(whole, state(early))
+
+
+def test_fit_with_ckpt_path_last_is_resume(tmp_path: Path, kept: Path) -> None:
+    whole = state(fit(tmp_path))
+    run = tmp_path / "x" / "seed_1"
+    shutil.rmtree(run)
+    shutil.copytree(sorted(kept.iterdir())[2], run)
+    fit(tmp_path, "--ckpt_path", "last")
+    assert_same(whole, state(run))
+
+
+def test_resume_before_the_first_checkpoint_starts_again(
+    tmp_path: Path, kept: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = state(fit(tmp_path))
+    stopped = sorted(kept.iterdir())[0].rename(tmp_path / "stopped")
+    shutil.rmtree(stopped / "checkpoints")
+    assert main(["resume", str(stopped)]) == 0
+    assert "no checkpoint yet" in capsys.readouterr().err
+    assert_same(whole, state(stopped))
+
+
+def test_extending_a_finished_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = fit(tmp_path, rollouts=4)
+    assert main(["resume", str(run)]) == 2
+    assert "finished after 640 env steps" in capsys.readouterr().err
+    assert main(["resume", str(run), "--data.total_env_steps", "960"]) == 0
+    with (run / "heartbeat.csv").open() as table:
+        rows = list(csv.DictReader(table))
+    assert [int(row["env_steps"]) for row in rows] == [160 * i for i in range(1, 7)]
+    text = (run / "summary.json").read_text()
+    assert '"extended": true' in text
+    rates = [
+        line.split(",")
+        for line in (run / "diagnostics.csv").read_text().splitlines()
+        if "diagnostics/lr,actor," in line
+    ]
+    # Annealed to 0 over the length that the run had at the time.
+    expected = [1 - i / 4 for i in range(4)] + [1 - i / 6 for i in (4, 5)]
+    assert [float(row[-1]) for row in rates] == pytest.approx([5e-3 * share for share in expected])
+    assert "total_env_steps: 960" in (run / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "old"),
+    [
+        ("model.kl_weight", "0.5", "0.1"),
+        ("data.suite", "IdenticalCartPole", "ComplexCartPole"),
+        ("model.hidden_sizes", "[8,8]", "[16, 16]"),
+        ("data.num_envs", "20", "10"),
+        ("evaluation.every", "77", "320"),
+        ("seed_everything", "2", "1"),
+    ],
+)
+def test_what_would_make_another_run_is_refused(
+    tmp_path: Path, kept: Path, capsys: pytest.CaptureFixture[str], option: str, value: str, old: str
+) -> None:
+    fit(tmp_path)
+    stopped = sorted(kept.iterdir())[1]
+    before = {path: path.read_bytes() for path in stopped.rglob("*") if path.is_file()}
+    assert main(["resume", str(stopped), f"--{option}", value]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert error.startswith(f"varshare: error: {option}: ")
+    assert old in error
+    assert before == {path: path.read_bytes() for path in stopped.rglob("*") if path.is_file()}
+
+
+def test_the_method_cannot_change(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = fit(tmp_path)
+    assert main(["resume", str(run), "--model.sharing", "shared", "--data.total_env_steps", "1600"]) == 2
+    error = capsys.readouterr().err
+    assert "model.sharing" in error
+    assert error.count("\n") == 1
+
+
+def test_init_from_takes_the_weights_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = fit(tmp_path / "a")
+    last = run / "checkpoints" / "last.ckpt"
+    tiny = ["--init_from", str(last), "--model.lr_actor", "1e-12", "--model.lr_critic", "1e-12"]
+    second = fit(tmp_path / "b", *tiny, rollouts=1)
+    before, after = (torch.load(f / "checkpoints" / "last.ckpt", weights_only=True) for f in (run, second))
+    for name, value in before["state_dict"].items():
+        if name.startswith("policy."):
+            torch.testing.assert_close(value, after["state_dict"][name], rtol=0, atol=1e-9)
+    assert after["varshare"]["env_steps"] == 160
+    assert (
+        main(["fit", *SMALL, "--model.sharing", "shared", "--init_from", str(last), "--logs_dir", str(tmp_path / "c"), "--model.minibatch_size", "64"])
+        == 2
+    )
+    assert "the checkpoint has sharing varshare" in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()

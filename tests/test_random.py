@@ -5,7 +5,7 @@ import torch
 
 from varshare_pl.random import stream, stream_seed
 
-KNOWN = 8177468126319009487
+KNOWN = 1185583680513058626
 
 
 def draw(*key):

@@ -30,7 +30,6 @@ OPTIONS: list[tuple[list[str], list[str]]] = [
     (["--data.backend", "gpu"], ["data.backend: gpu is not allowed; auto, batched, sync or async is"]),
     (["--data.backend", "batched", "--data.suite", GYM], ["data.backend: batched is not allowed", "auto, sync, async"]),
     (["--data.task_assignment", "fixed", "--data.num_envs", "8"], ["data.num_envs: 8", "fixed", "a multiple", "5"]),
-    (["--data.info_metrics", "[success]"], ["data.info_metrics: 'success' is not in", "it has: task"]),
     (["--data.info_metrics", "success"], ["data.info_metrics: success is not allowed; a list such as [a, b] is"]),
     (["--data.seed", "3"], ["data.seed: not allowed; it follows --seed_everything"]),
     (["--model.seed=3"], ["model.seed: not allowed; it follows --seed_everything"]),
@@ -147,6 +146,12 @@ def test_bad_config_file(text: str, parts: list[str], here: Path, capsys: pytest
     assert main(["fit", *TINY, "--config", "my.yaml"]) == 2
     told(capsys, *parts)
     assert [path.name for path in here.iterdir()] == ["my.yaml"]
+
+
+def test_info_metric_that_no_env_offers(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Only an episode's end shows what there is, so the run has begun and its folder is there.
+    assert main(["fit", *TINY, "--data.info_metrics", "[success]"]) == 2
+    told(capsys, "data.info_metrics: 'success' is not in", "it has: task")
 
 
 def test_config_file_that_is_not_text(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

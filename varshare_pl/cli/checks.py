@@ -55,7 +55,7 @@ REFUSED = {f"trainer.{name}": reason for name, reason in REFUSED_TRAINER_OPTIONS
 _NUMBER = re.compile(r"-(inf|nan|\.inf|\.nan|(\d+\.?\d*|\.\d+)(e[+-]?\d+)?)", re.IGNORECASE)
 
 
-def check_refused(key: str, subcommand: str) -> None:
+def check_refused(key: str) -> None:
     """Tell of an option that is not for the user what to use in its place.
 
     Raises:
@@ -75,7 +75,7 @@ def check_arguments(args: list[str]) -> list[str]:
     checked: list[str] = []
     for i, arg in enumerate(args):
         if arg.startswith("--"):
-            check_refused(arg[2:].partition("=")[0], args[0])
+            check_refused(arg[2:].partition("=")[0])
         if _NUMBER.fullmatch(arg) and checked[-1].startswith("--") and "=" not in checked[-1]:
             checked[-1] += f"={arg}"
         elif arg == "--overwrite" and (i + 1 == len(args) or args[i + 1].startswith("-")):
@@ -85,13 +85,12 @@ def check_arguments(args: list[str]) -> list[str]:
     return checked
 
 
-def check_config_file(path: str, keys: Collection[str], subcommand: str) -> None:
+def check_config_file(path: str, keys: Collection[str]) -> None:
     """See that a config file is YAML with sections and keys that exist; the parser would let some mistakes pass.
 
     Args:
         path: The file.
         keys: All keys, as "model.kl_weight".
-        subcommand: "fit" or "validate".
 
     Raises:
         ConfigError: naming the file and the key.
@@ -101,7 +100,7 @@ def check_config_file(path: str, keys: Collection[str], subcommand: str) -> None
         what = "is empty" if content is None else "does not hold keys with values"
         raise ConfigError(f"--config: {path} {what}; sections such as data and model are needed")
     for key, value in content.items():
-        _check_key(str(key), value, path, keys, subcommand)
+        _check_key(str(key), value, path, keys)
 
 
 def config_files(args: list[str]) -> list[str]:
@@ -126,8 +125,8 @@ def _read_yaml(path: str) -> Any:
         raise ConfigError(f"--config: {path} is not valid YAML: {problem}{where}") from error
 
 
-def _check_key(key: str, value: Any, path: str, keys: Collection[str], subcommand: str) -> None:
-    check_refused(key, subcommand)
+def _check_key(key: str, value: Any, path: str, keys: Collection[str]) -> None:
+    check_refused(key)
     if key.removesuffix("+") in keys:
         return
     if not any(name.startswith(f"{key}.") for name in keys):
@@ -135,6 +134,6 @@ def _check_key(key: str, value: Any, path: str, keys: Collection[str], subcomman
         raise ConfigError(f"{unknown_key(key, sections | set(keys))} ({path})")
     if isinstance(value, dict):
         for name, item in value.items():
-            _check_key(f"{key}.{name}", item, path, keys, subcommand)
+            _check_key(f"{key}.{name}", item, path, keys)
     elif value is not None and not isinstance(value, str):  # a string is the path of a file with the section
         raise ConfigError(f"{key}: {value} is not allowed; a section with keys and values is ({path})")

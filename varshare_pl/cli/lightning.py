@@ -153,7 +153,7 @@ class VarShareCLI(LightningCLI):
         known = self._subcommand_parsers[args[0]]
         assert isinstance(known, VarShareParser)
         for path in config_files(args):
-            check_config_file(path, known.keys(), args[0])
+            check_config_file(path, known.keys())
         self.config = parser.parse_args(expand_method_arguments(args))
         if args[0] == "fit" and self.config.fit.ckpt_path is not None:
             self._parse_resume(parser, args[1:])

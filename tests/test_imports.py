@@ -19,6 +19,7 @@ FACING_LIGHTNING = (
     "varshare_pl.ppo.module",
     "varshare_pl.callbacks.",
     "varshare_pl.cli.",
+    "varshare_pl.loggers",
 )
 
 # Each package may import those on its own level or below. ``results`` reads files and knows nothing of training.
@@ -31,6 +32,7 @@ ORDER = [
     {"policy"},
     {"ppo"},
     {"evaluation", "results"},
+    {"loggers"},
     {"callbacks"},
     {"cli", "study"},
 ]

@@ -123,6 +123,17 @@ def test_validate_prints_the_final_evaluation_and_writes_nothing(
     assert list(here.iterdir()) == []
 
 
+def test_numbers_are_of_pythons_own_types() -> None:
+    from jsonargparse.typing import PositiveFloat, PositiveInt
+
+    from varshare_pl.cli.lightning import plain
+
+    values = plain([PositiveFloat(0.5), PositiveInt(3), True, None, "x", (PositiveInt(2),)])
+    assert values == [0.5, 3, True, None, "x", (2,)]
+    assert [type(value) for value in values] == [float, int, bool, type(None), str, tuple]
+    assert type(values[-1][0]) is int
+
+
 def test_checkpoints_hold_plain_values(tiny_run: Path) -> None:
     for path in (tiny_run / "checkpoints").iterdir():
         checkpoint = torch.load(path, weights_only=True)  # raises for any class

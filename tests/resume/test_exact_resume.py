@@ -194,7 +194,20 @@ def test_init_from_takes_the_weights_alone(tmp_path: Path, capsys: pytest.Captur
             torch.testing.assert_close(value, after["state_dict"][name], rtol=0, atol=1e-9)
     assert after["varshare"]["env_steps"] == 160
     assert (
-        main(["fit", *SMALL, "--model.sharing", "shared", "--init_from", str(last), "--logs_dir", str(tmp_path / "c"), "--model.minibatch_size", "64"])
+        main(
+            [
+                "fit",
+                *SMALL,
+                "--model.sharing",
+                "shared",
+                "--init_from",
+                str(last),
+                "--logs_dir",
+                str(tmp_path / "c"),
+                "--model.minibatch_size",
+                "64",
+            ]
+        )
         == 2
     )
     assert "the checkpoint has sharing varshare" in capsys.readouterr().err

@@ -34,6 +34,7 @@ class Checkpoint(LightningCheckpoint):
     def __init__(self, every: NonNegativeInt = 20) -> None:
         self.every = every
         self._best: float | None = None
+        self._saved_at: Any = None  # env steps of last.ckpt
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self._best}
@@ -50,7 +51,7 @@ class Checkpoint(LightningCheckpoint):
             self._best = value
             save(trainer, BEST)
         if self.every and (batch.index + 1) % self.every == 0:
-            save(trainer, LAST)
+            self._save_last(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         # The weights are whole when an env fails, and the collector tells its state before the rollout. After any other
@@ -59,7 +60,12 @@ class Checkpoint(LightningCheckpoint):
             save(trainer, LAST)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._saved_at != pl_module.env_steps:  # else previous.ckpt would be the same once more
+            self._save_last(trainer, pl_module)
+
+    def _save_last(self, trainer: Trainer, pl_module: LightningModule) -> None:
         save(trainer, LAST)
+        self._saved_at = pl_module.env_steps
 
 
 def save(trainer: Trainer, name: str) -> None:

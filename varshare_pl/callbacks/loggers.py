@@ -2,38 +2,88 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from varshare_pl.callbacks.heartbeat import record_of
+from varshare_pl.callbacks.signals import stopped_by_signal
+from varshare_pl.loggers import FINAL_RETURN, LOGGERS, flat, log_results
+from varshare_pl.run_folder import CONFIG_FILE, SUMMARY_FILE
 from varshare_pl.types import Detail, Record
 
 
 class MetricsToLoggers(Callback):
-    """Send each rollout's record to every logger of the trainer.
+    """Open the run's loggers, and send them its config, each rollout's record and its results.
 
     One call per rollout and logger. ``self.log`` would cost a quarter of a millisecond per metric and put gradient
-    steps on the x axis.
+    steps on the x axis. A logger that fails costs a warning and is left out from then on, never the run.
 
     Args:
+        names: Loggers of ``varshare_pl.loggers`` to open in the run's folder.
         details: Send the values per network, layer and task as well.
+
+    Attributes:
+        deferred: Further loggers, opened together with those. Lightning would open its own ones before the run's
+            folder is locked and emptied.
     """
 
-    def __init__(self, details: bool = True) -> None:
+    def __init__(self, names: Sequence[str] = (), details: bool = True) -> None:
+        self.names = names
         self.details = details
+        self.deferred: list[Logger] = []
+        self._opened = False
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        folder, env_steps = Path(trainer.default_root_dir), _env_steps(pl_module)
+        if not self._opened:
+            own = [LOGGERS[name](folder, env_steps) for name in self.names]
+            trainer.loggers = [*trainer.loggers, *self.deferred, *own]
+        self._opened = True
+        if not trainer.is_global_zero:
+            return
+        config = folder / CONFIG_FILE
+        params = flat(yaml.safe_load(config.read_text(encoding="utf-8"))) if config.exists() else {}
+        for logger in trainer.loggers:
+            if hasattr(logger, "experiment"):
+                _ = logger.experiment  # opens it
+            if params:
+                logger.log_hyperparams(dict(params))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
     ) -> None:
         record = record_of(outputs)
-        if record is None or not trainer.loggers:
+        if record is None or not trainer.loggers or not trainer.is_global_zero:
             return
         metrics = metrics_to_log(record, self.details)
-        for logger in trainer.loggers:
-            logger.log_metrics(dict(metrics), step=record.env_steps)
+        each_logger(trainer, lambda logger: logger.log_metrics(dict(metrics), step=record.env_steps))
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        summary = Path(trainer.default_root_dir) / SUMMARY_FILE
+        if not trainer.is_global_zero or stopped_by_signal(trainer) or not summary.exists():
+            return
+        results = results_to_log(json.loads(summary.read_text(encoding="utf-8")))
+        each_logger(trainer, lambda logger: log_results(logger, results, _env_steps(pl_module)))
+
+
+def each_logger(trainer: Trainer, action: Callable[[Logger], None]) -> None:
+    """Do something with every logger; one that fails is left out from then on, with a warning."""
+    for logger in list(trainer.loggers):
+        try:
+            action(logger)
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            rank_zero_warn(f"{type(logger).__name__} is left out from here: {type(error).__name__}: {reason}")
+            trainer.loggers = [other for other in trainer.loggers if other is not logger]
 
 
 def metrics_to_log(record: Record, details: bool = True) -> dict[str, float]:
@@ -48,3 +98,20 @@ def detail_name(detail: Detail) -> str:
     """A name such as ``sharing/ratio/actor/layer_1/task_0``."""
     task = "" if detail.task is None else f"task_{detail.task}"
     return "/".join(part for part in (detail.metric, detail.network, detail.layer, task) if part)
+
+
+def results_to_log(summary: dict[str, Any]) -> dict[str, float]:
+    """The numbers of ``summary.json`` that runs are compared by."""
+    final = summary.get("final", {})
+    values = {
+        FINAL_RETURN: final.get("return_mean"),
+        "final/solved": final.get("solved"),
+        **{f"final/return_task_{m}": value for m, value in enumerate(final.get("return_per_task", ()))},
+        "final/steps_to_solve": summary.get("steps_to_solve"),
+        "final/seconds": summary.get("seconds"),
+    }
+    return {name: float(value) for name, value in values.items() if value is not None}
+
+
+def _env_steps(pl_module: LightningModule) -> int:
+    return int(pl_module.env_steps)  # type: ignore[arg-type]

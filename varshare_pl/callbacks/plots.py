@@ -10,10 +10,12 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from varshare_pl.callbacks.heartbeat import record_of
+from varshare_pl.callbacks.loggers import each_logger
+from varshare_pl.loggers import log_images
 
 
 class Plots(Callback):
-    """Draw the run's plots into ``plots/`` of its folder; needs the heartbeat's files.
+    """Draw the run's plots into ``plots/`` of its folder and send them to the loggers; needs the heartbeat's files.
 
     A plot that fails costs a warning, never the run.
 
@@ -34,21 +36,24 @@ class Plots(Callback):
         if self.every <= 0 or record is None or record.env_steps // self.every <= self._drawn:
             return
         self._drawn = record.env_steps // self.every
-        self._draw(trainer)
+        self._draw(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._draw(trainer)
+        self._draw(trainer, pl_module)
 
-    def _draw(self, trainer: Trainer) -> None:
+    def _draw(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self.enabled or not trainer.is_global_zero:
             return
         try:
             from varshare_pl.results.plots import plot_run  # loads matplotlib, half a second
 
-            plot_run(Path(trainer.default_root_dir), *_suite_facts(trainer))
+            images = plot_run(Path(trainer.default_root_dir), *_suite_facts(trainer))
         except Exception as error:
             reason = " ".join(str(error).split())
             rank_zero_warn(f"the plots were not drawn: {type(error).__name__}: {reason}")
+        else:
+            env_steps = int(pl_module.env_steps)  # type: ignore[arg-type]
+            each_logger(trainer, lambda logger: log_images(logger, images, env_steps))
 
 
 def _suite_facts(trainer: Trainer) -> tuple[float | None, list[str] | None]:

@@ -76,6 +76,9 @@ class RunFiles(Callback):
         write_json(folder / RUN_FILE, self._identity(trainer, pl_module))
         self._start = time.perf_counter()
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self.teardown(trainer, pl_module, "fit")  # Lightning calls no teardown after a fault
+
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self._lock is not None:
             self._lock.release()

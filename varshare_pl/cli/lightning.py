@@ -31,6 +31,7 @@ from varshare_pl.cli.parser import VarShareParser, expand_method_arguments
 from varshare_pl.cli.process import leave_no_trace
 from varshare_pl.cli.resume import choose_checkpoint, run_config, without_configs
 from varshare_pl.errors import ConfigError
+from varshare_pl.loggers import logger_names
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.rollout.datamodule import RolloutDataModule
 from varshare_pl.run_folder import check_free, default_experiment, run_folder
@@ -45,6 +46,7 @@ TRAINER_DEFAULTS = {
 TRAINER_FIXED = {
     "max_epochs": 1,  # the run's length is data.total_env_steps
     "num_sanity_val_steps": 0,
+    "log_every_n_steps": 1,  # a step is a rollout
 }
 LARGEST_SEED = 2**32 - 1
 
@@ -94,6 +96,12 @@ class VarShareCLI(LightningCLI):
         parser.add_argument("--logs_dir", type=str, default="logs", help="Where runs go: logs_dir/experiment/seed_N/.")
         parser.add_argument(
             "--overwrite", type=bool, default=False, help="Replace a run that is in the run's folder already."
+        )
+        parser.add_argument(
+            "--logger",
+            type=list[str] | str | None,
+            default=None,
+            help="wandb, tensorboard, csv, or several as wandb,csv; in a config file also [wandb, csv].",
         )
         parser.add_argument(
             "--threads", type=PositiveInt, default=1, help="Threads of torch; more than 1 slows small nets down."
@@ -194,6 +202,8 @@ class VarShareCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         config = self._config
         torch.set_num_threads(config.threads)
+        if self.subcommand == "fit":
+            config.logger = logger_names(config.logger) or None
         if self.subcommand == "validate":
             if config.ckpt_path is None:
                 raise ConfigError("--ckpt_path: missing; the checkpoint to evaluate is needed")
@@ -213,12 +223,13 @@ class VarShareCLI(LightningCLI):
         users = init.pop("callbacks", None) or []
         users = users if isinstance(users, list) else [users]
         callbacks = [own["evaluation"], *users]
+        recorder = MetricsToLoggers(config.logger or () if self.subcommand == "fit" else ())
         if self.subcommand == "fit":
             resume = self.resume is not None
             run_files = RunFiles(self._save_config, own["evaluation"], config.experiment, config.overwrite, resume)
             recorders = [
                 Heartbeat(),
-                MetricsToLoggers(),
+                recorder,
                 own["plots"],
                 own["progress"],
                 self.signals,
@@ -227,9 +238,11 @@ class VarShareCLI(LightningCLI):
             callbacks = [run_files, *callbacks, *recorders]
         options = {**init, **TRAINER_FIXED, **kwargs, "callbacks": callbacks, "default_root_dir": folder}
         try:
-            return Trainer(**options)
+            trainer = Trainer(**options)
         except (MisconfigurationException, ValueError, TypeError) as error:
             raise ConfigError(f"trainer: {one_line(str(error))}") from error
+        recorder.deferred, trainer.loggers = trainer.loggers, []  # validate writes nothing
+        return trainer
 
     def fit(self, model: LightningModule, datamodule: LightningDataModule) -> None:
         """What ``varshare fit`` runs."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from varshare_pl.errors import NonFiniteError
 from varshare_pl.groups import TaskGroups
-from varshare_pl.parallel import all_max, all_mean, rank
+from varshare_pl.parallel import all_max, all_mean, all_means, rank
 from varshare_pl.policy.actor_critic import ActorCritic
 from varshare_pl.ppo.advantages import AdvantageNorm, normalise_advantages
 from varshare_pl.ppo.behaviour import ActorNoise, rollout_noise
@@ -59,14 +59,16 @@ def evaluate_values(policy: ActorCritic, rollout: Rollout, groups: TaskGroups) -
 
     The successor of a truncated step is the final observation of its episode, not the next episode's first.
     """
-    critic, shape = policy.critic, rollout.rewards.shape
+    critic, rewards = policy.critic, rollout.rewards
     stacked = groups.group(rollout.obs.flatten(0, 1).flatten(1))
-    values = groups.ungroup(critic.compute(critic.prepare(groups.group_task), stacked)).view(shape)
-    last = critic(rollout.last_obs.flatten(1), rollout.last_task).view(1, -1)
+    values = groups.ungroup(critic.compute(critic.prepare(groups.group_task), stacked)).to(rewards.dtype)
+    values = values.view(rewards.shape)
+    last = critic(rollout.last_obs.flatten(1), rollout.last_task).to(rewards.dtype).view(1, -1)
     next_values = torch.cat([values[1:], last])
     if rollout.truncated.any():
         cut = rollout.truncated
-        next_values[cut] = critic(rollout.final_obs[cut].flatten(1), rollout.task[cut]).squeeze(-1)
+        final = critic(rollout.final_obs[cut].flatten(1), rollout.task[cut])
+        next_values[cut] = final.squeeze(-1).to(rewards.dtype)
     return values, next_values
 
 
@@ -168,7 +170,7 @@ def _mean_terms(terms: list[LossTerms], groups: TaskGroups, num_tasks: int) -> L
     for name in ("policy", "value"):
         # Processes may hold different tasks; by task they can be added up.
         means[name] = means[name].new_zeros(num_tasks).index_copy_(0, groups.group_task, means[name])
-    return LossTerms(**{name: all_mean(value) for name, value in means.items()})
+    return LossTerms(**all_means(means))
 
 
 def _mean_norms(norms: list[GradientNorms]) -> GradientNorms:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 import gymnasium
@@ -155,8 +156,15 @@ class Collector:
         return int(restarted.sum())
 
     def close(self) -> None:
-        """Close the envs."""
-        self._envs.close()
+        """Close the envs; after a failure their processes may not answer any more and are ended."""
+        if self._whole is None:
+            self._envs.close()
+            return
+        for process in getattr(self._envs, "processes", ()):
+            process.terminate()
+        with suppress(Exception), warnings.catch_warnings(action="ignore"):
+            self._envs.close(terminate=True)
+        self._envs.closed = True
 
     @contextmanager
     def _env_fault(self, step: int) -> Iterator[None]:

@@ -73,7 +73,9 @@ class RolloutDataModule(pl.LightningDataModule):
                 f"data.backend: batched is not allowed for suite {self.suite.name}; auto, sync, async are"
             )
         for name in RESERVED_METRICS & set(self.info_metrics):
-            raise ConfigError(f"data.info_metrics: {name} is not allowed; it is the name of a metric that is always kept")
+            raise ConfigError(
+                f"data.info_metrics: {name} is not allowed; it is the name of a metric that is always kept"
+            )
         self._collector: Collector | None = None
         self._resume_from: dict[str, Any] | None = None
 
@@ -164,6 +166,9 @@ class RolloutDataModule(pl.LightningDataModule):
             total_envs=self.num_envs,
         )
         return Collector(envs, self.suite.num_tasks, self.info_metrics, self.num_envs, here.start)
+
+    def on_exception(self, exception: BaseException) -> None:
+        self.teardown("fit")
 
     def teardown(self, stage: str) -> None:
         if self._collector is not None:

@@ -1,0 +1,265 @@
+"""What goes wrong ends in one line, keeps the last good checkpoint, and the run goes on from there."""
+
+import errno
+import json
+import os
+import pickle
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_exact_resume import SMALL, assert_same, fit, state
+
+from varshare_pl.callbacks import checkpoint as checkpoint_module
+from varshare_pl.callbacks import heartbeat as heartbeat_module
+from varshare_pl.cli.main import main
+from varshare_pl.run_folder import lock
+
+HERE = Path(__file__).parent
+
+
+def error_line(capsys: pytest.CaptureFixture[str]) -> str:
+    err = capsys.readouterr().err
+    lines = [line for line in err.splitlines() if line.startswith("varshare: ")]
+    assert len(lines) == 1, err
+    assert "Traceback" not in err
+    return lines[0]
+
+
+def reset(run: Path) -> None:
+    """Make a finished run one that was stopped before its last rollout."""
+    (run / "summary.json").unlink()
+    checkpoints = run / "checkpoints"
+    shutil.copyfile(checkpoints / "previous.ckpt", checkpoints / "last.ckpt")
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip"])
+def test_a_damaged_checkpoint_is_told_and_the_one_before_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    run = fit(tmp_path)
+    whole = state(run)
+    last = run / "checkpoints" / "last.ckpt"
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 16
+    last.write_bytes(content if damage == "flip" else content[: len(content) // 2])
+    capsys.readouterr()
+    assert main(["resume", str(run)]) == 0
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "last.ckpt is not a checkpoint, or is damaged" in err
+    assert "going on from" in err
+    assert_same(whole, state(run))
+
+
+def test_all_checkpoints_damaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = fit(tmp_path)
+    for name in ("last.ckpt", "previous.ckpt"):
+        (run / "checkpoints" / name).write_bytes(b"PK\x03\x04 not much")
+    assert main(["resume", str(run)]) == 2
+    assert "damaged" in error_line(capsys)
+
+
+class _Payload:
+    def __init__(self, proof: str) -> None:
+        self.proof = proof
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (self.proof,)
+
+
+@pytest.mark.parametrize("archive", [True, False])
+def test_a_pickle_with_a_payload_is_refused_and_not_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], archive: bool
+) -> None:
+    run, proof = fit(tmp_path), tmp_path / "proof"
+    content = {"varshare": {"env_steps": 160}, "state_dict": _Payload(str(proof))}
+    for name in ("last.ckpt", "previous.ckpt"):
+        path = run / "checkpoints" / name
+        torch.save(content, path) if archive else path.write_bytes(pickle.dumps(content))
+    for args in (["resume", str(run)], ["fit", *SMALL, "--init_from", str(run / "checkpoints" / "last.ckpt")]):
+        assert main([*args, "--data.total_env_steps", "3200", "--model.minibatch_size", "40"]) == 2
+        assert "is not a checkpoint" in error_line(capsys)
+    assert not proof.exists()
+
+
+def test_no_space_for_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = state(fit(tmp_path / "whole"))
+    saves = []
+
+    def full(path: Path) -> None:
+        saves.append(path)
+        if len(saves) > 6:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint_module, "_fsync", full)
+        with pytest.raises(AssertionError):
+            fit(tmp_path)
+    message = error_line(capsys)
+    assert "last.ckpt: No space left on device" in message
+    run = tmp_path / "x" / "seed_1"
+    assert main(["resume", str(run)]) == 0
+    assert_same(whole, state(run))
+
+
+def test_no_space_for_the_heartbeat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = state(fit(tmp_path / "whole"))
+    row, rows = heartbeat_module.heartbeat_row, []
+
+    def full(*args: Any) -> str:
+        rows.append(args)
+        if len(rows) == 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return row(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(heartbeat_module, "heartbeat_row", full)
+        with pytest.raises(AssertionError):
+            fit(tmp_path)
+    assert "heartbeat.csv: No space left on device" in error_line(capsys)
+    run = tmp_path / "x" / "seed_1"
+    assert main(["resume", str(run)]) == 0
+    assert_same(whole, state(run))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounts a small file system")
+def test_a_full_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = state(fit(tmp_path / "whole"))
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this machine does not let us mount")
+    try:
+        with pytest.raises(AssertionError):
+            fit(disk)
+        assert "No space left on device" in error_line(capsys)
+        subprocess.run(["mount", "-o", "remount,size=50m", str(disk)], check=True)
+        run = disk / "x" / "seed_1"
+        assert main(["resume", str(run)]) == 0
+        assert_same(whole, state(run))
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+FAULTS = {
+    "raise": "raised RuntimeError: the simulator is gone",
+    "nan": "gave an observation or reward that is not finite",
+    "shape": "gave an observation of shape (3,); (2,) is its space's",
+}
+
+
+def faulty(fault: str, backend: str, logs: Path) -> list[str]:
+    tasks = [{"id": "faulty:Faulty-v0"}, {"id": "faulty:Faulty-v0", "name": "bad", "kwargs": {"fault": fault}}]
+    args = ["fit", *SMALL, "--data.suite", json.dumps(tasks), "--data.backend", backend, "--data.num_envs", "4"]
+    return [*args, "--model.minibatch_size", "32", "--data.total_env_steps", "640", "--logs_dir", str(logs)]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("backend", ["sync", "async"])
+def test_an_env_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], backend: str, fault: str
+) -> None:
+    monkeypatch.syspath_prepend(str(HERE))
+    assert main(faulty(fault, backend, tmp_path)) == 1
+    message = error_line(capsys)
+    assert re.search(r"env [13] \(task 1, bad\) at step 10 of its episode", message)  # both fail at once
+    assert FAULTS[fault] in message
+    # Rollouts have 16 steps: the env fails in the third, and the state after the second is on disk.
+    content = torch.load(tmp_path / "x" / "seed_1" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert content["varshare"]["env_steps"] == 128
+    assert content["RolloutDataModule"]["env_steps"] == 128
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_an_env_process_that_dies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(HERE))
+    assert main(faulty("die", "async", tmp_path)) == 1
+    message = error_line(capsys)
+    assert re.search(r"env [13] \(task 1\) died at step 7 of the rollout, env step 128", message)
+
+
+def test_a_gradient_that_is_not_finite(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(AssertionError):
+        fit(tmp_path, "--model.lr_critic", "1e30", "--model.max_grad_norm", "null")
+    message = error_line(capsys)
+    assert "the gradient of the critic is not finite in rollout 0, gradient step" in message
+    assert "not finite in the loss: total, value" in message
+
+
+def test_two_processes_cannot_write_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = fit(tmp_path)
+    reset(run)
+    before = (run / "heartbeat.csv").read_bytes()
+    held = lock(run)
+    try:
+        for args in (
+            ["resume", str(run)],
+            ["fit", *SMALL, "--overwrite", "true", "--logs_dir", str(tmp_path), "--model.minibatch_size", "40"],
+        ):
+            command = [sys.executable, "-m", "varshare_pl", *args]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+            assert done.returncode == 2
+            assert done.stderr.startswith(f"varshare: error: {run}: another process is writing this run")
+    finally:
+        held.release()
+    assert (run / "heartbeat.csv").read_bytes() == before
+
+
+def start(*args: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-m", "varshare_pl", *args], stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_rows(run: Path, rows: int) -> None:
+    deadline = time.monotonic() + 60
+    path = run / "heartbeat.csv"
+    while not (path.exists() and path.read_bytes().count(b"\n") > rows):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_run_between_rollouts(tmp_path: Path, number: signal.Signals) -> None:
+    rows, rollouts = 160, 60
+    sizes = ["--data.num_envs", "10", "--data.total_env_steps", str(rollouts * rows), "--model.minibatch_size", "40"]
+    args = ["fit", *SMALL, *sizes, "--checkpoint.every", "0", "--evaluation.every", str(20 * rows)]
+    assert main([*args, "--logs_dir", str(tmp_path / "whole")]) == 0
+    run = tmp_path / "x" / "seed_1"
+    process = start(*args, "--logs_dir", str(tmp_path))
+    wait_for_rows(run, 3)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert f"varshare: stopped by {number.name}; go on with: varshare resume {run}" in err
+    assert "Traceback" not in err
+    assert not (run / "summary.json").exists()
+    assert main(["resume", str(run)]) == 0
+    assert_same(state(tmp_path / "whole" / "x" / "seed_1"), state(run))
+
+
+@pytest.mark.slow
+def test_thirty_kills(tmp_path: Path) -> None:
+    """SIGKILL at random moments: rollout, update, evaluation, checkpoint. The driver forks, to spare the start-up."""
+    driver = [sys.executable, str(HERE / "kill_driver.py"), str(tmp_path)]
+    done = subprocess.run(driver, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "killed 30 times"
+    assert_same(state(tmp_path / "whole" / "x" / "seed_1"), state(tmp_path / "x" / "seed_1"))

@@ -1,0 +1,252 @@
+"""The loggers behind ``--logger``: W&B, TensorBoard and CSV, with env steps on the x axis, files in the run's folder.
+
+All of them go on with what is in the folder when a run is resumed. They open nothing before they are first used.
+"""
+
+from __future__ import annotations
+
+import csv
+import netrc
+import os
+import struct
+import sys
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.utilities import rank_zero_only
+
+from varshare_pl.errors import ConfigError, RunError
+from varshare_pl.results.info import read_run_info
+
+INSTALL = {"wandb": "wandb", "tensorboard": "varshare-pl[tensorboard]"}
+FINAL_RETURN = "final/return_mean"
+WANDB_PROJECT = "varshare"
+WANDB_ID_FILE = "run_id"
+LONGEST_TAG = 64  # of W&B
+
+
+class Wandb(WandbLogger):
+    """Weights & Biases; without a key and without ``WANDB_MODE`` it logs offline and never asks."""
+
+    def __init__(self, folder: Path, env_steps: int) -> None:
+        super().__init__(save_dir=folder, project=os.environ.get("WANDB_PROJECT", WANDB_PROJECT))
+        self._folder = folder
+        self._step = env_steps
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        if self._experiment is None:
+            self._experiment = self._open()
+        return self._experiment
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        # W&B drops steps that go back; values of a callback that counts otherwise join the newest ones.
+        self._step = max(self._step, step or 0)
+        self.experiment.log({**metrics, "env_steps": self._step}, step=self._step)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        if self._experiment is not None:
+            self._experiment.finish(exit_code=int(status != "success"))
+            self._experiment = None
+
+    def _open(self) -> Any:
+        import wandb
+
+        info = read_run_info(self._folder)
+        id_file = self._folder / "wandb" / WANDB_ID_FILE
+        known = id_file.read_text(encoding="utf-8").strip() if id_file.exists() else ""
+        mode = os.environ.get("WANDB_MODE") or ("offline" if _no_account() else None)
+        try:
+            run = wandb.init(
+                project=self._project,
+                dir=str(self._folder),
+                id=known or os.environ.get("WANDB_RUN_ID") or uuid.uuid4().hex[:8],
+                resume="allow",
+                name=f"{info.experiment}/seed_{info.seed}",
+                group=info.experiment,
+                tags=[tag[:LONGEST_TAG] for tag in (info.suite, info.method) if tag],
+                mode=mode,  # type: ignore[arg-type]
+                settings=wandb.Settings(console="off", silent=True),
+            )
+        except wandb.Error as error:
+            raise RunError(f"wandb: {error}; with WANDB_MODE=offline the run is logged without the server") from error
+        id_file.parent.mkdir(exist_ok=True)
+        id_file.write_text(run.id + "\n", encoding="utf-8")
+        run.define_metric("env_steps")
+        run.define_metric("*", step_metric="env_steps", step_sync=True)
+        if run.offline and "WANDB_MODE" not in os.environ:
+            where = self._folder / "wandb" / "offline-run-*"
+            print(
+                f"wandb: no key found, so the run is logged offline; 'wandb sync {where}' uploads it", file=sys.stderr
+            )
+        elif run.url:
+            print(f"wandb: {run.url}", file=sys.stderr)
+        return run
+
+
+class TensorBoard(TensorBoardLogger):
+    """TensorBoard events in ``tensorboard/``; what an earlier process wrote beyond ``env_steps`` is hidden."""
+
+    def __init__(self, folder: Path, env_steps: int) -> None:
+        super().__init__(folder, name="tensorboard", version="", default_hp_metric=False, purge_step=env_steps + 1)
+        self._end: Any = None  # of the session, for the table of hyperparameters
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        # One event for all: a tenth of the time of one for each.
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        values = [Summary.Value(tag=name, simple_value=float(value)) for name, value in metrics.items()]
+        self.experiment.file_writer.add_summary(Summary(value=values), step)
+        self.experiment.flush()
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, metrics: Any = None, step: int | None = None) -> None:
+        from torch.utils.tensorboard.summary import hparams
+
+        self.hparams.update(params)
+        names, start, self._end = hparams(self._sanitize_params(dict(params)), {FINAL_RETURN: 0.0})
+        for summary in (names, start):
+            self.experiment.file_writer.add_summary(summary)
+
+    def log_end(self, results: Mapping[str, float], env_steps: int) -> None:
+        """Log the run's results; the table of hyperparameters shows the final return."""
+        self.log_metrics(results, env_steps)
+        if self._end is not None:
+            self.experiment.file_writer.add_summary(self._end)
+
+
+class Csv(CSVLogger):
+    """All metrics as one table, ``csv/metrics.csv``."""
+
+    def __init__(self, folder: Path, env_steps: int) -> None:
+        super().__init__(folder, name="csv", version="", flush_logs_every_n_steps=1)
+        self._env_steps = env_steps
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        if self._experiment is None:
+            self._experiment = _CsvTable(self.log_dir, self._env_steps)
+        return self._experiment
+
+
+class _CsvTable(ExperimentWriter):
+    """Lightning's writer deletes a table that is there; this one cuts it back to the checkpoint and goes on."""
+
+    def __init__(self, log_dir: str, env_steps: int) -> None:
+        self._env_steps = env_steps
+        super().__init__(log_dir)
+
+    def _check_log_dir_exists(self) -> None:
+        path = Path(self.metrics_file_path)
+        if not path.exists():
+            return
+        text = path.read_text(encoding="utf-8")
+        table = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())  # a kill may have left a part of a line
+        self.metrics_keys = list(table.fieldnames or [])
+        if not self.metrics_keys:
+            path.unlink()
+            return
+        self._replace(self.metrics_keys, [row for row in table if int(row["step"]) <= self._env_steps])
+
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        with Path(self.metrics_file_path).open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        self._replace(fieldnames, rows)
+
+    def _replace(self, columns: list[str], rows: list[dict[str, Any]]) -> None:
+        path = Path(self.metrics_file_path)
+        temporary = path.with_name(f".{path.name}.tmp")  # a kill leaves the old table or the new one
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=columns)
+            writer.writeheader()
+            writer.writerows(rows)
+        temporary.replace(path)
+
+
+LOGGERS: dict[str, type[Wandb] | type[TensorBoard] | type[Csv]] = {
+    "wandb": Wandb,
+    "tensorboard": TensorBoard,
+    "csv": Csv,
+}
+
+
+def logger_names(value: str | Iterable[str] | None) -> list[str]:
+    """The names that a value of ``--logger`` holds: one, several with commas, a list of them, or none.
+
+    Raises:
+        ConfigError: for a name that no logger has, or a logger that is not installed.
+    """
+    given = (value or "").split(",") if value is None or isinstance(value, str) else value
+    names = list(dict.fromkeys(name for item in given if (name := str(item).strip())))
+    for name in names:
+        if name not in LOGGERS:
+            raise ConfigError(f"logger: {name} is not allowed; {', '.join(LOGGERS)}, several with commas, or null is")
+        if name in INSTALL and find_spec(name) is None:
+            raise ConfigError(f'logger: {name} is not installed; pip install "{INSTALL[name]}"')
+    return names
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A config with one key a value: ``{"model": {"gamma": 1}}`` is ``{"model/gamma": 1}``."""
+    values: dict[str, Any] = {}
+    for key, value in config.items():
+        nested = isinstance(value, Mapping) and value
+        values.update(flat(value, f"{prefix}{key}/") if nested else {f"{prefix}{key}": value})
+    return values
+
+
+def log_images(logger: Logger, images: Sequence[Path], env_steps: int) -> None:
+    """Send PNG files to a logger that shows images."""
+    if isinstance(logger, WandbLogger):
+        import wandb
+
+        logger.log_metrics({f"plots/{path.stem}": wandb.Image(str(path)) for path in images}, env_steps)  # type: ignore[misc]
+    elif isinstance(logger, TensorBoardLogger):
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        for path in images:
+            png = path.read_bytes()
+            width, height = struct.unpack(">II", png[16:24])  # where every PNG has its size
+            image = Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=png)
+            summary = Summary(value=[Summary.Value(tag=f"plots/{path.stem}", image=image)])
+            logger.experiment.file_writer.add_summary(summary, env_steps)
+
+
+def log_results(logger: Logger, results: Mapping[str, float], env_steps: int) -> None:
+    """Send what a finished run came to: the summary of a run in W&B, the table of hyperparameters in TensorBoard."""
+    if isinstance(logger, WandbLogger):
+        logger.experiment.summary.update(dict(results))
+    elif isinstance(logger, TensorBoard):
+        logger.log_end(results, env_steps)
+
+
+def _no_account() -> bool:
+    """Whether W&B would have to ask for a key."""
+    import wandb
+
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return False
+    settings = wandb.setup().settings
+    if settings.api_key:
+        return False
+    host = urlsplit(os.environ.get("WANDB_BASE_URL") or settings.base_url).netloc
+    files = [Path(os.environ["NETRC"])] if "NETRC" in os.environ else [Path.home() / ".netrc", Path.home() / "_netrc"]
+    for path in files:
+        try:
+            if netrc.netrc(path).authenticators(host):
+                return False
+        except (OSError, netrc.NetrcParseError):
+            continue
+    return True

@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 # (name, numerator, denominator, bar): what we promise of speed.
 RATIOS = [
@@ -47,8 +48,7 @@ def main() -> None:
     print(_report(figures))
     if options.json:
         content = {"machine": _machine(), "steps_per_second": figures}
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=2)
+        Path(options.json).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _measure(name: str) -> float:
@@ -85,7 +85,8 @@ def _report(figures: dict[str, list[float]]) -> str:
 
 def _machine() -> str:
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "lightning", "stable-baselines3"))
-    return f"{platform.machine()}, {os.cpu_count()} cores, one thread per process, Python {platform.python_version()}, {packages}"
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, one thread per process"
+    return f"{machine}, Python {platform.python_version()}, {packages}"
 
 
 if __name__ == "__main__":

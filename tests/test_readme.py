@@ -12,7 +12,9 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 def test_the_example_method_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = re.search(r"<!-- example: task_bias.py -->\n```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    found = re.search(
+        r"<!-- example: task_bias.py -->\n```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL
+    )
     assert found
     (tmp_path / "task_bias.py").write_text(found[1], encoding="utf-8")
     monkeypatch.chdir(tmp_path)

@@ -33,7 +33,10 @@ LONGEST_TAG = 64  # of W&B
 
 
 class Wandb(WandbLogger):
-    """Weights & Biases; without a key and without ``WANDB_MODE`` it logs offline and never asks."""
+    """Weights & Biases; without a key and without ``WANDB_MODE`` it logs offline and never asks.
+
+    A process that is killed outright (kill -9) may leave out the last rows; ``heartbeat.csv`` has them.
+    """
 
     def __init__(self, folder: Path, env_steps: int) -> None:
         super().__init__(save_dir=folder, project=os.environ.get("WANDB_PROJECT", WANDB_PROJECT))
@@ -62,6 +65,8 @@ class Wandb(WandbLogger):
     def _open(self) -> Any:
         import wandb
 
+        quiet = wandb.Settings(console="off", silent=True)
+        wandb.setup(quiet)  # or the login would still speak
         info = read_run_info(self._folder)
         id_file = self._folder / "wandb" / WANDB_ID_FILE
         known = id_file.read_text(encoding="utf-8").strip() if id_file.exists() else ""
@@ -76,7 +81,7 @@ class Wandb(WandbLogger):
                 group=info.experiment,
                 tags=[tag[:LONGEST_TAG] for tag in (info.suite, info.method) if tag],
                 mode=mode,  # type: ignore[arg-type]
-                settings=wandb.Settings(console="off", silent=True),
+                settings=quiet,
             )
         except wandb.Error as error:
             raise RunError(f"wandb: {error}; with WANDB_MODE=offline the run is logged without the server") from error
@@ -84,12 +89,10 @@ class Wandb(WandbLogger):
         id_file.write_text(run.id + "\n", encoding="utf-8")
         run.define_metric("env_steps")
         run.define_metric("*", step_metric="env_steps", step_sync=True)
-        if run.offline and "WANDB_MODE" not in os.environ:
-            where = self._folder / "wandb" / "offline-run-*"
-            print(
-                f"wandb: no key found, so the run is logged offline; 'wandb sync {where}' uploads it", file=sys.stderr
-            )
-        elif run.url:
+        where = self._folder / "wandb" / "offline-run-*"
+        if mode == "offline" and "WANDB_MODE" not in os.environ:
+            print(f"wandb: no key found, logging offline; upload it with: wandb sync {where}", file=sys.stderr)
+        elif not run.offline and run.url:
             print(f"wandb: {run.url}", file=sys.stderr)
         return run
 
@@ -104,7 +107,7 @@ class TensorBoard(TensorBoardLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         # One event for all: a tenth of the time of one for each.
-        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 
         values = [Summary.Value(tag=name, simple_value=float(value)) for name, value in metrics.items()]
         self.experiment.file_writer.add_summary(Summary(value=values), step)
@@ -115,7 +118,9 @@ class TensorBoard(TensorBoardLogger):
         from torch.utils.tensorboard.summary import hparams
 
         self.hparams.update(params)
-        names, start, self._end = hparams(self._sanitize_params(dict(params)), {FINAL_RETURN: 0.0})
+        names, start, self._end = hparams(  # type: ignore[no-untyped-call]
+            self._sanitize_params(dict(params)), {FINAL_RETURN: 0.0}
+        )
         for summary in (names, start):
             self.experiment.file_writer.add_summary(summary)
 
@@ -188,8 +193,8 @@ def logger_names(value: str | Iterable[str] | None) -> list[str]:
     Raises:
         ConfigError: for a name that no logger has, or a logger that is not installed.
     """
-    given = (value or "").split(",") if value is None or isinstance(value, str) else value
-    names = list(dict.fromkeys(name for item in given if (name := str(item).strip())))
+    given = [value or ""] if value is None or isinstance(value, str) else value
+    names = list(dict.fromkeys(name for item in given for part in str(item).split(",") if (name := part.strip())))
     for name in names:
         if name not in LOGGERS:
             raise ConfigError(f"logger: {name} is not allowed; {', '.join(LOGGERS)}, several with commas, or null is")

@@ -126,7 +126,7 @@ def test_validate_prints_the_final_evaluation_and_writes_nothing(
 def test_numbers_are_of_pythons_own_types() -> None:
     from jsonargparse.typing import PositiveFloat, PositiveInt
 
-    from varshare_pl.cli.lightning import plain
+    from varshare_pl.cli.parser import plain
 
     values = plain([PositiveFloat(0.5), PositiveInt(3), True, None, "x", (PositiveInt(2),)])
     assert values == [0.5, 3, True, None, "x", (2,)]

@@ -22,7 +22,9 @@ def train(logs: Path, seed: int, *args: str) -> tuple[dict[str, Any], dict[str, 
     assert main(["fit", *args, *common]) == 0
     run = logs / "x" / f"seed_{seed}"
     rows = read_diagnostics(run).where("sharing/energy", network="actor")
-    energy = {str(layer): float(value) for layer, value in zip(rows.layer, rows.value, strict=True)}  # the last one stays
+    energy = {
+        str(layer): float(value) for layer, value in zip(rows.layer, rows.value, strict=True)
+    }  # the last one stays
     return json.loads((run / "summary.json").read_text()), energy
 
 

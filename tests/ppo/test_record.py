@@ -66,3 +66,10 @@ def test_a_record_is_consistent():
         for name in ("loss/policy", "loss/value"):
             per_task = [d.value for d in record.details if d.metric == name]
             assert sum(per_task) / len(per_task) == pytest.approx(m[name], rel=1e-4)
+
+
+def test_one_task_is_still_a_list_of_tasks():
+    metrics, details = EpisodeLog(1).add(episodes((0, 10.0), (0, 20.0), success=[1.0, 0.0]))
+    assert metrics["train/return_task_0"] == metrics["train/return_mean"] == 15.0
+    assert metrics["train/success_mean"] == 0.5
+    assert ("train/length", 0) in {(d.metric, d.task) for d in details}

@@ -25,10 +25,15 @@ class Evaluation(Callback):
         every: Env steps between evaluations during training; 0: only at the end.
         episodes: Episodes per task.
         envs_per_task: Envs side by side for each task, a divisor of episodes; null: one per episode.
+        stop_when_solved: End the run after this many evaluations in a row in which every task is solved; null: never.
     """
 
     def __init__(
-        self, every: NonNegativeInt = 30_000, episodes: PositiveInt = 20, envs_per_task: PositiveInt | None = None
+        self,
+        every: NonNegativeInt = 30_000,
+        episodes: PositiveInt = 20,
+        envs_per_task: PositiveInt | None = None,
+        stop_when_solved: PositiveInt | None = None,
     ) -> None:
         if envs_per_task is not None and episodes % envs_per_task:
             raise ConfigError(
@@ -38,9 +43,9 @@ class Evaluation(Callback):
         self.every = int(every)  # the parser's NonNegativeInt would be a class in the checkpoint
         self.episodes = episodes
         self.envs_per_task = envs_per_task
-        self.history: list[
-            tuple[int, EvaluationResult]
-        ] = []  # (env steps, result) of those due, and of the last rollout
+        self.stop_when_solved = stop_when_solved
+        # (env steps, result) of the evaluations that were due, and of the last rollout.
+        self.history: list[tuple[int, EvaluationResult]] = []
         self.final: tuple[int, EvaluationResult] | None = None  # of the weights that training ended with
         self.shared_only: EvaluationResult | None = None  # of the final weights with every task's deviation set to 0
         self._due = self.every
@@ -74,6 +79,10 @@ class Evaluation(Callback):
             self.shared_only = self._run(trainer, pl_module, record.env_steps, shared_only=True)
             for task, value in enumerate(self.shared_only.task_returns):
                 record.details.append(Detail("eval/return_shared_only", float(value), task=task))
+        if self.stop_when_solved is not None:
+            latest = [past.solved for _, past in self.history[-self.stop_when_solved :]]
+            if len(latest) == self.stop_when_solved and all(latest):
+                trainer.should_stop = True
         pl_module.log("eval/return_mean", record.metrics["eval/return_mean"], logger=False)
         pl_module.log("eval/solved", float(bool(result.solved)), logger=False)
 

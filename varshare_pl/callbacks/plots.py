@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from jsonargparse.typing import NonNegativeInt
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import STEP_OUTPUT
@@ -24,7 +25,7 @@ class Plots(Callback):
         enabled: Draw at all.
     """
 
-    def __init__(self, every: int = 0, enabled: bool = True) -> None:
+    def __init__(self, every: NonNegativeInt = 0, enabled: bool = True) -> None:
         self.every = every
         self.enabled = enabled
         self._drawn = 0  # multiples of `every` passed so far

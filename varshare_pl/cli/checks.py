@@ -16,6 +16,18 @@ _LENGTH = "the length of a run is data.total_env_steps"
 _VALIDATION = "evaluation.every and evaluation.episodes say when and how to evaluate"
 _OWN_FILES = "--logs_dir and --experiment say where a run goes"
 
+TRAINER_DEFAULTS = {
+    "accelerator": "cpu",  # faster than a GPU for nets of this size
+    "devices": 1,
+    "logger": False,  # heartbeat.csv is always written
+    "enable_progress_bar": False,  # ours replaces it
+    "enable_model_summary": False,
+}
+TRAINER_FIXED = {
+    "max_epochs": 1,  # the run's length is data.total_env_steps
+    "num_sanity_val_steps": 0,
+    "log_every_n_steps": 1,  # a step is a rollout
+}
 REFUSED_TRAINER_OPTIONS = {
     "gradient_clip_val": "model.max_grad_norm clips gradients",
     "gradient_clip_algorithm": "model.max_grad_norm clips gradients",

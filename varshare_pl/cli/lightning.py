@@ -24,10 +24,16 @@ from varshare_pl.callbacks.progress import ProgressLine
 from varshare_pl.callbacks.run_files import RunFiles
 from varshare_pl.callbacks.signals import Signals
 from varshare_pl.checkpoints import read_checkpoint
-from varshare_pl.cli.checks import REFUSED_TRAINER_OPTIONS, check_config_file, config_files
+from varshare_pl.cli.checks import (
+    REFUSED_TRAINER_OPTIONS,
+    TRAINER_DEFAULTS,
+    TRAINER_FIXED,
+    check_config_file,
+    config_files,
+)
 from varshare_pl.cli.help import DESCRIPTION, USAGE
 from varshare_pl.cli.messages import one_line
-from varshare_pl.cli.parser import VarShareParser, expand_method_arguments
+from varshare_pl.cli.parser import VarShareParser, expand_method_arguments, plain
 from varshare_pl.cli.process import leave_no_trace
 from varshare_pl.cli.resume import choose_checkpoint, run_config, without_configs
 from varshare_pl.errors import ConfigError
@@ -36,18 +42,6 @@ from varshare_pl.ppo.module import PPOModule
 from varshare_pl.rollout.datamodule import RolloutDataModule
 from varshare_pl.run_folder import check_free, default_experiment, run_folder
 
-TRAINER_DEFAULTS = {
-    "accelerator": "cpu",  # faster than a GPU for nets of this size
-    "devices": 1,
-    "logger": False,  # heartbeat.csv is always written
-    "enable_progress_bar": False,  # ours replaces it
-    "enable_model_summary": False,
-}
-TRAINER_FIXED = {
-    "max_epochs": 1,  # the run's length is data.total_env_steps
-    "num_sanity_val_steps": 0,
-    "log_every_n_steps": 1,  # a step is a rollout
-}
 LARGEST_SEED = 2**32 - 1
 
 
@@ -275,15 +269,6 @@ class VarShareCLI(LightningCLI):
         config.overwrite = False  # a saved config, used again, must not delete a run
         config.ckpt_path = None
         self._parser(self.subcommand).save(config, path, skip_none=False, overwrite=True, multifile=False)
-
-
-def plain(value: Any) -> Any:
-    """A number of Python's own type: the parser's PositiveFloat and the like would go into checkpoints as classes."""
-    if isinstance(value, list | tuple):
-        return type(value)(plain(item) for item in value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return value
-    return float(value) if isinstance(value, float) else int(value)
 
 
 def run(args: list[str], resume: Path | None = None) -> int:

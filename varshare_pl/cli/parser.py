@@ -47,6 +47,15 @@ class VarShareParser(LightningArgumentParser):
         return {key for key in keys if not any(other.startswith(f"{key}.") for other in keys)}
 
 
+def plain(value: Any) -> Any:
+    """A number of Python's own type: the parser's PositiveFloat and the like would go into checkpoints as classes."""
+    if isinstance(value, list | tuple):
+        return type(value)(plain(item) for item in value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    return float(value) if isinstance(value, float) else int(value)
+
+
 def expand_method_names(value: Any) -> Any:
     """A config with short method names, ``sharing: varshare``, replaced by class paths."""
     if isinstance(value, list):

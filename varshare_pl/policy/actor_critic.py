@@ -86,7 +86,8 @@ class ActorCritic(nn.Module):
         Returns:
             A function from observations (rows, *obs) and tasks (rows,) to actions (rows,), on any device.
         """
-        device = next(self.parameters()).device
+        some = next(self.parameters())
+        device, dtype = some.device, some.dtype
         tasks = torch.arange(self.num_tasks, device=device)
         with torch.no_grad():
             prepared = self.actor.prepare_shared(tasks) if shared_only else self.actor.prepare(tasks)
@@ -94,7 +95,7 @@ class ActorCritic(nn.Module):
         @torch.inference_mode()
         def act(obs: Tensor, task: Tensor) -> Tensor:
             groups = TaskGroups.from_rows(task, self.num_tasks, keep_empty=True).to(device)
-            stacked = groups.group(obs.to(device).flatten(1))
+            stacked = groups.group(obs.to(device, dtype).flatten(1))
             return self.head.mode(groups.ungroup(self.actor.compute(prepared, stacked))).cpu()
 
         return act

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
@@ -36,11 +37,22 @@ class Behaviour:
         seed: The run's seed.
         rollout: Index of the rollout to collect.
         device: Where the policy lives.
+        context: Entered for every forward; sets the precision.
     """
 
-    def __init__(self, policy: ActorCritic, mode: ActorNoise, seed: int, rollout: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        policy: ActorCritic,
+        mode: ActorNoise,
+        seed: int,
+        rollout: int,
+        device: torch.device,
+        context: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         self._policy = policy
         self._device = device
+        self._dtype = next(policy.parameters()).dtype
+        self._context = context
         self._fresh = stream(seed, "fresh_noise/acting", rollout) if mode == "fresh" else None
         self._noise: Sequence[Noise] | None = rollout_noise(policy, mode, seed, rollout)
         self._prepared: dict[tuple[int, ...], list[Prepared]] = {}
@@ -63,8 +75,11 @@ class Behaviour:
             Actions (N, …) and the distributions' parameters (N, P).
         """
         torso = self._policy.actor
-        stacked = groups.group(obs.to(self._device).flatten(1))
-        params = groups.ungroup(torso.compute(self._weights(groups), stacked)).cpu()
+        # Grouped on the CPU, where envs and groups are: one copy there and one back.
+        stacked = groups.group(obs.flatten(1)).to(self._device, self._dtype)
+        with self._context():
+            output = torso.compute(self._weights(groups), stacked)
+        params = groups.ungroup(output.cpu())
         return self._policy.head.sample(params, noise), params
 
     def _weights(self, groups: TaskGroups) -> list[Prepared]:

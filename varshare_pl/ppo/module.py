@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, cast
 
 import lightning.pytorch as pl
@@ -161,7 +162,9 @@ class PPOModule(pl.LightningModule):
 
     def behaviour(self, rollout: int) -> Behaviour:
         """The policy of this moment, to collect the rollout of that index with."""
-        return Behaviour(self.policy, self.options.actor_noise, self.seed, rollout, self.device)
+        # Acting and update compute in the same precision, or the ratio would not start at 1.
+        context = nullcontext if self._trainer is None else self._trainer.precision_plugin.forward_context
+        return Behaviour(self.policy, self.options.actor_noise, self.seed, rollout, self.device, context)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return build_optimizer(self.policy, *self._lrs, *self._eps)
@@ -174,12 +177,15 @@ class PPOModule(pl.LightningModule):
 
     def training_step(self, batch: Rollout, batch_idx: int) -> dict[str, Record]:
         """One PPO update on one rollout; the record of it goes to the callbacks."""
-        optimizer = cast("torch.optim.Optimizer", self.optimizers())
+        optimizer = cast("LightningOptimizer", self.optimizers())
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)  # of 16-mixed
 
         def step(loss: Tensor) -> GradientNorms:
             optimizer.zero_grad(set_to_none=True)
             self.manual_backward(loss)
-            norms = clip_gradients(self.policy, self.max_grad_norm)
+            if scaler is not None:
+                scaler.unscale_(optimizer)  # what is clipped and written down is the gradient itself
+            norms = clip_gradients(self.policy, self.max_grad_norm, None if scaler is None else scaler.get_scale())
             optimizer.step()
             return norms
 

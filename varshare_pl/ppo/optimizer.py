@@ -50,14 +50,20 @@ def anneal(optimizer: torch.optim.Optimizer, fraction_left: float) -> None:
         group["lr"] = group["initial_lr"] * fraction_left
 
 
-def clip_gradients(policy: ActorCritic, max_norm: float | None) -> GradientNorms:
+def clip_gradients(policy: ActorCritic, max_norm: float | None, loss_scale: float | None = None) -> GradientNorms:
     """Clip actor and critic apart to max_norm (None: not at all); gives the norms before.
+
+    Args:
+        policy: Has the gradients.
+        max_norm: Of each network.
+        loss_scale: What the loss was multiplied with, in 16-bit training. A gradient that overflowed is no fault then:
+            the step is skipped and the scale lowered, until below 1 there is none left to blame.
 
     Raises:
         NonFiniteError: if a norm is not finite; asked before the optimizer's step, and the same on all processes.
     """
     actor, critic = (_clip(torso, max_norm) for _, torso in policy.networks())
-    if not bool(torch.isfinite(actor + critic)):
+    if not bool(torch.isfinite(actor + critic)) and (loss_scale is None or loss_scale < 1.0):
         raise NonFiniteError(f"the gradient of the {'critic' if torch.isfinite(actor) else 'actor'} is not finite")
     return actor, critic
 

@@ -37,7 +37,8 @@ class EpisodeLog(nn.Module):
         """
         self.metric.reset()
         self.metric.update(episodes)
-        means = self.metric.compute()
+        # torchmetrics squeezes what has one element; one task is still a list of tasks.
+        means = {name: value.reshape(-1) for name, value in self.metric.compute().items()}
         self.total += means["count"].sum().long()
         known = means["count"] > 0
         self.latest_return = torch.where(known, means["return"], self.latest_return)

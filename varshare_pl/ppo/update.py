@@ -176,8 +176,9 @@ def _mean_terms(terms: list[LossTerms], groups: TaskGroups, num_tasks: int) -> L
 def _mean_norms(norms: list[GradientNorms]) -> GradientNorms:
     if not norms:
         return torch.tensor(torch.nan), torch.tensor(torch.nan)
-    actor, critic = zip(*norms, strict=True)
-    return torch.stack(actor).mean(), torch.stack(critic).mean()
+    actor, critic = (torch.stack(column) for column in zip(*norms, strict=True))
+    # Under a loss scale a norm may be infinite; its step was skipped.
+    return actor[actor.isfinite()].mean(), critic[critic.isfinite()].mean()
 
 
 @torch.no_grad()

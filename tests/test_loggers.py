@@ -1,0 +1,328 @@
+"""The loggers of ``--logger`` in real runs; what they wrote is read back."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import wandb
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from wandb_records import read_offline
+
+import varshare_pl.loggers as loggers_module
+from varshare_pl.callbacks.heartbeat import Heartbeat
+from varshare_pl.cli.main import main
+from varshare_pl.errors import ConfigError
+from varshare_pl.loggers import LOGGERS, Csv, flat, log_images, logger_names
+
+ALL = "wandb,tensorboard,csv"
+TIMING = ("wall_time_s", "sps")
+SMALL = ["--data.num_envs", "5", "--data.rollout_steps", "16", "--data.total_env_steps", "480", "--experiment", "e"]
+SMALL += ["--model.minibatch_size", "40", "--model.hidden_sizes", "[8]", "--evaluation.episodes", "2"]
+SMALL += ["--evaluation.every", "160", "--model.diagnostics_every", "4", "--checkpoint.every", "1"]
+STEPS = list(range(80, 481, 80))
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run without loggers."""
+    logs = tmp_path_factory.mktemp("plain")
+    assert main(["fit", *SMALL, "--logs_dir", str(logs)]) == 0
+    return logs / "e" / "seed_1"
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run with all loggers."""
+    logs = tmp_path_factory.mktemp("logged")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "offline")
+        assert main(["fit", *SMALL, "--logs_dir", str(logs), "--logger", ALL]) == 0
+    return logs / "e" / "seed_1"
+
+
+@pytest.fixture(scope="module")
+def resumed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, stopped after four rollouts of six, and resumed where a kill has left only the checkpoint of three."""
+    run = tmp_path_factory.mktemp("resumed") / "e" / "seed_1"
+    record = Heartbeat.on_train_batch_end
+
+    def stop(self: Any, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        record(self, trainer, module, outputs, batch, index)
+        if batch.index == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "offline")
+        with patch.context() as inner:
+            inner.setattr(Heartbeat, "on_train_batch_end", stop)
+            assert main(["fit", *SMALL, "--logs_dir", str(run.parents[1]), "--logger", ALL]) == 128 + signal.SIGTERM
+        shutil.copy(run / "checkpoints" / "previous.ckpt", run / "checkpoints" / "last.ckpt")
+        with (run / "csv" / "metrics.csv").open("a") as table:
+            table.write("0.25,0.5")  # the beginning of a row
+        assert main(["resume", str(run)]) == 0
+    return run
+
+
+def heartbeat(run: Path) -> list[dict[str, str]]:
+    with (run / "heartbeat.csv").open(newline="") as table:
+        return [{k: v for k, v in row.items() if k not in TIMING} for row in csv.DictReader(table)]
+
+
+def csv_rows(run: Path) -> list[dict[str, str]]:
+    with (run / "csv" / "metrics.csv").open(newline="") as table:
+        return list(csv.DictReader(table))
+
+
+def events(run: Path) -> EventAccumulator:
+    return EventAccumulator(str(run / "tensorboard")).Reload()
+
+
+def pngs(run: Path) -> set[str]:
+    return {f"plots/{path.stem}" for path in (run / "plots").iterdir()}
+
+
+def weights(run: Path) -> dict[str, Any]:
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+@pytest.mark.parametrize("name", ["logged", "resumed"])
+def test_loggers_change_no_bit_of_the_run(plain: Path, name: str, request: pytest.FixtureRequest) -> None:
+    run = request.getfixturevalue(name)
+    torch.testing.assert_close(weights(run), weights(plain), rtol=0, atol=0, equal_nan=True)
+    assert heartbeat(run) == heartbeat(plain)
+    assert (run / "diagnostics.csv").read_text() == (plain / "diagnostics.csv").read_text()
+
+
+def test_wandb_holds_the_whole_run(logged: Path) -> None:
+    (part,) = read_offline(logged)
+    assert (part.run.display_name, part.run.run_group, part.run.project) == ("e/seed_1", "e", "varshare")
+    assert list(part.run.tags) == ["ComplexCartPole", "varshare"]
+    assert part.run.run_id == (logged / "wandb" / "run_id").read_text().strip()
+    assert part.exit_code == 0
+    config = flat(yaml.safe_load((logged / "config.yaml").read_text()))
+    assert {key: part.config[key] for key in config} == config
+    assert part.config["model/adam_eps"] == 1e-5
+    assert [row["env_steps"] for row in part.history] == [row["_step"] for row in part.history] == STEPS
+    for row, beat in zip(part.history, heartbeat(logged), strict=True):
+        values = {name: row.get(name) for name in beat}
+        assert values == {name: pytest.approx(float(cell), rel=1e-6) if cell else None for name, cell in beat.items()}
+    assert "sharing/ratio/actor/layer_1/task_4" in part.history[0]
+    (everything,) = [metric for metric in part.metrics if metric.glob_name == "*"]
+    assert everything.step_metric == "env_steps"
+
+
+def test_wandb_holds_plots_and_results(logged: Path) -> None:
+    (part,) = read_offline(logged)
+    last = part.history[-1]
+    assert {name for name in last if name.startswith("plots/")} == pngs(logged)
+    image = last["plots/returns"]
+    assert image["_type"] == "image-file"
+    assert image["width"] > 800
+    assert image["height"] > 300
+    (copy,) = (logged / "wandb").glob(f"offline-run-*/files/{image['path']}")
+    assert copy.read_bytes() == (logged / "plots" / "returns.png").read_bytes()
+    final = json.loads((logged / "summary.json").read_text())["final"]
+    assert part.summary["final/return_mean"] == final["return_mean"]
+    assert part.summary["final/return_task_4"] == final["return_per_task"][4]
+    assert part.summary["gradient_steps"] == float(heartbeat(logged)[-1]["gradient_steps"])
+
+
+def test_wandb_goes_on_with_the_same_run(resumed: Path) -> None:
+    first, second = read_offline(resumed)
+    assert first.run.run_id == second.run.run_id
+    assert [row["env_steps"] for row in first.history] == STEPS[:4]
+    assert [row["_step"] for row in second.history] == STEPS[3:]
+    assert second.run.resume
+    assert "final/return_mean" in second.summary
+    assert "final/return_mean" not in first.summary
+
+
+@pytest.mark.parametrize("name", ["logged", "resumed"])
+def test_tensorboard_holds_the_whole_run(name: str, request: pytest.FixtureRequest) -> None:
+    run = request.getfixturevalue(name)
+    found = events(run)
+    for column in ("loss/total", "train/return_mean", "eval/return_task_3", "gradient_steps"):
+        expected = {int(row["env_steps"]): float(row[column]) for row in heartbeat(run) if row[column]}
+        assert [e.step for e in found.Scalars(column)] == list(expected)
+        assert {e.step: e.value for e in found.Scalars(column)} == pytest.approx(expected, rel=1e-6)
+    assert [e.step for e in found.Scalars("sharing/energy/critic/head")] == [80, 400, 480]
+    assert set(found.Tags()["images"]) == pngs(run)
+    image = found.Images("plots/returns")[-1]
+    assert (image.step, image.encoded_image_string) == (480, (run / "plots" / "returns.png").read_bytes())
+    assert image.width > 800
+    assert image.height > 300
+
+
+def test_tensorboard_has_a_table_of_hyperparameters(logged: Path) -> None:
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    found = events(logged)
+
+    def content(tag: str) -> Any:
+        return HParamsPluginData.FromString(found.SummaryMetadata(f"_hparams_/{tag}").plugin_data.content)
+
+    values = content("session_start_info").session_start_info.hparams
+    assert values["model/kl_weight"].number_value == 0.1
+    assert values["data/suite"].string_value == "ComplexCartPole"
+    assert values["model/hidden_sizes"].string_value == "[8]"
+    assert [m.name.tag for m in content("experiment").experiment.metric_infos] == ["final/return_mean"]
+    assert content("session_end_info").session_end_info.status
+    final = json.loads((logged / "summary.json").read_text())["final"]["return_mean"]
+    assert [(e.step, e.value) for e in found.Scalars("final/return_mean")] == [(480, pytest.approx(final))]
+
+
+@pytest.mark.parametrize("name", ["logged", "resumed"])
+def test_the_csv_table_holds_each_row_once(name: str, request: pytest.FixtureRequest) -> None:
+    run = request.getfixturevalue(name)
+    rows, beats = csv_rows(run), heartbeat(run)
+    assert [int(row["step"]) for row in rows] == STEPS
+    for column in beats[0].keys() - {"env_steps"} & rows[0].keys():
+        assert [row[column] and float(row[column]) for row in rows] == [
+            beat[column] and pytest.approx(float(beat[column]), rel=1e-6) for beat in beats
+        ]
+    assert [bool(row["eval/return_mean"]) for row in rows] == [False, True] * 3  # a column that came later
+    assert None not in rows[-1]
+    assert yaml.safe_load((run / "csv" / "hparams.yaml").read_text())["model/gamma"] == 0.99
+
+
+def test_all_files_are_in_the_run(logged: Path) -> None:
+    assert {path.name for path in logged.parents[1].iterdir()} == {"e"}
+    assert {"csv", "tensorboard", "wandb"} <= {path.name for path in logged.iterdir()}
+
+
+def test_loggers_may_change_when_a_run_goes_on(logged: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(logged, tmp_path / "seed_1", symlinks=True)
+    assert main(["resume", str(run), "--data.total_env_steps", "640", "--logger", "csv"]) == 0
+    assert [int(row["step"]) for row in csv_rows(run)] == [*STEPS, 560, 640]
+    assert len(read_offline(run)) == 1
+    assert yaml.safe_load((run / "config.yaml").read_text())["logger"] == ["csv"]
+
+
+def test_lightnings_own_loggers_come_on_top(tmp_path: Path) -> None:
+    config = tmp_path / "own.yaml"
+    own = {"class_path": "CSVLogger", "init_args": {"save_dir": str(tmp_path / "logs" / "e" / "seed_1")}}
+    config.write_text(yaml.safe_dump({"logger": ["csv"], "trainer": {"logger": own}}))
+    assert main(["fit", *SMALL, "--config", str(config), "--logs_dir", str(tmp_path / "logs")]) == 0
+    run = tmp_path / "logs" / "e" / "seed_1"
+    with (run / "lightning_logs" / "version_0" / "metrics.csv").open(newline="") as table:
+        assert [int(row["step"]) for row in csv.DictReader(table)] == STEPS
+    assert [int(row["step"]) for row in csv_rows(run)] == STEPS
+
+
+def test_without_a_key_wandb_is_offline_and_asks_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    assert main(["fit", *SMALL, "--logs_dir", str(tmp_path), "--logger", "wandb", "--plots.enabled", "false"]) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if "wandb" in line]
+    where = tmp_path / "e" / "seed_1" / "wandb" / "offline-run-*"
+    assert told == [f"wandb: no key found, logging offline; upload it with: wandb sync {where}"]
+    assert len(read_offline(tmp_path / "e" / "seed_1")) == 1
+
+
+def test_a_key_is_found_where_wandb_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert loggers_module._no_account()
+    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password made-up\n")
+    assert not loggers_module._no_account()
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
+    assert loggers_module._no_account()
+    monkeypatch.setenv("WANDB_API_KEY", "made-up")
+    assert not loggers_module._no_account()
+
+
+def test_a_server_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> None:
+    account = {"WANDB_MODE": "online", "WANDB_API_KEY": 40 * "a", "WANDB_BASE_URL": "http://127.0.0.1:9"}
+    command = [sys.executable, "-m", "varshare_pl", "fit", *SMALL, "--logs_dir", str(tmp_path), "--logger", "wandb"]
+    done = subprocess.run(
+        command,
+        env={**os.environ, **account, "WANDB_INIT_TIMEOUT": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("varshare: error: wandb: ")
+    assert "WANDB_MODE=offline" in line
+
+
+@pytest.mark.parametrize("value", ["tensorbord", "csv,wandbb", "[csv, aim]"])
+def test_an_unknown_logger_is_told_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], value: str
+) -> None:
+    assert main(["fit", *SMALL, "--logs_dir", str(tmp_path / "logs"), "--logger", value]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    wrong = value.strip("[]").split(",")[-1].strip()
+    assert line == (
+        f"varshare: error: logger: {wrong} is not allowed; wandb, tensorboard, csv, several with commas, or null is"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_logger_that_is_not_installed_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loggers_module, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r'tensorboard is not installed; pip install "varshare-pl\[tensorboard\]"$'):
+        logger_names("csv,tensorboard")
+    assert logger_names("csv") == ["csv"]
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        (None, []),
+        ("csv", ["csv"]),
+        ("wandb, csv", ["wandb", "csv"]),
+        (["wandb", "csv"], ["wandb", "csv"]),
+        (["csv,wandb", "csv"], ["csv", "wandb"]),
+    ],
+)
+def test_forms_of_the_option(value: Any, names: list[str]) -> None:
+    assert logger_names(value) == names
+
+
+def test_wandb_takes_values_of_a_callback_that_counts_otherwise(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({"experiment": "e", "seed": 1}))
+    logger = LOGGERS["wandb"](tmp_path, 0)
+    logger.log_metrics({"a": 1.0}, step=80)
+    logger.log_metrics({"lr": 0.5}, step=1)
+    logger.log_metrics({"a": 2.0}, step=160)
+    logger.finalize("failed")
+    (part,) = read_offline(tmp_path)
+    rows = [{key: row[key] for key in ("env_steps", "a", "lr") if key in row} for row in part.history]
+    assert rows == [{"env_steps": 80, "a": 1.0, "lr": 0.5}, {"env_steps": 160, "a": 2.0}]
+    assert part.exit_code == 1
+    assert wandb.run is None
+
+
+def test_a_csv_table_cut_off_in_its_header_starts_anew(tmp_path: Path) -> None:
+    (tmp_path / "csv").mkdir()
+    (tmp_path / "csv" / "metrics.csv").write_text("loss,st")
+    table = Csv(tmp_path, 0)
+    table.log_metrics({"loss": 1.5}, step=80)
+    assert csv_rows(tmp_path) == [{"loss": "1.5", "step": "80"}]
+
+
+def test_a_logger_without_images_gets_none(tmp_path: Path) -> None:
+    log_images(Csv(tmp_path, 0), [tmp_path / "none.png"], 80)
+    assert list(tmp_path.iterdir()) == []

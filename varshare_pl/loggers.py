@@ -246,11 +246,13 @@ def _no_account() -> bool:
     settings = wandb.setup().settings
     if settings.api_key:
         return False
-    host = urlsplit(os.environ.get("WANDB_BASE_URL") or settings.base_url).netloc
+    server = os.environ.get("WANDB_BASE_URL") or settings.base_url
+    # Keys for W&B's own server are stored under its first name, whatever its address is by now.
+    hosts = [urlsplit(server).netloc, *(["api.wandb.ai"] if server == wandb.Settings().base_url else [])]
     files = [Path(os.environ["NETRC"])] if "NETRC" in os.environ else [Path.home() / ".netrc", Path.home() / "_netrc"]
     for path in files:
         try:
-            if netrc.netrc(path).authenticators(host):
+            if any(netrc.netrc(path).authenticators(host) for host in hosts):
                 return False
         except (OSError, netrc.NetrcParseError):
             continue

@@ -1,10 +1,11 @@
 import csv
 
 import pytest
+import yaml
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from recording import make_record, record_run
 
-from varshare_pl.callbacks.loggers import MetricsToLoggers, detail_name, metrics_to_log
+from varshare_pl.callbacks.loggers import MetricsToLoggers, detail_name, metrics_to_log, results_to_log
 from varshare_pl.types import Detail
 
 
@@ -60,3 +61,43 @@ def test_no_logger_nothing_to_do(tmp_path):
 )
 def test_names(detail, name):
     assert detail_name(detail) == name
+
+
+def test_own_and_deferred_loggers_are_opened_when_the_fit_starts(tmp_path):
+    callback = MetricsToLoggers(["csv"])
+    callback.deferred = [CSVLogger(tmp_path, name="users", version="v")]
+    (tmp_path / "config.yaml").write_text("model: {gamma: 0.9, sharing: {}}\nlogger: [csv]\n")
+    record_run(tmp_path, [callback], rollouts=2)
+    for folder in (tmp_path / "csv", tmp_path / "users" / "v"):
+        with (folder / "metrics.csv").open(newline="") as file:
+            assert [row["step"] for row in csv.DictReader(file)] == ["256", "512"]
+        params = yaml.safe_load((folder / "hparams.yaml").read_text())
+        assert params == {"model/gamma": 0.9, "model/sharing": {}, "logger": ["csv"]}
+
+
+def test_a_logger_that_fails_is_left_out_and_the_run_goes_on(tmp_path, monkeypatch):
+    calls = []
+
+    def fail(self, metrics, step):
+        calls.append(step)
+        raise OSError("no space\nleft")
+
+    broken = CSVLogger(tmp_path, name="broken")
+    monkeypatch.setattr(broken, "log_metrics", fail.__get__(broken))
+    with pytest.warns(UserWarning, match="CSVLogger is left out from here: OSError: no space left"):
+        record_run(tmp_path, [MetricsToLoggers()], rollouts=3, logger=[broken, CSVLogger(tmp_path, name="whole")])
+    assert calls == [256]
+    with (tmp_path / "whole" / "version_0" / "metrics.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 3
+
+
+def test_results_are_the_numbers_of_the_summary():
+    final = {"return_mean": 80.5, "return_per_task": [80, 81], "solved": False, "weights": "last checkpoint"}
+    assert results_to_log({"final": final, "steps_to_solve": None, "seconds": 2, "suite": "s"}) == {
+        "final/return_mean": 80.5,
+        "final/return_task_0": 80.0,
+        "final/return_task_1": 81.0,
+        "final/solved": 0.0,
+        "final/seconds": 2.0,
+    }
+    assert results_to_log({"seconds": 2}) == {"final/seconds": 2.0}

@@ -13,6 +13,7 @@ from varshare_pl.callbacks.heartbeat import record_of
 from varshare_pl.callbacks.signals import stopped_by_signal
 from varshare_pl.errors import ConfigError
 from varshare_pl.evaluation import EvaluationResult, evaluate
+from varshare_pl.parallel import together
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.results.table import evaluation_table
 from varshare_pl.types import Detail
@@ -106,17 +107,24 @@ class Evaluation(Callback):
     def _run(
         self, trainer: Trainer, pl_module: LightningModule, env_steps: int, shared_only: bool = False
     ) -> EvaluationResult:
+        # The first process evaluates for all: what hangs on the result (best checkpoint, a stop) is the same everywhere.
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        return evaluate(
-            _module(pl_module).policy.deterministic(shared_only),
-            data.suite,
-            self.episodes,
-            _module(pl_module).seed,
-            env_steps,
-            data.backend,
-            self.envs_per_task,
-            data.info_metrics,
-        )
+        result: EvaluationResult | None = None
+        with together():
+            if trainer.is_global_zero:
+                result = evaluate(
+                    _module(pl_module).policy.deterministic(shared_only),
+                    data.suite,
+                    self.episodes,
+                    _module(pl_module).seed,
+                    env_steps,
+                    data.backend,
+                    self.envs_per_task,
+                    data.info_metrics,
+                )
+        result = trainer.strategy.broadcast(result)
+        assert result is not None
+        return result
 
 
 def _module(pl_module: LightningModule) -> PPOModule:

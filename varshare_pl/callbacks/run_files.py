@@ -20,6 +20,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from varshare_pl.callbacks.evaluation import Evaluation
 from varshare_pl.callbacks.signals import stopped_by_signal
 from varshare_pl.errors import writing
+from varshare_pl.parallel import together
 from varshare_pl.results.info import RUN_FILE
 from varshare_pl.results.table import evaluation_table
 from varshare_pl.run_folder import CONFIG_FILE, SUMMARY_FILE, check_free, lock, make_empty
@@ -58,8 +59,11 @@ class RunFiles(Callback):
         self._start = time.perf_counter()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.is_global_zero:
-            return
+        with together():
+            if trainer.is_global_zero:
+                self._begin(trainer, pl_module)
+
+    def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         folder = Path(trainer.default_root_dir)
         self._lock = lock(folder)
         length = trainer.datamodule.total_env_steps  # type: ignore[attr-defined]

@@ -10,6 +10,8 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
+from varshare_pl.parallel import rank
+
 CAUGHT = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -44,7 +46,8 @@ class Signals(Callback):
         if self.received is not None:
             raise KeyboardInterrupt
         self.received = signal.Signals(number)
-        print(f"\n{self.received.name}: stopping after this rollout; once more stops at once", file=sys.stderr)
+        if rank() == 0:
+            print(f"\n{self.received.name}: stopping after this rollout; once more stops at once", file=sys.stderr)
 
 
 def stopped_by_signal(trainer: Trainer) -> bool:

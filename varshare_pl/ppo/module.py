@@ -169,6 +169,14 @@ class PPOModule(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return build_optimizer(self.policy, *self._lrs, *self._eps)
 
+    def setup(self, stage: str) -> None:
+        precision = str(self.trainer.precision)
+        if precision in ("16-true", "bf16-true"):
+            raise ConfigError(
+                f"trainer.precision: {precision} is not allowed, the optimizer's steps would be lost in so few digits; "
+                "32-true, 64-true, bf16-mixed and 16-mixed are"
+            )
+
     def on_train_start(self) -> None:
         # A resumed fit has fresh loops (see on_save_checkpoint); trainer.global_step counts on all the same.
         steps = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
@@ -177,14 +185,14 @@ class PPOModule(pl.LightningModule):
 
     def training_step(self, batch: Rollout, batch_idx: int) -> dict[str, Record]:
         """One PPO update on one rollout; the record of it goes to the callbacks."""
-        optimizer = cast("LightningOptimizer", self.optimizers())
+        optimizer = cast("torch.optim.Optimizer", self.optimizers())
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)  # of 16-mixed
 
         def step(loss: Tensor) -> GradientNorms:
             optimizer.zero_grad(set_to_none=True)
             self.manual_backward(loss)
             if scaler is not None:
-                scaler.unscale_(optimizer)  # what is clipped and written down is the gradient itself
+                scaler.unscale_(self.optimizers(use_pl_optimizer=False))  # what is clipped and written down is the gradient itself
             norms = clip_gradients(self.policy, self.max_grad_norm, None if scaler is None else scaler.get_scale())
             optimizer.step()
             return norms

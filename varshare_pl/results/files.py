@@ -103,6 +103,12 @@ def read_heartbeat(run: Path | str) -> dict[str, NDArray[np.float64]]:
     return {name: table[:, i].copy() for i, name in enumerate(header)}
 
 
+def no_diagnostics() -> Diagnostics:
+    """A table without rows."""
+    text, whole = np.zeros(0, np.str_), np.zeros(0, np.int64)
+    return Diagnostics(whole, text, text, text, whole, np.zeros(0, np.float64))
+
+
 def read_diagnostics(run: Path | str) -> Diagnostics:
     """A run's ``diagnostics.csv``."""
     path = Path(run) / DIAGNOSTICS

@@ -22,6 +22,8 @@ class RunInfo:
     method: str
     task_names: tuple[str, ...]
     solved_return: float | None
+    suite_version: int | None = None
+    length: int | None = None  # env steps asked for, the last time that the run was given a length
 
     def title(self) -> str:
         """One line for a plot: suite, method and seed, as far as they are known."""
@@ -35,16 +37,9 @@ class RunInfo:
 
 def read_run_info(run: Path | str) -> RunInfo:
     """Read ``run.json``; without one, the folder's name is the experiment and the rest is unknown."""
-    path = Path(run) / RUN_FILE
-    try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        data = {}
-    except ValueError as error:
-        raise ConfigError(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path} does not hold a JSON object")
-    seed, solved = data.get("seed"), data.get("solved_return")
+    data = read_json(Path(run) / RUN_FILE)
+    seed, solved, version = data.get("seed"), data.get("solved_return"), data.get("suite_version")
+    lengths = data.get("total_env_steps") or [None]
     return RunInfo(
         experiment=str(data.get("experiment") or Path(run).resolve().name),
         seed=None if seed is None else int(seed),
@@ -52,4 +47,19 @@ def read_run_info(run: Path | str) -> RunInfo:
         method=str(data.get("method") or ""),
         task_names=tuple(str(name) for name in data.get("task_names") or ()),
         solved_return=None if solved is None else float(solved),
+        suite_version=None if version is None else int(version),
+        length=None if lengths[-1] is None else int(lengths[-1]),
     )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file, empty if there is no such file."""
+    try:
+        data: Any = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise ConfigError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path} does not hold a JSON object")
+    return data

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ DPI = 110
 PANEL_HEIGHT, WIDTH = 2.35, 9.6
 LEFT, RIGHT, TOP, BETWEEN_ROWS, BETWEEN_COLUMNS = 0.72, 0.15, 0.75, 0.62, 0.8
 UNDER_AXES, LEGEND_LINE, CHARACTER, HANDLE = 0.5, 0.21, 0.077, 0.5
+CAPTION_LINE, CAPTION_CHARACTER = 0.165, 0.068
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ def layer_styles(layers: Sequence[str]) -> list[tuple[str | tuple[float, ...], s
     return [(color, DASHES[i % len(DASHES)]) for i, color in enumerate(colors)]
 
 
-def write_sheet(path: Path, title: str, panels: Sequence[Panel], columns: int) -> Path:
-    """Draw the panels in a grid, their legends side by side below it, and write the image in one go."""
+def write_sheet(path: Path, title: str, panels: Sequence[Panel], columns: int, caption: str = "") -> Path:
+    """Draw the panels in a grid, their legends side by side below it and then the caption; write all in one go."""
     columns = min(columns, len(panels))
     rows = math.ceil(len(panels) / columns)
     figure = Figure(dpi=DPI)
@@ -74,6 +76,9 @@ def write_sheet(path: Path, title: str, panels: Sequence[Panel], columns: int) -
     shares = _legend_shares(legends, width)
     lines = [_legend_lines(entries, share * width) for entries, share in zip(legends.values(), shares, strict=True)]
     below = UNDER_AXES + (max(lines) * LEGEND_LINE + 0.3 if lines else 0.0)
+    legend_top = below - UNDER_AXES
+    note = textwrap.wrap(caption, int((width - 0.24) / CAPTION_CHARACTER))
+    below, legend_top = (size + len(note) * CAPTION_LINE + 0.1 * bool(note) for size in (below, legend_top))
     height = TOP + rows * PANEL_HEIGHT + (rows - 1) * BETWEEN_ROWS + below
     figure.set_size_inches(width, height)
     panel_width = (width - LEFT - RIGHT - (columns - 1) * BETWEEN_COLUMNS) / columns
@@ -86,10 +91,10 @@ def write_sheet(path: Path, title: str, panels: Sequence[Panel], columns: int) -
         hspace=BETWEEN_ROWS / PANEL_HEIGHT,
     )
     figure.text(0.12 / width, 1 - 0.1 / height, title, va="top", fontsize=13, weight="bold", parse_math=False)
+    figure.text(0.12 / width, 0.1 / height, "\n".join(note), va="bottom", fontsize=8.5, parse_math=False)
     start = 0.0
     for (name, entries), share, count in zip(legends.items(), shares, lines, strict=True):
-        top = (below - UNDER_AXES) / height
-        _legend(figure, name, entries, (start + share / 2, top), math.ceil(len(entries) / count))
+        _legend(figure, name, entries, (start + share / 2, legend_top / height), math.ceil(len(entries) / count))
         start += share
     return _write(figure, path)
 

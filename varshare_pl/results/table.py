@@ -19,23 +19,28 @@ def evaluation_table(
         names: Of the tasks.
         solved_return: The mean return from which on a task counts as solved.
     """
-    header = ("task", "", "mean return", "min", "episodes", "solved")
-    rows = [header]
+    rows = [("task", "", "mean return", "min", "episodes", "solved")]
     for task, (values, name, done) in enumerate(zip(returns, names, solved, strict=True)):
         rows.append((str(task), name, *_numbers(values), _word(done)))
     overall = None if any(done is None for done in solved) else all(solved)
     rows.append(("mean", "", *_numbers(returns), _word(overall)))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+    lines = text_table(rows)
+    note = "deterministic evaluation: posterior mean, most likely action"
+    if solved_return is not None:
+        note += f"; solved: mean return >= {solved_return:g}"
+    return "\n".join([*lines, note])
+
+
+def text_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table: a header, rows and a last row, with rules between; the first two columns are words."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
         left = (cell.ljust(width) for cell, width in zip(row[:2], widths[:2], strict=True))
         right = (cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True))
         lines.append("  ".join([*left, *right]).rstrip())
-    rule = "-" * max(len(line) for line in lines)
-    note = "deterministic evaluation: posterior mean, most likely action"
-    if solved_return is not None:
-        note += f"; solved: mean return >= {solved_return:g}"
-    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1], note])
+    rule = "-" * max(map(len, lines))
+    return [lines[0], rule, *lines[1:-1], rule, lines[-1]]
 
 
 def _numbers(values: NDArray[np.float64]) -> tuple[str, str, str]:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from varshare_pl.envs import get_suite, make_vector_env, resolve_assignment
 from varshare_pl.errors import ConfigError
-from varshare_pl.parallel import gather_plain
+from varshare_pl.parallel import gather_plain, together
 from varshare_pl.rollout.collector import Collector
 from varshare_pl.rollout.dataset import RolloutDataset
 from varshare_pl.types import EnvSpec, Rollout
@@ -94,7 +94,8 @@ class RolloutDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Rollout]:
         assert self.trainer is not None
         if self._collector is None:
-            self._collector = self._make_collector()
+            with together():
+                self._collector = self._make_collector()
         first = self._resume(self._collector)
         module: Any = self.trainer.lightning_module
         dataset = RolloutDataset(self._collector, module.behaviour, self.rollout_steps, first, self.num_rollouts)
@@ -136,7 +137,8 @@ class RolloutDataModule(pl.LightningDataModule):
         if self._resume_from is not None:
             here = self._here()
             lists = {key: self._resume_from[key][here] for key in ("envs", "returns", "lengths")}
-            restarted = collector.set_state({**self._resume_from, **lists})
+            collector.set_state({**self._resume_from, **lists})
+            restarted = sum(env["env"] is None for env in self._resume_from["envs"])  # on all processes
             if restarted:
                 rank_zero_warn(
                     f"resume is not exact: {restarted} of {self.num_envs} envs cannot tell their state (no get_state "

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from torch.utils.data import IterableDataset
 
+from varshare_pl.parallel import together
 from varshare_pl.rollout.collector import ActingPolicy, Collector
 from varshare_pl.types import Rollout
 
@@ -38,4 +39,6 @@ class RolloutDataset(IterableDataset[Rollout]):
     def __iter__(self) -> Iterator[Rollout]:
         # Nothing happens before the first next(): Lightning calls iter() once more at set-up.
         for index in self._indices:
-            yield self._collector.collect(self._behaviour(index), self._steps, index)
+            with together():
+                rollout = self._collector.collect(self._behaviour(index), self._steps, index)
+            yield rollout

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from benchmarks.__main__ import THREADS, _machine, _silent
@@ -60,8 +61,8 @@ def main() -> None:
                 print(line, file=sys.stderr, flush=True)
     print(_report(figures))
     if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump({"machine": _machine(), "steps_per_second": figures}, file, indent=2)
+        content = {"machine": _machine(), "steps_per_second": figures}
+        Path(options.json).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _measure(name: str, processes: int) -> float:

@@ -42,7 +42,7 @@ def all_means(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if world_size() == 1:
         return dict(values)
     flat = all_mean(torch.cat([value.flatten() for value in values.values()]))
-    parts = flat.split([value.numel() for value in values.values()])
+    parts = torch.split(flat, [value.numel() for value in values.values()])
     return {name: part.view_as(value) for (name, value), part in zip(values.items(), parts, strict=True)}
 
 

@@ -107,7 +107,7 @@ class Evaluation(Callback):
     def _run(
         self, trainer: Trainer, pl_module: LightningModule, env_steps: int, shared_only: bool = False
     ) -> EvaluationResult:
-        # The first process evaluates for all: what hangs on the result (best checkpoint, a stop) is the same everywhere.
+        # The first process evaluates for all, so that all agree on what hangs on it: the best checkpoint, a stop.
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         result: EvaluationResult | None = None
         with together():

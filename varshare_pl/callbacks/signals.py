@@ -19,11 +19,13 @@ class Signals(Callback):
     """Turn SIGINT and SIGTERM into a stop after the rollout under way; a second one stops at once.
 
     Attributes:
-        received: The signal that asked for the stop, if one did.
+        received: The signal that asked this process, or another one of the run, for the stop.
+        agreed: Whether all processes know, and stop.
     """
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
+        self.agreed = False
         self._before: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -34,7 +36,8 @@ class Signals(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
     ) -> None:
         if trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
-            self.received = self.received or signal.SIGTERM  # another rank's
+            self.received = self.received or signal.SIGTERM  # another process's
+            self.agreed = True
             trainer.should_stop = True
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -51,6 +54,6 @@ class Signals(Callback):
 
 
 def stopped_by_signal(trainer: Trainer) -> bool:
-    """Whether a signal asked the trainer to stop."""
+    """Whether a signal stopped the trainer; the same on all processes."""
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    return any(isinstance(callback, Signals) and callback.received is not None for callback in callbacks)
+    return any(isinstance(callback, Signals) and callback.agreed for callback in callbacks)

@@ -34,7 +34,7 @@ from varshare_pl.cli.checks import (
 from varshare_pl.cli.help import DESCRIPTION, USAGE
 from varshare_pl.cli.messages import one_line
 from varshare_pl.cli.parser import VarShareParser, expand_method_arguments, plain
-from varshare_pl.cli.process import leave_no_trace
+from varshare_pl.cli.process import end_other_processes, leave_no_trace
 from varshare_pl.cli.resume import choose_checkpoint, run_config, without_configs
 from varshare_pl.errors import ConfigError
 from varshare_pl.loggers import logger_names
@@ -240,14 +240,15 @@ class VarShareCLI(LightningCLI):
 
     def fit(self, model: LightningModule, datamodule: LightningDataModule) -> None:
         """What ``varshare fit`` runs."""
-        self.trainer.fit(model, datamodule=datamodule, ckpt_path=self._config.ckpt_path, weights_only=True)
+        with end_other_processes(self.trainer):
+            self.trainer.fit(model, datamodule=datamodule, ckpt_path=self._config.ckpt_path, weights_only=True)
 
     def validate(self, model: LightningModule, datamodule: LightningDataModule) -> None:
         """What ``varshare validate`` runs."""
         # The Evaluation callback prints the table; Lightning's own would repeat it.
-        self.trainer.validate(
-            model, datamodule=datamodule, ckpt_path=self._config.ckpt_path, verbose=False, weights_only=True
-        )
+        options: dict[str, Any] = {"ckpt_path": self._config.ckpt_path, "verbose": False, "weights_only": True}
+        with end_other_processes(self.trainer):
+            self.trainer.validate(model, datamodule=datamodule, **options)
 
     @property
     def _config(self) -> Namespace:
@@ -287,8 +288,8 @@ def run(args: list[str], resume: Path | None = None) -> int:
             if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns one into the other
                 raise KeyboardInterrupt from error
             raise
-    if cli.signals.received is None:
-        return 0
+    if cli.signals.received is None or not cli.signals.agreed or not cli.trainer.is_global_zero:
+        return 0  # a process that ended with an error code would have Lightning kill the first one
     folder = cli.trainer.default_root_dir
     print(f"varshare: stopped by {cli.signals.received.name}; go on with: varshare resume {folder}", file=sys.stderr)
     return 128 + cli.signals.received

@@ -1,11 +1,13 @@
 """Entry of the ``varshare`` command: finds the subcommand and loads only what that one needs.
 
-Importing torch and lightning takes seconds, so ``--help``, ``--version`` and ``plot`` do without.
+Importing torch and lightning takes seconds; ``--help``, ``--version``, ``plot`` and ``report`` do without.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,6 +23,7 @@ commands:
   validate   evaluate a checkpoint: varshare validate --config complex_cartpole --ckpt_path FILE
   resume     go on with a run that was stopped: varshare resume logs/complex_cartpole/seed_1
   plot       rebuild the plots of finished or running runs: varshare plot logs/complex_cartpole/seed_1
+  report     put an experiment's runs together over their seeds: varshare report logs/complex_cartpole
 
 options:
   -h, --help  show this help
@@ -42,19 +45,31 @@ checkpoint.*, threads, data.backend.
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code: 0 fine, 2 bad input, 130 stopped by Ctrl-C."""
     args = list(sys.argv[1:] if argv is None else argv)
+    parent = os.getppid()
     try:
         return _dispatch(args)
-    except ConfigError as error:
-        print(f"varshare: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except (RunError, OSError) as error:
-        print(f"varshare: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
+    except (ConfigError, RunError, OSError) as error:
+        if not _parent_ends(parent):
+            print(f"varshare: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         print("varshare: interrupted", file=sys.stderr)
         return 130
     except SystemExit as stop:  # after --help and --print_config
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+
+
+def _parent_ends(parent: int) -> bool:
+    """Whether this process was started for a further device, and the first one ends as well: then that one tells why.
+
+    It also has to be the first to end, for Lightning would kill it.
+    """
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        return False
+    deadline = time.monotonic() + 10.0
+    while os.getppid() == parent and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return os.getppid() != parent
 
 
 def _dispatch(args: list[str]) -> int:
@@ -71,9 +86,10 @@ def _dispatch(args: list[str]) -> int:
         "validate": _lightning,
         "resume": _resume,
         "plot": _plot,
+        "report": _report,
     }
     if args[0] not in commands:
-        raise ConfigError(f"{args[0]} is not a command; fit, validate, resume and plot are")
+        raise ConfigError(f"{args[0]} is not a command; fit, validate, resume, plot and report are")
     return commands[args[0]](args)
 
 
@@ -106,9 +122,22 @@ def _resume(args: list[str]) -> int:
 def _plot(args: list[str]) -> int:
     from varshare_pl.results.cli import plot_command
 
+    _check_folders(args, "the folder of a run is missing, as in: varshare plot logs/complex_cartpole/seed_1")
+    return plot_command(args[1:])
+
+
+def _report(args: list[str]) -> int:
+    from varshare_pl.results.cli import report_command
+
+    _check_folders(args, "the folder of an experiment is missing, as in: varshare report logs/complex_cartpole")
+    if len(args) > 2:
+        raise ConfigError(f"report: one folder at a time; {args[2]} is one too many")
+    return report_command(args[1:])
+
+
+def _check_folders(args: list[str], missing: str) -> None:
     unknown = [arg for arg in args[1:] if arg.startswith("-") and arg not in ("-h", "--help", "--")]
     if unknown:
-        raise ConfigError(f"{unknown[0]}: unknown option; 'varshare plot --help' lists all")
+        raise ConfigError(f"{unknown[0]}: unknown option; 'varshare {args[0]} --help' lists all")
     if not args[1:]:
-        raise ConfigError("plot: the folder of a run is missing, as in: varshare plot logs/complex_cartpole/seed_1")
-    return plot_command(args[1:])
+        raise ConfigError(f"{args[0]}: {missing}")

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 _LOGGERS = ("lightning.pytorch", "lightning.fabric")
 _SEED_VARIABLES = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")
@@ -57,3 +59,15 @@ def leave_no_trace() -> Iterator[None]:
                     os.environ.pop(name, None)
                 else:
                     os.environ[name] = value
+
+
+@contextmanager
+def end_other_processes(trainer: Trainer) -> Iterator[None]:
+    """After an error end the processes that the trainer started: left alone, they would wait for this one for long."""
+    try:
+        yield
+    except BaseException:
+        launcher = trainer.strategy.launcher
+        if isinstance(launcher, _SubprocessScriptLauncher):
+            launcher.kill(signal.SIGKILL)
+        raise

@@ -29,9 +29,9 @@ def normalise_advantages(advantages: Tensor, task: Tensor, num_tasks: int, mode:
     if mode == "pooled":
         task, num_tasks = torch.zeros_like(task), 1
     columns = torch.stack([torch.ones_like(advantages), advantages])
-    count, total = all_sum(columns.new_zeros(2, num_tasks).index_add_(1, task, columns))
-    count = count.clamp_min(1)
-    mean = total / count
+    sums = all_sum(columns.new_zeros(2, num_tasks).index_add_(1, task, columns))
+    count = sums[0].clamp_min(1)
+    mean = sums[1] / count
     centred = advantages - mean[task]
     variance = all_sum(advantages.new_zeros(num_tasks).index_add_(0, task, centred.square())) / count
     return centred / (variance.sqrt() + 1e-8)[task]

@@ -192,7 +192,7 @@ class PPOModule(pl.LightningModule):
             optimizer.zero_grad(set_to_none=True)
             self.manual_backward(loss)
             if scaler is not None:
-                scaler.unscale_(self.optimizers(use_pl_optimizer=False))  # what is clipped and written down is the gradient itself
+                scaler.unscale_(self.optimizers(use_pl_optimizer=False))  # it is the gradient itself that is clipped
             norms = clip_gradients(self.policy, self.max_grad_norm, None if scaler is None else scaler.get_scale())
             optimizer.step()
             return norms

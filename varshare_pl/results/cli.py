@@ -1,4 +1,4 @@
-"""``varshare plot``: draw the plots of finished, stopped or running runs again."""
+"""``varshare plot`` and ``varshare report``: plots of one run, and of the runs of one experiment."""
 
 from __future__ import annotations
 
@@ -25,4 +25,26 @@ def plot_command(argv: list[str]) -> int:
     for run in runs:
         for path in plot_run(run):
             print(path)
+    return 0
+
+
+def report_command(argv: list[str]) -> int:
+    """Write an experiment's report, and print its table and the paths of its files."""
+    parser = argparse.ArgumentParser(
+        prog="varshare report",
+        description="Put the runs of an experiment together over their seeds: mean and standard deviation (n - 1) as "
+        "plots (PNG), curves.csv, scores.csv and a table, into EXPERIMENT/report. Runs that are not finished are in "
+        "the curves as far as they have come, and not in the final scores.",
+    )
+    parser.add_argument(
+        "experiment", type=Path, metavar="EXPERIMENT", help="folder of an experiment, as logs/complex_cartpole"
+    )
+    folder: Path = parser.parse_args(argv).experiment
+
+    from varshare_pl.results.report import write_report
+
+    report = write_report(folder)
+    print(report.text)
+    for path in report.files:
+        print(path)
     return 0

@@ -101,7 +101,7 @@ def solved_line(axes: Axes, solved_return: float) -> Line2D:
 
 def return_limits(values: Array, solved_return: float | None) -> tuple[float, float]:
     """A scale for returns: holds all values and the line of solved, and 0 where that is near."""
-    low, high = np.nanmin(values, initial=np.inf), np.nanmax(values, initial=-np.inf)
+    low, high = float(np.nanmin(values, initial=np.inf)), float(np.nanmax(values, initial=-np.inf))
     if solved_return is not None:
         low, high = min(low, solved_return), max(high, solved_return)
     if not low <= high:  # no values at all
@@ -109,7 +109,7 @@ def return_limits(values: Array, solved_return: float | None) -> tuple[float, fl
     if low == high:
         low, high = low - 1.0, high + 1.0
     low = 0.0 if 0 < low < 0.5 * high else low
-    return float(low - 0.04 * (high - low)), float(high + 0.06 * (high - low))
+    return low - 0.04 * (high - low), high + 0.06 * (high - low)
 
 
 def ratio_limits(values: Array) -> tuple[float, float]:

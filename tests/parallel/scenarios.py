@@ -1,0 +1,207 @@
+"""Short runs that are trained by one process inside a test, and by two when this file is run as a script.
+
+    python scenarios.py FOLDER NAME NAME …
+
+Each process writes what it saw of run NAME to FOLDER/NAME_RANK.pt.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+from helpers import METHODS, fit
+
+from varshare_pl.callbacks.checkpoint import Checkpoint
+from varshare_pl.callbacks.evaluation import Evaluation
+from varshare_pl.callbacks.heartbeat import Heartbeat
+from varshare_pl.callbacks.signals import Signals
+from varshare_pl.errors import ConfigError, EnvError, RunError
+from varshare_pl.parallel import rank
+from varshare_pl.ppo.module import PPOModule
+from varshare_pl.rollout.collector import Collector
+
+TWO = {"devices": 2, "strategy": "ddp"}
+ROWS = 10 * 48
+FULL_BATCH = {"minibatch_size": ROWS, "update_epochs": 1}
+# 10 envs over the five tasks; the pole falls within 48 steps in most of them.
+COMPLEX = {"suite": "ComplexCartPole", "num_envs": 10, "rollout_steps": 48, "total_env_steps": ROWS}
+# 4 envs that take the next of six tasks at each reset: a process holds two tasks at first, and never all six.
+RAGGED = {"suite": "MultiTaskCartPole", "num_envs": 4, "rollout_steps": 24, "task_assignment": "cycle"}
+ROLLOUT_FIELDS = ("obs", "task", "actions", "dist_params", "rewards", "terminated", "truncated", "final_obs")
+
+
+class Witness(pl.Callback):
+    """Keeps the rollouts, and the weights after each update."""
+
+    def __init__(self) -> None:
+        self.rollouts: list[dict[str, torch.Tensor]] = []
+        self.weights: list[dict[str, torch.Tensor]] = []
+        self.indices: list[int] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.rollouts.append({name: getattr(batch, name) for name in ROLLOUT_FIELDS})
+        self.weights.append({name: value.clone() for name, value in pl_module.state_dict().items()})
+        self.indices.append(batch.index)
+
+
+class PoisonedModule(PPOModule):
+    """Rank 1, or the only process, learns from a reward that is not a number in the second rollout."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        if batch_idx == 1 and rank() == self.trainer.world_size - 1:
+            batch.rewards[0, 0] = torch.nan
+        return super().training_step(batch, batch_idx)
+
+
+class FailingCollector(Collector):
+    """An env of the last process raises in the second rollout."""
+
+    def collect(self, policy: Any, steps: int, index: int) -> Any:
+        if index == 1 and self._here.stop == self._total_envs:
+            raise EnvError("env 3 raised")
+        return super().collect(policy, steps, index)
+
+
+class SelfSignal(pl.Callback):
+    """The last process gets a SIGTERM while it trains on the second rollout."""
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 1 and trainer.global_rank == trainer.world_size - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def train(processes: int, *callbacks: pl.Callback, **options: Any) -> dict[str, Any]:
+    """Train, and tell what this process saw."""
+    witness = Witness()
+    trainer = {**(TWO if processes == 2 else {}), **options.pop("trainer", {})}
+    result: dict[str, Any] = {"error": ""}
+    try:
+        run = fit(callbacks=[*callbacks, witness], trainer=trainer, **options)
+        result["records"] = [(record.metrics, [vars_of(d) for d in record.details]) for record in run.records]
+        result["gradient_steps"] = run.module.gradient_steps
+    except (ConfigError, RunError) as error:
+        result["error"] = f"{type(error).__name__}: {error}"
+    return result | {name: getattr(witness, name) for name in ("rollouts", "weights", "indices")}
+
+
+def files_in(folder: Path) -> dict[str, Any]:
+    (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+    return {"default_root_dir": folder, "enable_checkpointing": True}
+
+
+def vars_of(detail: Any) -> tuple[Any, ...]:
+    return tuple(getattr(detail, field.name) for field in fields(detail))
+
+
+def first_update(method: str) -> Callable[[int, Path], dict[str, Any]]:
+    def scenario(processes: int, folder: Path) -> dict[str, Any]:
+        module = MeanCritic if method == "varshare" else PPOModule
+        return train(processes, sharing=METHODS[method](), data=COMPLEX, module_class=module, **FULL_BATCH)
+
+    return scenario
+
+
+class MeanCritic(PPOModule):
+    """Without the critic's local noise, which each process draws for its own rows."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.policy.critic.draw_local_noise = lambda *_: None  # type: ignore[method-assign,assignment]
+
+
+def long(processes: int, folder: Path) -> dict[str, Any]:
+    data = {"num_envs": 4, "rollout_steps": 32, "total_env_steps": 5 * 128}
+    return train(processes, data=data, update_epochs=4)  # 8 updates a rollout
+
+
+def ragged(processes: int, folder: Path) -> dict[str, Any]:
+    data = RAGGED | {"total_env_steps": 2 * 96}
+    return train(processes, sharing=METHODS["independent"](), data=data, minibatch_size=96, update_epochs=1)
+
+
+def ragged_varshare(processes: int, folder: Path) -> dict[str, Any]:
+    return train(processes, data=RAGGED | {"total_env_steps": 3 * 96}, minibatch_size=24, update_epochs=2)
+
+
+def target_kl(processes: int, folder: Path) -> dict[str, Any]:
+    options = {"minibatch_size": ROWS, "update_epochs": 20, "target_kl": 2e-3, "sharing": METHODS["shared"]()}
+    return train(processes, data=COMPLEX, **options)
+
+
+def poisoned(processes: int, folder: Path) -> dict[str, Any]:
+    return train(processes, module_class=PoisonedModule)
+
+
+def env_fault(processes: int, folder: Path) -> dict[str, Any]:
+    from varshare_pl.rollout import datamodule
+
+    whole, datamodule.Collector = datamodule.Collector, FailingCollector  # type: ignore[attr-defined,misc]
+    try:
+        return train(processes)
+    finally:
+        datamodule.Collector = whole  # type: ignore[attr-defined,misc]
+
+
+def uneven(processes: int, folder: Path) -> dict[str, Any]:
+    return train(processes, data={"num_envs": 6}, minibatch_size=64)
+
+
+def signalled(processes: int, folder: Path) -> dict[str, Any]:
+    signals = Signals()
+    callbacks = (SelfSignal(), signals, Checkpoint(0), Evaluation(0, 2))
+    data = {"total_env_steps": 9 * 128}
+    result = train(processes, *callbacks, data=data, trainer=files_in(folder / f"signalled_{processes}"))
+    return result | {"agreed": signals.agreed}
+
+
+def recorded(processes: int, folder: Path) -> dict[str, Any]:
+    """With files and evaluations; checkpoints after the second and the fourth rollout."""
+    files = (Evaluation(128, 2), Heartbeat(), Checkpoint(2))
+    return train(processes, *files, data=RESUMED, trainer=files_in(folder / f"recorded_{processes}"))
+
+
+RESUMED = {"num_envs": 4, "rollout_steps": 32, "total_env_steps": 4 * 128}
+
+
+def resumed(before: int) -> Callable[[int, Path], dict[str, Any]]:
+    def scenario(processes: int, folder: Path) -> dict[str, Any]:
+        checkpoint = folder / f"recorded_{before}" / "checkpoints" / "previous.ckpt"
+        return train(processes, data=RESUMED, ckpt_path=checkpoint)
+
+    return scenario
+
+
+SCENARIOS: dict[str, Callable[[int, Path], dict[str, Any]]] = {
+    **{f"first_update_{method}": first_update(method) for method in METHODS},
+    "long": long,
+    "ragged": ragged,
+    "ragged_varshare": ragged_varshare,
+    "target_kl": target_kl,
+    "poisoned": poisoned,
+    "env_fault": env_fault,
+    "uneven": uneven,
+    "signalled": signalled,
+    "recorded": recorded,
+    "resumed_from_2": resumed(2),
+    "resumed_from_1": resumed(1),
+}
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    for name in sys.argv[2:]:
+        result = SCENARIOS[name](2, folder)
+        torch.save(result, folder / f"{name}_{os.environ['LOCAL_RANK']}.pt")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""Two processes do the work of one: the same data, the same statistics, one set of weights, one end.
+
+All runs of two processes share one pair of them, see ``scenarios.py``; the runs of one process are made here.
+"""
+
+import csv
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import scenarios
+import torch
+from helpers import METHODS
+from scenarios import ROLLOUT_FIELDS, SCENARIOS
+
+TIMEOUT = 150
+ENV = os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+class Runs:
+    """The results of a scenario: of one process, and of both of two."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._one: dict[str, Any] = {}
+
+    def one(self, name: str) -> dict[str, Any]:
+        if name not in self._one:
+            self._one[name] = SCENARIOS[name](1, self.folder)
+        return self._one[name]
+
+    def two(self, name: str) -> list[dict[str, Any]]:
+        return [torch.load(self.folder / f"{name}_{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    runs = Runs(tmp_path_factory.mktemp("parallel"))
+    runs.one("recorded")  # leaves a checkpoint that two processes go on from
+    command = [sys.executable, scenarios.__file__, str(runs.folder), *SCENARIOS]
+    done = subprocess.run(command, env=ENV, capture_output=True, text=True, check=False, timeout=TIMEOUT)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return runs
+
+
+def whole(parts: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """A rollout of all envs from those of the processes."""
+    return {name: torch.cat([part[name] for part in parts], dim=1) for name in ROLLOUT_FIELDS}
+
+
+def assert_same(actual: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert actual.keys() == expected.keys()
+    for name, value in expected.items():
+        assert torch.equal(actual[name].nan_to_num(-1.0), value.nan_to_num(-1.0)), name
+
+
+def assert_close(actual: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert actual.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(actual[name], value, rtol=0.0, atol=1e-6, equal_nan=True, msg=lambda m: f"{name}: {m}")
+
+
+def differences(actual: dict[str, float], expected: dict[str, float]) -> dict[str, tuple[float, float]]:
+    """Metrics that differ by more than rounding; times aside. The first policy loss is 0 but for rounding."""
+    assert actual.keys() == expected.keys()
+    return {
+        name: (actual[name], value)
+        for name, value in expected.items()
+        if name not in ("wall_time_s", "sps") and not math.isclose(actual[name], value, rel_tol=1e-5, abs_tol=1e-6)
+    }
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_first_rollout_is_the_same_data(runs: Runs, method: str) -> None:
+    one, two = runs.one(f"first_update_{method}"), runs.two(f"first_update_{method}")
+    rollout = one["rollouts"][0]
+    assert rollout["terminated"].any()
+    split = whole([rank["rollouts"][0] for rank in two])
+    # Logits of a batch half as long may round differently; what the envs and actions are must not.
+    torch.testing.assert_close(split.pop("dist_params"), rollout["dist_params"], rtol=0.0, atol=1e-6)
+    assert_same(split, {name: value for name, value in rollout.items() if name != "dist_params"})
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_update_gives_the_weights_and_metrics_of_one_process(runs: Runs, method: str) -> None:
+    """On one full-batch minibatch. VarShare without the critic's local noise, which differs between processes."""
+    one, two = runs.one(f"first_update_{method}"), runs.two(f"first_update_{method}")
+    for rank in two:
+        assert_close(rank["weights"][0], one["weights"][0])
+        metrics, details = rank["records"][0]
+        expected, expected_details = one["records"][0]
+        assert {"episodes", "train/return_mean", "loss/value", "kl/policy", "diagnostics/clip_fraction"} <= metrics.keys()
+        assert not differences(metrics, expected)
+        assert len(details) == len(expected_details)
+        named = {str(row[:1] + row[2:]): row[1] for row in details}
+        assert not differences(named, {str(row[:1] + row[2:]): row[1] for row in expected_details})
+
+
+def test_processes_hold_the_same_weights_bit_by_bit(runs: Runs) -> None:
+    for name in ("long", "ragged_varshare"):
+        first, second = runs.two(name)
+        assert first["error"] == ""
+        assert first["gradient_steps"] >= 20
+        assert not torch.equal(first["rollouts"][-1]["obs"], second["rollouts"][-1]["obs"])
+        for weights, others in zip(first["weights"], second["weights"], strict=True):
+            assert any(name.startswith("episodes.") for name in weights)  # buffers too
+            assert_same(weights, others)
+        for (metrics, details), (others, other_details) in zip(first["records"], second["records"], strict=True):
+            for name in metrics.keys() - {"wall_time_s", "sps"}:
+                assert metrics[name] == others[name], name
+            assert str(details) == str(other_details)
+
+
+def test_processes_may_hold_different_tasks(runs: Runs) -> None:
+    one, two = runs.one("ragged"), runs.two("ragged")
+    tasks = [set(rank["rollouts"][0]["task"].flatten().tolist()) for rank in two]
+    assert tasks[0] != tasks[1]
+    for rank in two:
+        assert_close(rank["weights"][0], one["weights"][0])
+        assert not differences(rank["records"][0][0], one["records"][0][0])
+
+
+def test_target_kl_stops_all_processes_at_the_same_step(runs: Runs) -> None:
+    one, two = runs.one("target_kl"), runs.two("target_kl")
+    assert one["records"][0][0]["diagnostics/stopped_early"] == 1.0
+    assert 1 < one["gradient_steps"] < 20
+    assert [rank["gradient_steps"] for rank in two] == [one["gradient_steps"]] * 2
+
+
+def test_a_gradient_that_is_not_finite_on_one_process_stops_all(runs: Runs) -> None:
+    one, two = runs.one("poisoned"), runs.two("poisoned")
+    assert one["error"].startswith("NonFiniteError: the gradient of the actor is not finite in rollout 1, gradient step 0")
+    assert [rank["error"] for rank in two] == [one["error"]] * 2
+
+
+def test_an_env_that_fails_on_one_process_stops_all(runs: Runs) -> None:
+    assert [run["error"] for run in [runs.one("env_fault"), *runs.two("env_fault")]] == ["EnvError: env 3 raised"] * 3
+
+
+def test_envs_that_cannot_be_split_evenly(runs: Runs) -> None:
+    assert runs.one("uneven")["error"] == ""
+    expected = "ConfigError: data.num_envs: 6 is not allowed with 2 processes; a multiple of 4 is"
+    assert [rank["error"] for rank in runs.two("uneven")] == [expected] * 2
+
+
+def test_a_signal_to_one_process_stops_all_after_the_same_rollout(runs: Runs) -> None:
+    two = runs.two("signalled")
+    assert [rank["indices"] for rank in two] == [[0, 1]] * 2
+    assert all(rank["agreed"] for rank in two)
+    checkpoint = torch.load(runs.folder / "signalled_2" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert len(checkpoint["RolloutDataModule"]["envs"]) == 4
+    assert_same(checkpoint["state_dict"], two[0]["weights"][-1])
+
+
+def test_files_are_written_once(runs: Runs) -> None:
+    folder = runs.folder / "recorded_2"
+    with (folder / "heartbeat.csv").open(encoding="utf-8") as table:
+        rows = list(csv.DictReader(table))
+    assert [int(row["env_steps"]) for row in rows] == [128, 256, 384, 512]
+    assert all(row["eval/return_mean"] for row in rows)
+    lines = (folder / "diagnostics.csv").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == len(set(lines))
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt", "previous.ckpt"]
+
+
+def test_two_processes_go_on_bit_by_bit(runs: Runs) -> None:
+    for before, after in zip(runs.two("recorded"), runs.two("resumed_from_2"), strict=True):
+        assert after["indices"] == [2, 3]
+        for name in ("rollouts", "weights"):
+            for resumed, never_stopped in zip(after[name], before[name][2:], strict=True):
+                assert_same(resumed, never_stopped)
+
+
+@pytest.mark.parametrize("before", [1, 2])
+def test_a_run_goes_on_with_another_number_of_processes(runs: Runs, before: int) -> None:
+    """With the same data; weights round differently from the next update on."""
+    one, two = runs.one("recorded"), runs.two("recorded")
+    expected = [one["rollouts"][2]] if before == 1 else [whole([rank["rollouts"][2] for rank in two])]
+    after = runs.two("resumed_from_1") if before == 1 else [runs.one("resumed_from_2")]
+    assert all(rank["indices"] == [2, 3] for rank in after)
+    split = whole([rank["rollouts"][0] for rank in after])
+    for name in ("obs", "task", "actions", "rewards", "terminated", "truncated", "final_obs"):
+        assert torch.equal(split[name], expected[0][name]), name

@@ -76,6 +76,7 @@ def _measure(name: str, processes: int) -> float:
 
 def _fit(case: Case, processes: int) -> None:
     """Train, in this process or in as many as told; the first prints the speed."""
+    import torch
     from lightning.pytorch import Callback, Trainer
 
     from varshare_pl.ppo.module import PPOModule
@@ -106,6 +107,8 @@ def _fit(case: Case, processes: int) -> None:
         callbacks=[Clock()],
     )
     trainer.fit(PPOModule(data.spec, VarShare(), **sizes), datamodule=data)
+    if processes > 1:
+        torch.distributed.destroy_process_group()
 
 
 def _report(figures: dict[str, dict[int, list[float]]]) -> str:

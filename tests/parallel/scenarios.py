@@ -201,6 +201,7 @@ def main() -> None:
     for name in sys.argv[2:]:
         result = SCENARIOS[name](2, folder)
         torch.save(result, folder / f"{name}_{os.environ['LOCAL_RANK']}.pt")
+    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

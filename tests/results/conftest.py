@@ -10,7 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from seed_runs import SIZE, write_seed, write_summary
 
+import varshare_pl.results.report_plots as report_plots
 from varshare_pl.results.files import DIAGNOSTICS_COLUMNS, heartbeat_columns
 
 LAYERS = ("layer_1", "layer_2", "head")
@@ -100,3 +103,32 @@ def detail_rows(
                 )
                 rows += [(name, network, layer, m, v) for name, v in zip(PER_TASK, values, strict=True)]
     return rows
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What was drawn instead of images: sheet → (title, {panel: axes}, caption)."""
+    sheets = {}
+
+    def draw(path, title, panels, columns, caption):
+        axes = {}
+        for panel in panels:
+            panel.draw(axes.setdefault(panel.title, Figure().add_subplot()))
+        sheets[path.stem] = (title, axes, caption)
+        return path
+
+    monkeypatch.setattr(report_plots, "write_sheet", draw)
+    return sheets
+
+
+@pytest.fixture
+def three(tmp_path):
+    """Three finished seeds; the final returns have means 95, 80 and 87.5, and the third seed is not solved."""
+    experiment = tmp_path / "made_up"
+    for seed, level in ((1, 0.0), (2, 30.0), (3, 60.0)):
+        train = [[10 + level, None], [None, 20 + level], [30 + level, None], [40 + level, 50]]
+        final = {1: [95.0, 100.0], 2: [92.0, 90.0], 3: [98.0, 50.0]}[seed]
+        solved_at = {1: 200, 2: 400, 3: None}[seed]
+        run = write_seed(experiment, seed, train, {1: [seed, 2 * seed], 3: final}, ratio=0.1 * seed)
+        write_summary(run, final, SIZE * 4, solved_at=solved_at)
+    return experiment

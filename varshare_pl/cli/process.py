@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
@@ -63,7 +64,7 @@ def leave_no_trace() -> Iterator[None]:
 
 @contextmanager
 def end_other_processes(trainer: Trainer) -> Iterator[None]:
-    """After an error end the processes that the trainer started: left alone, they would wait for this one for long."""
+    """After an error end the processes that the trainer started, which would wait for this one; then leave their group."""
     try:
         yield
     except BaseException:
@@ -71,3 +72,7 @@ def end_other_processes(trainer: Trainer) -> Iterator[None]:
         if isinstance(launcher, _SubprocessScriptLauncher):
             launcher.kill(signal.SIGKILL)
         raise
+    finally:
+        # Lightning leaves the group for NCCL only, and gloo's threads may abort a process that ends within one.
+        if dist.is_available() and dist.is_initialized() and dist.get_backend() == "gloo":
+            dist.destroy_process_group()

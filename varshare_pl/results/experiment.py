@@ -162,7 +162,7 @@ def _read_options(path: Path) -> dict[str, str]:
         key = re.match(r"\s*([\w.]+):(?:\s+(.*))?$", line)
         if key:
             stack = [(depth, name) for depth, name in stack if depth < indent] + [(indent, key[1])]
-        text = (key[2] or "") if key else line.strip()
+        text = (key[2] or "") if key else line.strip().removeprefix("- ")
         name = ".".join(name for _, name in stack)
         options[name] = f"{options.get(name, '')} {text}".strip()
     return {name: text for name, text in options.items() if name.startswith(SECTIONS) and name not in MAY_DIFFER}

@@ -126,11 +126,10 @@ def _progress(run: SeedRun, length: int | None) -> str:
 def _protocol(experiment: Experiment, finished: Sequence[SeedRun]) -> str:
     """In one line what the scores are of."""
     info = experiment.info
-    seeds = [str(run.info.seed) if run.info.seed is not None else run.name for run in finished or experiment.runs]
     parts = [
         (info.suite or info.experiment) + ("" if info.suite_version is None else f" v{info.suite_version}"),
         info.method,
-        f"seed{'s' * (len(seeds) != 1)} {shortened(seeds, 10)}",
+        _seeds(finished or experiment.runs),
     ]
     lengths = sorted({int(run.summary["final"]["env_steps"]) for run in finished})
     if lengths:
@@ -145,6 +144,13 @@ def _protocol(experiment: Experiment, finished: Sequence[SeedRun]) -> str:
     if extended:
         parts.append(f"extended after a shorter run: {shortened(extended)}")
     return "protocol: " + "; ".join(part for part in parts if part)
+
+
+def _seeds(runs: Sequence[SeedRun]) -> str:
+    seeds = [run.info.seed for run in runs if run.info.seed is not None]
+    if len(seeds) > 3 and seeds == list(range(seeds[0], seeds[-1] + 1)):
+        return f"seeds {seeds[0]} to {seeds[-1]}"
+    return f"seed{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))}" if seeds else ""
 
 
 def _cell(value: float) -> str:

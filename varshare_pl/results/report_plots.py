@@ -177,9 +177,10 @@ class _Drawing:
     ) -> list[Handle]:
         """A line for each task, with bands if they are few, and one for the mean over tasks if it is among them."""
         colors, many = task_colors(len(self.names)), len(self.names) > MANY_TASKS
+        width, band = (0.6, 0.0) if many else (1.3, 0.1)
         style: dict[str, Any] = {"marker": marker, "markersize": 2.5 if many else 4} if marker else {}
         lines = [
-            self._line(axes, curve, self.names[curve.task], colors[curve.task], 0.6 if many else 1.3, not many, **style)
+            self._line(axes, curve, self.names[curve.task], colors[curve.task], width, band, **style)
             for curve in curves
             if curve.task is not None
         ]
@@ -190,17 +191,18 @@ class _Drawing:
         return handles
 
     def _line(
-        self, axes: Axes, curve: Curve, label: str, color: Any, width: float = 1.6, band: bool = True, **style: Any
+        self, axes: Axes, curve: Curve, label: str, color: Any, width: float = 1.6, band: float = 0.16, **style: Any
     ) -> Line2D:
-        """Mean and band of a curve, thin where runs are missing and broken where their number changes."""
+        """Mean and band, so opaque, of a curve: thin where runs are missing, broken where other runs make the mean."""
         mean, std, runs = mean_and_std(curve.values)
         for part in same_runs(curve.values):
             steps, low, high = curve.env_steps[part], (mean - std)[part], (mean + std)[part]
             full = runs[part.start] == len(self.runs)
-            alone: dict[str, Any] = {"marker": "o", "markersize": 3} if len(steps) == 1 else {}
-            axes.plot(steps, mean[part], color=color, linewidth=width if full else 0.4 * width, **(alone | style))
+            look: dict[str, Any] = {"marker": "o", "markersize": 3} if len(steps) == 1 else {}
+            look |= style | ({} if full else {"markerfacecolor": "white"})
+            axes.plot(steps, mean[part], color=color, linewidth=width if full else 0.4 * width, **look)
             if band and runs[part.start] > 1:
-                alpha = 0.16 if full else 0.08
+                alpha = band if full else 0.5 * band
                 if len(steps) == 1:
                     axes.vlines(steps, low, high, color=color, alpha=alpha, linewidth=4)
                 else:

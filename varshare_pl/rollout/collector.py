@@ -174,10 +174,9 @@ class Collector:
         except EnvError:
             raise
         except Exception as error:
-            dead = [i for i, p in enumerate(getattr(self._envs, "processes", ())) if not p.is_alive()]
-            index = dead[0] if dead else None
+            index = _dead_process(self._envs, error)
             where = f"env {self._here.start + index} (task {self._task[index]})" if index is not None else "an env"
-            what = "died" if dead else f"raised {type(error).__name__}: {error}"
+            what = f"raised {type(error).__name__}: {error}" if index is None else "died"
             raise EnvError(f"{where} {what} at step {step} of the rollout, env step {self.env_steps}") from error
 
     def _observe(self, obs: NDArray[Any], info: Mapping[str, Any]) -> None:
@@ -206,6 +205,19 @@ class Collector:
         )
         info = {name: column.float() for name, column in zip(self._info_metrics, extras, strict=True)}
         return Episodes(task.long(), returns.float(), lengths.long(), info)
+
+
+def _dead_process(envs: Any, error: Exception) -> int | None:
+    """The first sub-env whose process is dead, if that is why its pipe broke."""
+    if not isinstance(error, EOFError | ConnectionError):
+        return None
+    deadline = time.monotonic() + 5.0
+    while time.monotonic() < deadline:  # a dying process closes its pipes a moment before it is dead
+        for index, process in enumerate(getattr(envs, "processes", ())):
+            if not process.is_alive():
+                return index
+        time.sleep(0.01)
+    return None
 
 
 def final_values(info: Mapping[str, Any], name: str, done: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -19,7 +19,6 @@ from varshare_pl.rollout.collector import Collector
 from varshare_pl.rollout.dataset import RolloutDataset
 from varshare_pl.types import EnvSpec, Rollout
 
-
 RESERVED_METRICS = {"return", "length", "task"}
 
 

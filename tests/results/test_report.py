@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 
 import pytest
 from seed_runs import TABLES, curve, report, rows_of, write_seed
@@ -105,3 +106,20 @@ def test_a_second_report_replaces_its_own_files_only(three, capsys):
         details.unlink()
     report(three, capsys)
     assert {path.name for path in folder.iterdir()} == {"returns.png", "kl.png", *TABLES, *mine}
+
+
+@pytest.mark.parametrize("name", ["returns.png", "scores.csv"])
+def test_a_file_is_replaced_whole_or_not_at_all(three, capsys, monkeypatch, name):
+    report(three, capsys)
+    before = {path.name: path.read_bytes() for path in (three / "report").iterdir()}
+    replace = Path.replace
+
+    def full_disk(part, target):
+        assert part.stat().st_size > 0
+        if target.name == name:
+            raise OSError(28, "No space left on device", str(target))
+        return replace(part, target)
+
+    monkeypatch.setattr(Path, "replace", full_disk)
+    assert "No space left on device" in report(three, capsys, code=1)
+    assert {path.name: path.read_bytes() for path in (three / "report").iterdir()} == before

@@ -78,11 +78,11 @@ class Torso(nn.Module):
         return [layer.prepare_shared(group_task) for layer in self._layers]
 
     def compute(self, prepared: Sequence[Prepared], x: Tensor) -> Tensor:
-        """Rows x (G, R, in) to outputs (G, R, out)."""
+        """Rows x (G, R, in) to outputs (G, R, out), of the weights' type in mixed precision too."""
         *hidden, head = zip(self._layers, prepared, strict=True)
         for layer, weights in hidden:
             x = self.activation(layer.compute(weights, x))
-        return head[0].compute(head[1], x)
+        return head[0].compute(head[1], x).to(head[1].weight.dtype)
 
     def forward(self, x: Tensor, task: Tensor, noise: Sequence[Noise] | None = None) -> Tensor:
         """Rows (rows, in) of any mix of tasks (rows,) to (rows, out); noise as in ``prepare``, weight noise only."""

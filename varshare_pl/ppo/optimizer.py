@@ -70,4 +70,4 @@ def clip_gradients(policy: ActorCritic, max_norm: float | None, loss_scale: floa
 
 def _clip(module: nn.Module, max_norm: float | None) -> torch.Tensor:
     bound = float("inf") if max_norm is None else max_norm
-    return nn.utils.clip_grad_norm_(module.parameters(), bound, foreach=True)
+    return nn.utils.clip_grad_norm_(module.parameters(), bound)

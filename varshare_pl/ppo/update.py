@@ -59,16 +59,14 @@ def evaluate_values(policy: ActorCritic, rollout: Rollout, groups: TaskGroups) -
 
     The successor of a truncated step is the final observation of its episode, not the next episode's first.
     """
-    critic, rewards = policy.critic, rollout.rewards
+    critic, shape = policy.critic, rollout.rewards.shape
     stacked = groups.group(rollout.obs.flatten(0, 1).flatten(1))
-    values = groups.ungroup(critic.compute(critic.prepare(groups.group_task), stacked)).to(rewards.dtype)
-    values = values.view(rewards.shape)
-    last = critic(rollout.last_obs.flatten(1), rollout.last_task).to(rewards.dtype).view(1, -1)
+    values = groups.ungroup(critic.compute(critic.prepare(groups.group_task), stacked)).view(shape)
+    last = critic(rollout.last_obs.flatten(1), rollout.last_task).view(1, -1)
     next_values = torch.cat([values[1:], last])
     if rollout.truncated.any():
         cut = rollout.truncated
-        final = critic(rollout.final_obs[cut].flatten(1), rollout.task[cut])
-        next_values[cut] = final.squeeze(-1).to(rewards.dtype)
+        next_values[cut] = critic(rollout.final_obs[cut].flatten(1), rollout.task[cut]).squeeze(-1)
     return values, next_values
 
 
@@ -143,7 +141,7 @@ def update(
             raise NonFiniteError(f"{fault} {where}; {_non_finite(parts)}") from fault
     return UpdateResult(
         terms=_mean_terms(terms, groups, policy.num_tasks),
-        gradient_norms=_mean_norms(norms),
+        gradient_norms=_mean_norms(norms, terms[0].total),
         first_ratio_deviation=float(all_max(terms[0].ratio_deviation)),
         present=row_weight > 0,
         steps=len(norms),
@@ -173,9 +171,9 @@ def _mean_terms(terms: list[LossTerms], groups: TaskGroups, num_tasks: int) -> L
     return LossTerms(**all_means(means))
 
 
-def _mean_norms(norms: list[GradientNorms]) -> GradientNorms:
+def _mean_norms(norms: list[GradientNorms], like: Tensor) -> GradientNorms:
     if not norms:
-        return torch.tensor(torch.nan), torch.tensor(torch.nan)
+        return like.new_tensor(torch.nan), like.new_tensor(torch.nan)
     actor, critic = (torch.stack(column) for column in zip(*norms, strict=True))
     # Under a loss scale a norm may be infinite; its step was skipped.
     return actor[actor.isfinite()].mean(), critic[critic.isfinite()].mean()
@@ -203,7 +201,9 @@ def noise_ratio_std(policy: ActorCritic, rows: Rows, groups: TaskGroups, rollout
 
 def explained_variance(values: Tensor, returns: Tensor) -> float:
     """1 − Var(R − V) / Var(R); 1 is perfect, 0 no better than a constant, NaN where R is constant."""
-    columns = torch.stack([returns, returns - values]).double()
+    columns = torch.stack([returns, returns - values])
+    if columns.device.type != "mps":  # Apple's GPUs have no float64
+        columns = columns.double()
     mean = all_mean(columns.mean(1, keepdim=True))  # every process has as many rows
     variance, left = all_mean((columns - mean).square().mean(1)).tolist()
     return 1.0 - left / variance if variance > 0 else float("nan")

@@ -1,7 +1,7 @@
 """An accelerator for machines without one: tensors that say they are on another device and compute on the CPU.
 
-The device is called "meta". As on a GPU, an operation that mixes its tensors with ones of the CPU fails; allowed are CPU
-tensors of one number, CPU indices, and copies.
+The device is called "meta". As on a GPU, an operation that mixes its tensors with ones of the CPU fails; allowed are
+CPU tensors of one number, CPU indices, and copies.
 """
 
 from contextlib import contextmanager
@@ -87,9 +87,13 @@ def move(module: torch.nn.Module) -> None:
             setattr(part, name, Pretend(getattr(part, name)))
 
 
+def no_grad(mode: bool) -> torch.no_grad:
+    return torch.no_grad()
+
+
 @contextmanager
 def accelerator():
     """The pretended device is there inside."""
     # Inference mode knows no tensors like these.
-    with mock.patch.object(torch._C, "_InferenceMode", lambda _: torch.no_grad()), Accelerator() as mode:
+    with mock.patch.object(torch._C, "_InferenceMode", no_grad), Accelerator() as mode:
         yield mode

@@ -61,7 +61,7 @@ def assert_same(actual: dict[str, torch.Tensor], expected: dict[str, torch.Tenso
 def assert_close(actual: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
     assert actual.keys() == expected.keys()
     for name, value in expected.items():
-        torch.testing.assert_close(actual[name], value, rtol=0.0, atol=1e-6, equal_nan=True, msg=lambda m: f"{name}: {m}")
+        assert torch.allclose(actual[name], value, rtol=0.0, atol=1e-6, equal_nan=True), name
 
 
 def differences(actual: dict[str, float], expected: dict[str, float]) -> dict[str, tuple[float, float]]:
@@ -93,7 +93,13 @@ def test_one_update_gives_the_weights_and_metrics_of_one_process(runs: Runs, met
         assert_close(rank["weights"][0], one["weights"][0])
         metrics, details = rank["records"][0]
         expected, expected_details = one["records"][0]
-        assert {"episodes", "train/return_mean", "loss/value", "kl/policy", "diagnostics/clip_fraction"} <= metrics.keys()
+        assert {
+            "episodes",
+            "train/return_mean",
+            "loss/value",
+            "kl/policy",
+            "diagnostics/clip_fraction",
+        } <= metrics.keys()
         assert not differences(metrics, expected)
         assert len(details) == len(expected_details)
         named = {str(row[:1] + row[2:]): row[1] for row in details}
@@ -133,7 +139,9 @@ def test_target_kl_stops_all_processes_at_the_same_step(runs: Runs) -> None:
 
 def test_a_gradient_that_is_not_finite_on_one_process_stops_all(runs: Runs) -> None:
     one, two = runs.one("poisoned"), runs.two("poisoned")
-    assert one["error"].startswith("NonFiniteError: the gradient of the actor is not finite in rollout 1, gradient step 0")
+    assert one["error"].startswith(
+        "NonFiniteError: the gradient of the actor is not finite in rollout 1, gradient step 0"
+    )
     assert [rank["error"] for rank in two] == [one["error"]] * 2
 
 
@@ -164,7 +172,11 @@ def test_files_are_written_once(runs: Runs) -> None:
     assert all(row["eval/return_mean"] for row in rows)
     lines = (folder / "diagnostics.csv").read_text(encoding="utf-8").splitlines()
     assert len(lines) == len(set(lines))
-    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt", "previous.ckpt"]
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == [
+        "best.ckpt",
+        "last.ckpt",
+        "previous.ckpt",
+    ]
 
 
 def test_two_processes_go_on_bit_by_bit(runs: Runs) -> None:

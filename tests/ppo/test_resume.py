@@ -38,3 +38,14 @@ def test_resumed_equals_uninterrupted(method, data, tmp_path):
         assert {k: v for k, v in a.metrics.items() if k not in timing} == pytest.approx(
             {k: v for k, v in b.metrics.items() if k not in timing}, rel=0, abs=0, nan_ok=True
         )
+
+
+def test_another_number_of_processes_is_told(tmp_path):
+    path = tmp_path / "stopped.ckpt"
+    fit({"total_env_steps": 4 * 128}, [StopAfter(2, path)])
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["RolloutDataModule"]["processes"] = 2
+    torch.save(checkpoint, path)
+    with pytest.warns(UserWarning, match="resume is not exact: 2 processes wrote the checkpoint, 1 go on"):
+        rest = fit({"total_env_steps": 4 * 128}, ckpt_path=path)
+    assert [record.env_steps for record in rest.records] == [384, 512]

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from varshare_pl.envs import get_suite, make_vector_env, resolve_assignment
 from varshare_pl.errors import ConfigError
-from varshare_pl.parallel import gather_plain, together
+from varshare_pl.parallel import gather_plain, together, world_size
 from varshare_pl.rollout.collector import Collector
 from varshare_pl.rollout.dataset import RolloutDataset
 from varshare_pl.types import EnvSpec, Rollout
@@ -126,7 +126,7 @@ class RolloutDataModule(pl.LightningDataModule):
             return {}
         states = gather_plain(self._collector.get_state())
         lists = {key: [item for state in states for item in state[key]] for key in ("envs", "returns", "lengths")}
-        return {**states[0], **lists}
+        return {**states[0], **lists, "processes": len(states)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._resume_from = state_dict or None  # the envs are made later, by train_dataloader
@@ -142,6 +142,12 @@ class RolloutDataModule(pl.LightningDataModule):
                 rank_zero_warn(
                     f"resume is not exact: {restarted} of {self.num_envs} envs cannot tell their state (no get_state "
                     "and set_state) and start a new episode"
+                )
+            before, now = self._resume_from["processes"], world_size()
+            if before != now:
+                rank_zero_warn(
+                    f"resume is not exact: {before} processes wrote the checkpoint, {now} go on; each draws minibatches "
+                    "and the critic's noise from streams of its own"
                 )
             self._resume_from = None
         return int(collector.env_steps) // (self.rollout_steps * self.num_envs)

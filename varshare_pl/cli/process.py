@@ -64,7 +64,7 @@ def leave_no_trace() -> Iterator[None]:
 
 @contextmanager
 def end_other_processes(trainer: Trainer) -> Iterator[None]:
-    """After an error end the processes that the trainer started, which would wait for this one; then leave their group."""
+    """After an error end the processes that the trainer started, which would wait for this one; leave their group."""
     try:
         yield
     except BaseException:

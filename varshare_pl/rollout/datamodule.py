@@ -146,8 +146,8 @@ class RolloutDataModule(pl.LightningDataModule):
             before, now = self._resume_from["processes"], world_size()
             if before != now:
                 rank_zero_warn(
-                    f"resume is not exact: {before} processes wrote the checkpoint, {now} go on; each draws minibatches "
-                    "and the critic's noise from streams of its own"
+                    f"resume is not exact: {before} processes wrote the checkpoint, {now} go on; each draws "
+                    "minibatches and the critic's noise from streams of its own"
                 )
             self._resume_from = None
         return int(collector.env_steps) // (self.rollout_steps * self.num_envs)

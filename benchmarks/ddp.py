@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,9 @@ CASES = {
 }
 
 
+WAYS = ("one", "two", "side by side")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ddp", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="rounds over all cases (default 3)")
@@ -51,14 +55,13 @@ def main() -> None:
         _fit(CASES[options.case], options.processes)
         return
     names = [options.only] if options.only else list(CASES)
-    figures: dict[str, dict[int, list[float]]] = {name: {1: [], 2: []} for name in names}
+    figures: dict[str, dict[str, list[float]]] = {name: {way: [] for way in WAYS} for name in names}
     for number in range(options.rounds):
         for name in names:
-            for processes in (1, 2):
-                speed = _measure(name, processes)
-                figures[name][processes].append(speed)
-                line = f"round {number + 1}  {name:8s} {processes} process(es) {speed:12,.0f} steps/s"
-                print(line, file=sys.stderr, flush=True)
+            speeds = {"one": _measure(name, 1), "two": _measure(name, 2), "side by side": _side_by_side(name)}
+            for way, speed in speeds.items():
+                figures[name][way].append(speed)
+                print(f"round {number + 1}  {name:8s} {way:12s} {speed:12,.0f} steps/s", file=sys.stderr, flush=True)
     print(_report(figures))
     if options.json:
         content = {"machine": _machine(), "steps_per_second": figures}
@@ -72,6 +75,12 @@ def _measure(name: str, processes: int) -> float:
     if done.returncode:
         raise SystemExit(f"case {name} with {processes} process(es) failed:\n{done.stderr}")
     return float(done.stdout.split()[-1])
+
+
+def _side_by_side(name: str) -> float:
+    """Two runs of one process at once, added up: what the cores have to give."""
+    with ThreadPoolExecutor(2) as pool:
+        return sum(pool.map(_measure, [name] * 2, [1] * 2))
 
 
 def _fit(case: Case, processes: int) -> None:
@@ -111,16 +120,25 @@ def _fit(case: Case, processes: int) -> None:
         torch.distributed.destroy_process_group()
 
 
-def _report(figures: dict[str, dict[int, list[float]]]) -> str:
-    lines = [_machine(), "", "| case | 1 process, steps/s | 2 processes, steps/s | ratio | min | max | bar |"]
-    lines.append("|---|---:|---:|---:|---:|---:|---:|")
+def _report(figures: dict[str, dict[str, list[float]]]) -> str:
+    lines = [
+        _machine(),
+        "",
+        "Steps/s are medians; ratios are taken within a round, their median is shown with min and max.",
+    ]
+    lines.append("Side by side: two runs of one process at once, added up; the ratio that the cores allow.\n")
+    lines.append("| case | 1 process | 2 processes | ratio | bar | side by side, ratio |")
+    lines.append("|---|---:|---:|---:|---:|---:|")
     for name, of in figures.items():
-        ratios = [two / one for one, two in zip(of[1], of[2], strict=True)]
-        one, two = (statistics.median(of[processes]) for processes in (1, 2))
-        middle, low, high = statistics.median(ratios), min(ratios), max(ratios)
-        row = f"| {CASES[name].title} | {one:,.0f} | {two:,.0f} | {middle:.2f} | {low:.2f} | {high:.2f} "
-        lines.append(f"{row}| ≥ {CASES[name].bar:g} |")
+        one, two = (statistics.median(of[way]) for way in WAYS[:2])
+        ratio, most = _ratio(of["two"], of["one"]), _ratio(of["side by side"], of["one"])
+        lines.append(f"| {CASES[name].title} | {one:,.0f} | {two:,.0f} | {ratio} | ≥ {CASES[name].bar:g} | {most} |")
     return "\n".join(lines)
+
+
+def _ratio(top: list[float], bottom: list[float]) -> str:
+    ratios = [a / b for a, b in zip(top, bottom, strict=True)]
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 if __name__ == "__main__":

@@ -15,14 +15,14 @@ from varshare_pl.errors import ConfigError
 CHECKPOINT_KEY = "varshare"
 
 
-def read_checkpoint(path: Path | str) -> dict[str, Any]:
+def read_checkpoint(path: Path | str, option: str = "--ckpt_path") -> dict[str, Any]:
     """Load a checkpoint of ours to the CPU.
 
     Raises:
         ConfigError: if there is no such file, or it is no checkpoint of this package.
     """
     if not Path(path).is_file():
-        raise ConfigError(f"--ckpt_path: {path} is not a file")
+        raise ConfigError(f"{option}: {path} is not a file")
     try:
         # torch takes the file's bytes on trust; the archive's check sums tell a flipped one.
         with zipfile.ZipFile(path) as archive:
@@ -30,9 +30,9 @@ def read_checkpoint(path: Path | str) -> dict[str, Any]:
                 raise ValueError("wrong check sum")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file raises whatever its bytes lead to
-        raise ConfigError(f"--ckpt_path: {path} is not a checkpoint, or is damaged ({type(error).__name__})") from error
+        raise ConfigError(f"{option}: {path} is not a checkpoint, or is damaged ({type(error).__name__})") from error
     if not isinstance(checkpoint, dict) or CHECKPOINT_KEY not in checkpoint:
-        raise ConfigError(f"--ckpt_path: {path} is not a checkpoint of varshare")
+        raise ConfigError(f"{option}: {path} is not a checkpoint of varshare")
     return checkpoint
 
 

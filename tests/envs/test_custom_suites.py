@@ -102,3 +102,9 @@ def test_overrides_and_suites_pass_through():
     assert get_suite(suite) is suite
     assert get_suite("CartPole", solved_return=400).solved_return == 400.0
     assert make_vector_env(suite, 3).num_envs == 3
+
+
+def test_a_bare_id_is_a_task():
+    suite = get_suite(["Acrobot-v1", {"id": "Acrobot-v1", "name": "second"}])
+    assert suite.num_tasks == 2
+    assert suite.tasks[0].env_id == "Acrobot-v1"

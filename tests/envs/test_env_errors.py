@@ -14,7 +14,7 @@ SUITES = [
     ("xyz", "suite='xyz': unknown; allowed:"),
     ([], "suite=[]: must be a name or a list"),
     (3, "suite=3: must be a name or a list"),
-    (["CartPole-v1"], "suite[0]='CartPole-v1': must be a GymTask or a dict with the keys id, kwargs"),
+    ([3], "suite[0]=3: must be a GymTask or a dict with the keys id, kwargs"),
     ([CARTPOLE, {"name": "x"}], "suite[1].id: missing"),
     ([{"id": 3}], "suite[0].id=3: must be a Gymnasium id"),
     ([{"id": "CartPole-v1", "kwarg": {}}], "suite[0].kwarg: unknown key; allowed: id, kwargs, attributes, name"),

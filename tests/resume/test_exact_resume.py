@@ -212,3 +212,18 @@ def test_init_from_takes_the_weights_alone(tmp_path: Path, capsys: pytest.Captur
     )
     assert "the checkpoint has sharing varshare" in capsys.readouterr().err
     assert not (tmp_path / "c").exists()
+
+
+def test_a_run_is_not_shortened(tmp_path: Path, kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit(tmp_path)
+    stopped = sorted(kept.iterdir())[1]
+    assert main(["resume", str(stopped), "--data.total_env_steps", "800"]) == 2
+    assert "data.total_env_steps: 800 is not allowed when going on; at least 960" in capsys.readouterr().err
+
+
+def test_the_newest_checkpoint_is_last_also_at_a_best_evaluation(tmp_path: Path) -> None:
+    run = fit(tmp_path, "--checkpoint.every", "0", rollouts=3)
+    names = {path.name: torch.load(path, weights_only=True)["varshare"]["env_steps"] for path in run.rglob("*.ckpt")}
+    assert names["last.ckpt"] == 480
+    assert names["best.ckpt"] in (320, 480)
+    assert names["previous.ckpt"] == 320  # that of the first evaluation, the best until then

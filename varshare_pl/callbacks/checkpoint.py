@@ -20,18 +20,19 @@ LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 
 
 class Checkpoint(LightningCheckpoint):
-    """Write ``checkpoints/last.ckpt`` every so many rollouts and at the end, ``best.ckpt`` at each best evaluation.
+    """Write ``checkpoints/last.ckpt`` every so many rollouts, at each best evaluation and at the end.
 
-    The one before the last stays as ``previous.ckpt``, in case the last is damaged.
+    It is always the newest. The one before stays as ``previous.ckpt``, in case it is damaged, and that of the best
+    evaluation as ``best.ckpt``.
 
     Lightning's ModelCheckpoint counts optimizer steps and stops saving for good once an early stop of the epochs breaks
     the multiple; this one counts rollouts.
 
     Args:
-        every: Rollouts between checkpoints; 0: only at the end.
+        every: Rollouts between checkpoints; 0: only at best evaluations and at the end.
     """
 
-    def __init__(self, every: NonNegativeInt = 20) -> None:
+    def __init__(self, every: NonNegativeInt = 10) -> None:
         self.every = every
         self._best: float | None = None
         self._saved_at: Any = None  # env steps of last.ckpt
@@ -47,11 +48,13 @@ class Checkpoint(LightningCheckpoint):
     ) -> None:
         record = record_of(outputs)
         value = None if record is None else record.metrics.get("eval/return_mean")
-        if value is not None and (self._best is None or value > self._best):
+        best = value is not None and (self._best is None or value > self._best)
+        if best:
             self._best = value
-            save(trainer, BEST)
-        if self.every and (batch.index + 1) % self.every == 0:
+        if best or (self.every and (batch.index + 1) % self.every == 0):
             self._save_last(trainer, pl_module)
+        if best and trainer.is_global_zero:
+            _name_also(Path(trainer.default_root_dir) / CHECKPOINTS, BEST)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         # The weights are whole when an env fails, and the collector tells its state before the rollout. After any other
@@ -78,20 +81,20 @@ def save(trainer: Trainer, name: str) -> None:
             return
         _fsync(temporary)
         if name == LAST and (folder / LAST).exists():
-            _keep_previous(folder)
+            _name_also(folder, PREVIOUS)
         temporary.replace(folder / name)
         _fsync(folder)
 
 
-def _keep_previous(folder: Path) -> None:
-    # A second name for the same file: last.ckpt is there at every moment.
-    link = folder / f".{PREVIOUS}.tmp"
+def _name_also(folder: Path, name: str) -> None:
+    """Give last.ckpt a second name, under which it stays when last.ckpt is replaced."""
+    link = folder / f".{name}.tmp"
     link.unlink(missing_ok=True)
     try:
         link.hardlink_to(folder / LAST)
     except OSError:  # a file system without hard links
         shutil.copyfile(folder / LAST, link)
-    link.replace(folder / PREVIOUS)
+    link.replace(folder / name)
 
 
 def _fsync(path: Path) -> None:

@@ -211,7 +211,7 @@ class VarShareCLI(LightningCLI):
             config.experiment = default_experiment(self.datamodule.suite.name, self.model.method_name)
         folder = self._folder()
         if self.subcommand == "fit" and config.init_from is not None:
-            self.model.load_weights(read_checkpoint(config.init_from))
+            self.model.load_weights(read_checkpoint(config.init_from, "--init_from"))
         init = self._get(self.config_init, "trainer", default={})
         own = {key: self._get(self.config_init, key) for key in ("evaluation", "plots", "progress", "checkpoint")}
         users = init.pop("callbacks", None) or []

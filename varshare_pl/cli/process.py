@@ -29,17 +29,23 @@ _NOISE = (
 )
 
 
+def _one_line_warning(message: Warning | str, *_: object, **__: object) -> str:
+    return f"varshare: warning: {' '.join(str(message).split())}\n"
+
+
 @contextmanager
 def leave_no_trace() -> Iterator[None]:
-    """Keep Lightning quiet and make classes in the current folder importable; put all back at the end.
+    """Keep Lightning quiet, warnings to one line, and make classes in the current folder importable.
 
-    That is: log levels, warning filters, torch's threads, the variables of ``seed_everything``, the handler of Ctrl-C
-    and the import path.
+    All is put back at the end: log levels, warning filters and their form, torch's threads, the variables of
+    ``seed_everything``, the handler of Ctrl-C and the import path.
     """
     levels = {name: logging.getLogger(name).level for name in _LOGGERS}
     variables = {name: os.environ.get(name) for name in _SEED_VARIABLES}
     path = sys.path
     sys.path = [*path, str(Path.cwd())]  # at the end: a file there must not hide a package
+    form = warnings.formatwarning
+    warnings.formatwarning = _one_line_warning
     threads, handler = torch.get_num_threads(), signal.getsignal(signal.SIGINT)
     with warnings.catch_warnings():
         for message, category in _NOISE:
@@ -50,6 +56,7 @@ def leave_no_trace() -> Iterator[None]:
             yield
         finally:
             sys.path = path
+            warnings.formatwarning = form
             torch.set_num_threads(threads)
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGINT, handler)  # Lightning ignores it once it was pressed

@@ -16,7 +16,7 @@ from varshare_pl.errors import ConfigError
 _FIELDS = tuple(f.name for f in dataclasses.fields(GymTask))
 
 
-def custom_suite(entries: Sequence[GymTask | dict[str, Any]]) -> TaskSuite:
+def custom_suite(entries: Sequence[GymTask | dict[str, Any] | str]) -> TaskSuite:
     """Build a suite from a list of tasks; every env is made once to look at its spaces.
 
     Raises:
@@ -41,6 +41,8 @@ def custom_suite(entries: Sequence[GymTask | dict[str, Any]]) -> TaskSuite:
 
 
 def _parse(k: int, entry: Any) -> GymTask:
+    if isinstance(entry, str):
+        entry = {"id": entry}
     if isinstance(entry, Mapping):
         unknown = [key for key in entry if key not in _FIELDS]
         if unknown:

@@ -84,7 +84,7 @@ def _built_in(name: str) -> TaskSuite:
 
 
 def get_suite(
-    suite: str | Sequence[GymTask | dict[str, Any]] | TaskSuite,
+    suite: str | Sequence[GymTask | dict[str, Any] | str] | TaskSuite,
     *,
     name: str | None = None,
     solved_return: float | None = None,

@@ -21,7 +21,7 @@ Assignment = Literal["auto", "fixed", "cycle"]
 
 
 def make_vector_env(
-    suite: str | Sequence[GymTask | dict[str, Any]] | TaskSuite,
+    suite: str | Sequence[GymTask | dict[str, Any] | str] | TaskSuite,
     num_envs: int,
     backend: Backend = "auto",
     seed: int = 0,

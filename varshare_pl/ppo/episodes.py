@@ -17,23 +17,19 @@ class TaskEpisodes(Metric):
     """
 
     full_state_update = False
-    returns: Tensor
-    lengths: Tensor
-    counts: Tensor
+    totals: Tensor  # (3, M) sums of returns, of lengths, and counts: one state is one exchange between processes
 
     def __init__(self, num_tasks: int) -> None:
         super().__init__()
         self.num_tasks = num_tasks
-        for name in ("returns", "lengths", "counts"):
-            self.add_state(name, torch.zeros(num_tasks, dtype=torch.float32), dist_reduce_fx="sum")
+        self.add_state("totals", torch.zeros(3, num_tasks, dtype=torch.float32), dist_reduce_fx="sum")
 
     def update(self, episodes: Episodes) -> None:
         """Count episodes that ended."""
-        ones = torch.ones_like(episodes.returns, dtype=torch.float32)
-        for total, values in ((self.returns, episodes.returns), (self.lengths, episodes.lengths), (self.counts, ones)):
-            total.index_add_(0, episodes.task, values.to(torch.float32))
+        columns = (episodes.returns, episodes.lengths, torch.ones_like(episodes.returns))
+        self.totals.index_add_(1, episodes.task, torch.stack([column.to(torch.float32) for column in columns]))
 
     def compute(self) -> dict[str, Tensor]:
         """(M,) each: "return" and "length", NaN for a task without episodes, and "count"."""
-        count = self.counts
-        return {"return": self.returns / count, "length": self.lengths / count, "count": count}
+        returns, lengths, count = self.totals
+        return {"return": returns / count, "length": lengths / count, "count": count}

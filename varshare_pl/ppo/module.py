@@ -76,7 +76,7 @@ class PPOModule(pl.LightningModule):
         anneal_lr: Lower the learning rates linearly to 0 over the run.
         max_grad_norm: Clip the gradients of actor and critic apart to this norm; null: off.
         target_kl: Stop a rollout's update before the step at which the policy KL exceeds this; null: off.
-        diagnostics_every: Rollouts between the dear diagnostics (noise ratio, sharing per layer).
+        diagnostics_every: Rollouts between the costly diagnostics (noise ratio, sharing per layer).
         seed: Hangs weights and noise on the run's seed; the command line sets it from seed_everything.
     """
 

@@ -26,7 +26,7 @@ class RolloutDataModule(pl.LightningDataModule):
     """Vectorized multi-task envs and the rollouts collected from them.
 
     Args:
-        suite: Name of a built-in task suite, or a list of Gymnasium tasks (id, kwargs, attributes, name).
+        suite: Name of a built-in task suite, or a list of Gymnasium ids or tasks (id, kwargs, attributes, name).
         num_envs: Envs that step side by side, over all tasks.
         rollout_steps: Steps of each env in a rollout.
         total_env_steps: Length of the training in env steps over all envs, rounded up to whole rollouts.
@@ -40,7 +40,7 @@ class RolloutDataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        suite: str | list[dict[str, Any]] = "ComplexCartPole",
+        suite: str | list[str | dict[str, Any]] = "ComplexCartPole",
         num_envs: PositiveInt = 40,
         rollout_steps: PositiveInt = 128,
         total_env_steps: PositiveInt = 300_000,
@@ -143,7 +143,7 @@ class RolloutDataModule(pl.LightningDataModule):
                     f"resume is not exact: {restarted} of {self.num_envs} envs cannot tell their state (no get_state "
                     "and set_state) and start a new episode"
                 )
-            before, now = self._resume_from["processes"], world_size()
+            before, now = self._resume_from.get("processes", 1), world_size()
             if before != now:
                 rank_zero_warn(
                     f"resume is not exact: {before} processes wrote the checkpoint, {now} go on; each draws "

@@ -42,6 +42,7 @@ lint: $(VENV)/.installed-test  ## check style and types
 
 bench: $(VENV)/.installed-bench  ## measure speed beside Stable-Baselines3
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.ddp
 
 clean:  ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist

@@ -1,6 +1,7 @@
 """``varshare resume`` ends with the bits of a run that was never stopped."""
 
 import csv
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -214,11 +215,13 @@ def test_init_from_takes_the_weights_alone(tmp_path: Path, capsys: pytest.Captur
     assert not (tmp_path / "c").exists()
 
 
-def test_a_run_is_not_shortened(tmp_path: Path, kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_may_be_shortened(tmp_path: Path, kept: Path) -> None:
     fit(tmp_path)
-    stopped = sorted(kept.iterdir())[1]
-    assert main(["resume", str(stopped), "--data.total_env_steps", "800"]) == 2
-    assert "data.total_env_steps: 800 is not allowed when going on; at least 960" in capsys.readouterr().err
+    stopped = sorted(kept.iterdir())[1].rename(tmp_path / "stopped")
+    assert main(["resume", str(stopped), "--data.total_env_steps", "800"]) == 0
+    summary = json.loads((stopped / "summary.json").read_text())
+    assert (summary["env_steps"], summary["finished"], summary["extended"]) == (800, True, False)
+    assert summary["total_env_steps"] == [960, 800]
 
 
 def test_the_newest_checkpoint_is_last_also_at_a_best_evaluation(tmp_path: Path) -> None:

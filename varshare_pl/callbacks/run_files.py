@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,7 @@ class RunFiles(Callback):
             "env_steps": module.env_steps,
             "gradient_steps": module.gradient_steps,
             "finished": module.env_steps >= data.total_env_steps,
-            "extended": len(self._lengths) > 1,
+            "extended": any(later > before for before, later in pairwise(self._lengths)),
             "seconds": round(time.perf_counter() - self._start, 3),
             "peak_memory_mb": round(peak_memory_mb(), 1),
             "parameters": sum(p.numel() for p in module.policy.parameters()),

@@ -59,11 +59,6 @@ def run_config(
         for other in (final.get(key), given.get(key)):
             if _comparable(other) != _comparable(value):
                 raise ConfigError(f"{key}: {other} is not allowed when going on with {folder}; the run has {value}")
-    length, before = final.data.total_env_steps, own.data.total_env_steps
-    if length < before:
-        raise ConfigError(
-            f"data.total_env_steps: {length} is not allowed when going on; at least {before}, the run's, is"
-        )
     return final
 
 

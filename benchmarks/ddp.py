@@ -35,7 +35,7 @@ class Case:
 
 CASES = {
     "default": Case("default config: 40 envs, width 64", 40, 128, 1280, 64, 50, 1.2),
-    "wide": Case("512 envs, width 256", 512, 32, 4096, 256, 5, 1.6),
+    "wide": Case("512 envs, width 256", 512, 128, 16384, 256, 3, 1.6),
 }
 
 

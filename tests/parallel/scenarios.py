@@ -20,6 +20,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 from helpers import METHODS, fit
 
+from varshare_pl import parallel
 from varshare_pl.callbacks.checkpoint import Checkpoint
 from varshare_pl.callbacks.evaluation import Evaluation
 from varshare_pl.callbacks.heartbeat import Heartbeat
@@ -83,14 +84,20 @@ def train(processes: int, *callbacks: pl.Callback, **options: Any) -> dict[str, 
     """Train, and tell what this process saw."""
     witness = Witness()
     trainer = {**(TWO if processes == 2 else {}), **options.pop("trainer", {})}
-    result: dict[str, Any] = {"error": ""}
+    result: dict[str, Any] = {"error": "", "exchanges": -exchanges()}
     try:
         run = fit(callbacks=[*callbacks, witness], trainer=trainer, **options)
         result["records"] = [(record.metrics, [vars_of(d) for d in record.details]) for record in run.records]
         result["gradient_steps"] = run.module.gradient_steps
     except (ConfigError, RunError) as error:
         result["error"] = f"{type(error).__name__}: {error}"
+    result["exchanges"] += exchanges()
     return result | {name: getattr(witness, name) for name in ("rollouts", "weights", "indices")}
+
+
+def exchanges() -> int:
+    """How often something was added up on the board so far."""
+    return sum(board._count for board in parallel._boards.values() if board is not None)
 
 
 def files_in(folder: Path) -> dict[str, Any]:
@@ -121,6 +128,17 @@ class MeanCritic(PPOModule):
 def long(processes: int, folder: Path) -> dict[str, Any]:
     data = {"num_envs": 4, "rollout_steps": 32, "total_env_steps": 5 * 128}
     return train(processes, data=data, update_epochs=4)  # 8 updates a rollout
+
+
+def without_board(processes: int, folder: Path) -> dict[str, Any]:
+    """The same over gloo."""
+    whole, parallel._new_file = parallel._new_file, lambda size: None
+    parallel._boards.clear()
+    try:
+        return long(processes, folder)
+    finally:
+        parallel._new_file = whole
+        parallel._boards.clear()
 
 
 def ragged(processes: int, folder: Path) -> dict[str, Any]:
@@ -183,6 +201,7 @@ def resumed(before: int) -> Callable[[int, Path], dict[str, Any]]:
 SCENARIOS: dict[str, Callable[[int, Path], dict[str, Any]]] = {
     **{f"first_update_{method}": first_update(method) for method in METHODS},
     "long": long,
+    "without_board": without_board,
     "ragged": ragged,
     "ragged_varshare": ragged_varshare,
     "target_kl": target_kl,

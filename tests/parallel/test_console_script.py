@@ -160,8 +160,11 @@ def test_a_signal_ends_a_run_and_it_can_go_on(tmp_path: Path, to: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_ends_the_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("killed", ["first", "second"])
+def test_a_process_that_is_killed_ends_the_run(tmp_path: Path, killed: str) -> None:
     process = start(tmp_path, *TWO, *ENDLESS)
     wait_until(lambda: training(tmp_path))
-    os.kill(started_by(process), signal.SIGKILL)
-    assert finish(process)[0] != 0
+    second = psutil.Process(started_by(process))
+    os.kill(process.pid if killed == "first" else second.pid, signal.SIGKILL)
+    assert finish(process)[0] != 0  # the pipes close when both have ended
+    wait_until(lambda: not second.is_running() or second.status() == psutil.STATUS_ZOMBIE)

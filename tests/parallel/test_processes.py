@@ -6,6 +6,7 @@ All runs of two processes share one pair of them, see ``scenarios.py``; the runs
 import csv
 import math
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -114,6 +115,15 @@ def test_processes_hold_the_same_weights_bit_by_bit(runs: Runs) -> None:
             for name in metrics.keys() - {"wall_time_s", "sps"}:
                 assert metrics[name] == others[name], name
             assert str(details) == str(other_details)
+
+
+def test_the_board_and_gloo_give_the_same_bits(runs: Runs) -> None:
+    """Of two numbers there is one sum."""
+    for board, gloo in zip(runs.two("long"), runs.two("without_board"), strict=True):
+        assert_same(board["weights"][-1], gloo["weights"][-1])
+        assert gloo["exchanges"] == 0
+        if sys.platform == "linux" and platform.machine() == "x86_64":
+            assert board["exchanges"] > board["gradient_steps"]  # gradients too
 
 
 def test_processes_may_hold_different_tasks(runs: Runs) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
-from varshare_pl.parallel import rank
+from varshare_pl.parallel import any_process, rank
 
 CAUGHT = (signal.SIGINT, signal.SIGTERM)
 
@@ -35,7 +35,7 @@ class Signals(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
+        if any_process(self.received is not None):
             self.received = self.received or signal.SIGTERM  # another process's
             self.agreed = True
             trainer.should_stop = True

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from varshare_pl.parallel import all_sum
 from varshare_pl.types import Episodes
 
 
@@ -17,10 +20,10 @@ class TaskEpisodes(Metric):
     """
 
     full_state_update = False
-    totals: Tensor  # (3, M) sums of returns, of lengths, and counts: one state is one exchange between processes
+    totals: Tensor  # (3, M) sums of returns, of lengths, and counts: in one, for one exchange between processes
 
     def __init__(self, num_tasks: int) -> None:
-        super().__init__()
+        super().__init__(dist_sync_fn=_over_processes)
         self.num_tasks = num_tasks
         self.add_state("totals", torch.zeros(3, num_tasks, dtype=torch.float32), dist_reduce_fx="sum")
 
@@ -33,3 +36,9 @@ class TaskEpisodes(Metric):
         """(M,) each: "return" and "length", NaN for a task without episodes, and "count"."""
         returns, lengths, count = self.totals
         return {"return": returns / count, "length": lengths / count, "count": count}
+
+
+def _over_processes(totals: Tensor, group: Any) -> list[Tensor]:
+    """The totals of all processes as one, where torchmetrics would have a list to add up."""
+    del group  # there is only one
+    return [all_sum(totals)]

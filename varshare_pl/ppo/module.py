@@ -24,6 +24,7 @@ from torch import Tensor
 
 from varshare_pl.checkpoints import CHECKPOINT_KEY, check_checkpoint
 from varshare_pl.errors import ConfigError
+from varshare_pl.parallel import prepare_ddp
 from varshare_pl.policy.actor_critic import ActorCritic
 from varshare_pl.policy.torso import Activation
 from varshare_pl.ppo.advantages import AdvantageNorm
@@ -181,6 +182,7 @@ class PPOModule(pl.LightningModule):
         # A resumed fit has fresh loops (see on_save_checkpoint); trainer.global_step counts on all the same.
         steps = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
         steps.ready = steps.completed = self.gradient_steps
+        prepare_ddp(self.trainer.model)
         self._started = time.perf_counter()
 
     def training_step(self, batch: Rollout, batch_idx: int) -> dict[str, Record]:

@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint bench clean
+.PHONY: help install demo test test-slow lint bench bench-check clean
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
 
 # Stamps keep a second call from asking pip again; they are older than what they depend on after a change.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -40,9 +40,11 @@ lint: $(VENV)/.installed-test  ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.installed-bench  ## measure speed beside Stable-Baselines3
+bench: $(VENV)/.installed-bench  ## measure speed beside Stable-Baselines3; about half an hour
 	$(BIN)/python -m benchmarks
-	$(BIN)/python -m benchmarks.ddp
+
+bench-check: $(VENV)/.installed-bench  ## compare the quick speed ratios with the recorded ones
+	$(BIN)/python -m benchmarks check
 
 clean:  ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist

@@ -1,93 +1,128 @@
-"""``make bench``: every case in a process of its own, in turn, several rounds; medians and ratios.
+"""Measure speed: ours beside Stable-Baselines3, Gymnasium and the machine's limits.
 
-One thread per process. Ratios are taken within a round, so that a machine whose speed drifts does not bend them.
+python -m benchmarks                     all ratios, five rounds, as Markdown tables
+python -m benchmarks --only rival gemm   some ratios or groups of them
+python -m benchmarks check               the quick ratios beside the recorded ones; exit code 1 if one got worse
+python -m benchmarks docs FILE           tables and chart of a --json file into the README
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import statistics
-import subprocess
 import sys
-from importlib.metadata import version
+from collections.abc import Sequence
 from pathlib import Path
 
-# (name, numerator, denominator, bar): what we promise of speed.
-RATIOS = [
-    ("VarShare, 5 tasks, default config / Stable-Baselines3", "varshare", "sb3", 0.95),
-    ("shared net, CartPole, same setting / Stable-Baselines3", "shared_wide", "sb3", None),
-    ("VarShare / shared net, default config", "varshare", "shared", None),
-    ("bare loop / Lightning fit loop, VarShare (at most)", "varshare_bare", "varshare", 1.08),
-    ("batched env / Gymnasium SyncVectorEnv, 64 envs", "env_batched", "env_gymnasium_sync", 10.0),
-    ("batched env / Gymnasium CartPoleVectorEnv, 64 envs", "env_batched", "env_gymnasium_vector", None),
-]
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+from benchmarks import harness, history
+from benchmarks.cases import CASES
+from benchmarks.ratios import RATIOS, UsageError, select
+from benchmarks.report import report
+from benchmarks.results import Results
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="rounds over all cases (default 5)")
-    parser.add_argument("--case", help="run one case in this process and print its steps per second")
-    parser.add_argument("--json", help="write all figures to this file")
-    options = parser.parse_args()
-    if options.case:
-        _silent()
-        from benchmarks.cases import CASES
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line; gives the exit code."""
+    options = _parser().parse_args(args)
+    if options.command == "case":
+        harness.case_here(options.name, options.scale)
+        return 0
+    try:
+        if options.command == "docs":
+            return _docs(Path(options.file))
+        return _check(options) if options.command == "check" else _run(options)
+    except UsageError as error:
+        print(f"python -m benchmarks: {error}", file=sys.stderr)
+        return 2
 
-        print(CASES[options.case]())
-        return
-    cases = list(dict.fromkeys(name for ratio in RATIOS for name in ratio[1:3]))
-    figures: dict[str, list[float]] = {name: [] for name in cases}
-    for number in range(options.rounds):
-        for name in cases:
-            figures[name].append(_measure(name))
-            print(f"round {number + 1}  {name:22s} {figures[name][-1]:12,.0f} steps/s", file=sys.stderr, flush=True)
-    print(_report(figures))
+
+def _run(options: argparse.Namespace) -> int:
+    ratios = select(options.only)
+    if options.record and options.scale != 1:
+        raise UsageError("--record: not allowed with --scale")
+    results = harness.measure(ratios, options.rounds, options.scale)
+    print(report(results))
     if options.json:
-        content = {"machine": _machine(), "steps_per_second": figures}
-        Path(options.json).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        results.write(Path(options.json))
+    if options.record:
+        history.append(Path(options.history), results)
+    return _exit_code(results)
 
 
-def _measure(name: str) -> float:
-    command = [sys.executable, "-m", "benchmarks", "--case", name]
-    env = os.environ | dict.fromkeys(THREADS, "1")
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"case {name} failed:\n{done.stderr}")
-    return float(done.stdout.split()[-1])
+def _check(options: argparse.Namespace) -> int:
+    before = history.recorded(Path(options.history))
+    ratios = select(options.only) if options.only else [ratio for ratio in RATIOS if ratio.quick]
+    ratios = [ratio for ratio in ratios if ratio.name in before]
+    if not ratios:
+        raise UsageError(f"{options.history} holds none of these ratios; python -m benchmarks --record adds them")
+    # What compiling costs is not asked here, so the user's cache may serve.
+    results = harness.measure(ratios, options.rounds, options.scale, cold=False)
+    changes = history.compare(before, results.medians())
+    print(history.comparison_table(changes, options.tolerance))
+    if options.json:
+        results.write(Path(options.json))
+    worse = [change for change in changes if change.worse > options.tolerance]
+    for change in worse:
+        told = f"{change.name} got worse by {change.worse:.0%}: {change.now:.2f}, recorded {change.before:.2f}"
+        print(told, file=sys.stderr)
+    return 1 if worse else _exit_code(results)
 
 
-def _silent() -> None:
-    import logging
-    import warnings
+def _docs(path: Path) -> int:
+    from benchmarks.docs import write_readme
 
-    import torch
-
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    write_readme(Results.read(path))
+    return 0
 
 
-def _report(figures: dict[str, list[float]]) -> str:
-    lines = [_machine(), "", "| case | steps/s, median | min | max |", "|---|---:|---:|---:|"]
-    for name, values in figures.items():
-        lines.append(f"| {name} | {statistics.median(values):,.0f} | {min(values):,.0f} | {max(values):,.0f} |")
-    lines += ["", "| ratio | median | min | max | bar |", "|---|---:|---:|---:|---:|"]
-    for title, top, bottom, bar in RATIOS:
-        ratios = [a / b for a, b in zip(figures[top], figures[bottom], strict=True)]
-        shown = "" if bar is None else f"{bar:g}"
-        lines.append(f"| {title} | {statistics.median(ratios):.2f} | {min(ratios):.2f} | {max(ratios):.2f} | {shown} |")
-    return "\n".join(lines)
+def _exit_code(results: Results) -> int:
+    """A bar that is missed is told in the table; a case that should have run and did not is an error."""
+    for name in results.failed():
+        print(f"{name}: {results.cases[name].reason}", file=sys.stderr)
+    return 1 if results.failed() else 0
 
 
-def _machine() -> str:
-    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "lightning", "stable-baselines3"))
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, one thread per process"
-    return f"{machine}, Python {platform.python_version()}, {packages}"
+def _parser() -> argparse.ArgumentParser:
+    groups = ", ".join(dict.fromkeys(ratio.group for ratio in RATIOS))
+    ratios = ", ".join(ratio.name for ratio in RATIOS)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        epilog=f"groups: {groups}; ratios: {ratios}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_common(parser, rounds=5)
+    parser.add_argument("--record", action="store_true", help="add the ratios to the history")
+    commands = parser.add_subparsers(dest="command", metavar="{check,docs}")
+    check = commands.add_parser("check", help="compare the quick ratios with the recorded ones")
+    _add_common(check, rounds=3)
+    check.add_argument(
+        "--tolerance",
+        type=float,
+        default=history.TOLERANCE,
+        help=f"share by which a ratio may get worse (default {history.TOLERANCE})",
+    )
+    docs = commands.add_parser("docs", help="write tables and chart into the README")
+    docs.add_argument("file", help="what --json wrote")
+    case = commands.add_parser("case")  # what the harness starts
+    case.add_argument("name", choices=list(CASES))
+    case.add_argument("--scale", type=float, default=1.0)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, rounds: int) -> None:
+    parser.add_argument("--rounds", type=_positive, default=rounds, help=f"rounds over all cases (default {rounds})")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these ratios or groups of them")
+    parser.add_argument("--json", metavar="FILE", help="write all figures to this file")
+    parser.add_argument("--history", metavar="FILE", default=str(history.HISTORY), help="recorded ratios")
+    parser.add_argument("--scale", type=float, default=1.0, help="work of a case; 0.05 tries the harness quickly")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not allowed; at least 1 is")
+    return number
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

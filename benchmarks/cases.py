@@ -1,134 +1,141 @@
-"""What is measured: each case is a function that gives env steps per second of a training loop or an env."""
+"""What is measured: the cases by name. Each runs in a process of its own and gives figures by name.
+
+Nothing heavy is imported here: a case that measures another process's memory must be small itself.
+"""
 
 from __future__ import annotations
 
-import time
+import os
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
-import gymnasium
-import numpy as np
-import torch
-from lightning.pytorch import Callback, Trainer
-
-from varshare_pl.envs import make_vector_env
-from varshare_pl.ppo.module import PPOModule
-from varshare_pl.ppo.optimizer import clip_gradients
-from varshare_pl.rollout.collector import Collector
-from varshare_pl.rollout.datamodule import RolloutDataModule
-from varshare_pl.sharing import method_names
-
-# The same setting on both sides: 32 envs × 128 steps, minibatch 1,024, 4 epochs, tanh 2×64. Frozen.
-WIDE = {"num_envs": 32, "rollout_steps": 128, "minibatch_size": 1024}
-# configs/complex_cartpole.yaml.
-DEFAULT = {"num_envs": 40, "rollout_steps": 128, "minibatch_size": 1280}
-ROLLOUTS = 12  # of which the first two are not timed
+Figures = dict[str, float]
+SPEED = "speed"  # env steps per second
+START = "start_s"  # seconds from the call of fit to the end of the second rollout's update: what compiling costs
+UPDATE = "update_s"  # median seconds of an update
 
 
-def stable_baselines3() -> float:
-    """Stable-Baselines3's PPO on CartPole-v1 in the WIDE setting."""
-    from stable_baselines3 import PPO
-    from stable_baselines3.common.env_util import make_vec_env
-
-    envs = make_vec_env("CartPole-v1", n_envs=WIDE["num_envs"], seed=1)
-    rows = WIDE["num_envs"] * WIDE["rollout_steps"]
-    model = PPO(
-        "MlpPolicy",
-        envs,
-        n_steps=WIDE["rollout_steps"],
-        batch_size=WIDE["minibatch_size"],
-        n_epochs=4,
-        learning_rate=5e-3,
-        ent_coef=0.01,
-        device="cpu",
-        seed=1,
-        policy_kwargs={"net_arch": {"pi": [64, 64], "vf": [64, 64]}, "activation_fn": torch.nn.Tanh},
-    )
-    model.learn(2 * rows)
-    start = time.perf_counter()
-    model.learn((ROLLOUTS - 2) * rows, reset_num_timesteps=False)
-    return (ROLLOUTS - 2) * rows / (time.perf_counter() - start)
+class NotAvailableError(Exception):
+    """A case cannot run here; the message says why."""
 
 
-def fit(suite: str, method: str, sizes: dict[str, int], callbacks: list[Callback] | None = None) -> float:
-    """Our Lightning fit loop."""
-    clock = _Clock()
-    data, module = _build(suite, method, sizes)
-    trainer = Trainer(
-        accelerator="cpu",
-        devices=1,
-        max_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[*(callbacks or []), clock],
-    )
-    trainer.fit(module, datamodule=data)
-    return clock.steps_per_second
+@dataclass(frozen=True)
+class Setting:
+    """Sizes of a training run; frozen, so that figures of different dates can be compared.
+
+    Attributes:
+        suite: name of a built-in suite; a number stands for so many CartPoles with different physics.
+        num_envs: envs side by side.
+        rollout_steps: steps of each env in a rollout.
+        minibatch_size: rows of a minibatch.
+        width: of both hidden layers, in actor and critic.
+        timed: rollouts that are timed.
+        warmup: rollouts before those.
+    """
+
+    suite: str | int
+    num_envs: int
+    rollout_steps: int
+    minibatch_size: int
+    width: int = 64
+    timed: int = 40
+    warmup: int = 2
+
+    @property
+    def rows(self) -> int:
+        return self.num_envs * self.rollout_steps
 
 
-def bare_loop(suite: str, method: str, sizes: dict[str, int]) -> float:
-    """The same functions without Lightning."""
-    data, module = _build(suite, method, sizes)
-    optimizer = module.configure_optimizers()
-    collector = Collector(make_vector_env(data.suite, data.num_envs, seed=data.seed), data.suite.num_tasks)
-
-    def step(loss: torch.Tensor) -> Any:
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norms = clip_gradients(module.policy, module.max_grad_norm)
-        optimizer.step()
-        return norms
-
-    start = 0.0
-    for index in range(ROLLOUTS):
-        if index == 2:
-            start = time.perf_counter()
-        rollout = collector.collect(module.behaviour(index), data.rollout_steps, index)
-        module.learn(rollout, optimizer, step)
-    return (ROLLOUTS - 2) * data.spec.rollout_rows / (time.perf_counter() - start)
-
-
-def env_steps(envs: gymnasium.vector.VectorEnv[Any, Any, Any], steps: int = 2000) -> float:
-    """Random actions, autoresets included."""
-    envs.reset(seed=1)
-    actions = np.random.default_rng(1).integers(0, 2, size=(steps, envs.num_envs))
-    start = time.perf_counter()
-    for action in actions:
-        envs.step(action)
-    seconds = time.perf_counter() - start
-    envs.close()
-    return steps * envs.num_envs / seconds
-
-
-class _Clock(Callback):
-    """Times the loop from the end of the second rollout's update to that of the last."""
-
-    start = 0.0
-    steps_per_second = 0.0
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if batch_idx == 1:
-            self.start = time.perf_counter()
-        elif batch_idx == ROLLOUTS - 1:
-            rows = (ROLLOUTS - 2) * pl_module.spec.rollout_rows
-            self.steps_per_second = rows / (time.perf_counter() - self.start)
-
-
-def _build(suite: str, method: str, sizes: dict[str, int]) -> tuple[RolloutDataModule, PPOModule]:
-    rows = sizes["num_envs"] * sizes["rollout_steps"]
-    data = RolloutDataModule(suite, sizes["num_envs"], sizes["rollout_steps"], ROLLOUTS * rows)
-    return data, PPOModule(data.spec, method_names()[method](), minibatch_size=sizes["minibatch_size"])
-
-
-CASES: dict[str, Callable[[], float]] = {
-    "sb3": stable_baselines3,
-    "varshare": lambda: fit("ComplexCartPole", "varshare", DEFAULT),
-    "shared": lambda: fit("ComplexCartPole", "shared", DEFAULT),
-    "shared_wide": lambda: fit("CartPole", "shared", WIDE),
-    "varshare_bare": lambda: bare_loop("ComplexCartPole", "varshare", DEFAULT),
-    "env_batched": lambda: env_steps(make_vector_env("CartPole", 64, "batched"), 20_000),
-    "env_gymnasium_vector": lambda: env_steps(gymnasium.make_vec("CartPole-v1", 64, "vector_entry_point"), 20_000),
-    "env_gymnasium_sync": lambda: env_steps(gymnasium.make_vec("CartPole-v1", 64, "sync")),
+EPOCHS = 4
+SETTINGS = {
+    "a": Setting("CartPole", 8, 256, 64),
+    "b": Setting("CartPole", 32, 128, 1024),
+    "default": Setting("ComplexCartPole", 40, 128, 1280),  # configs/complex_cartpole.yaml
+    "tasks_5": Setting(5, 100, 128, 3200, timed=16),
+    "tasks_50": Setting(50, 100, 128, 3200, timed=16),
+    "width_64": Setting("CartPole", 32, 128, 1024, 64, timed=20),
+    "width_128": Setting("CartPole", 32, 128, 1024, 128, timed=15),
+    "width_256": Setting("CartPole", 32, 128, 1024, 256, timed=10),
+    "processes": Setting("ComplexCartPole", 40, 128, 1280, timed=49, warmup=1),
+    "processes_wide": Setting("ComplexCartPole", 512, 128, 16384, 256, timed=2, warmup=1),
 }
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing to measure.
+
+    Attributes:
+        function: "module:function" of this package; called with the scale of the work and the options.
+        options: its keyword arguments.
+        cores: that it uses; one core is pinned.
+    """
+
+    function: str
+    options: dict[str, Any] = field(default_factory=dict)
+    cores: int = 1
+
+    def run(self, scale: float) -> Figures:
+        """Run it in this process.
+
+        Args:
+            scale: how much work, 1 for real figures; little to see that the case runs.
+
+        Raises:
+            NotAvailableError: if it cannot run here.
+        """
+        module, _, name = self.function.partition(":")
+        function: Callable[..., Figures] = getattr(import_module(f"benchmarks.{module}"), name)
+        return function(scale, **self.options)
+
+
+def _fit(setting: str, method: str, compiled: bool = False, **options: Any) -> Case:
+    return Case("loops:fit", {"setting": setting, "method": method, "compiled": compiled, **options})
+
+
+CASES: dict[str, Case] = {
+    "sb3_a": Case("loops:stable_baselines3", {"setting": "a"}),
+    "shared_a": _fit("a", "shared"),
+    "shared_a_compiled": _fit("a", "shared", compiled=True),
+    "sb3_b": Case("loops:stable_baselines3", {"setting": "b"}),
+    "shared_b": _fit("b", "shared"),
+    "shared_b_compiled": _fit("b", "shared", compiled=True),
+    "varshare": _fit("default", "varshare"),
+    "varshare_bare": Case("loops:bare_loop", {"setting": "default", "method": "varshare"}),
+    "shared": _fit("default", "shared"),
+    "varshare_compiled": _fit("default", "varshare", compiled=True),
+    "shared_compiled": _fit("default", "shared", compiled=True),
+    "env_batched": Case("envs:batched"),
+    "env_gymnasium_vector": Case("envs:gymnasium_vector"),
+    "env_gymnasium_sync": Case("envs:gymnasium_sync"),
+    "tasks_5": _fit("tasks_5", "varshare"),
+    "tasks_50": _fit("tasks_50", "varshare"),
+    **{
+        f"gemm_{width}{'_compiled' * compiled}": _fit(f"width_{width}", "shared", compiled, gemm=True)
+        for compiled in (False, True)
+        for width in (64, 128, 256)
+    },
+    **{
+        f"{setting}_{way}": Case("processes:train", {"setting": setting, "processes": count}, cores=2)
+        for setting in ("processes", "processes_wide")
+        for way, count in (("one", 1), ("two", 2))
+    },
+    **{
+        f"{setting}_side_by_side": Case("processes:side_by_side", {"case": f"{setting}_one"}, cores=2)
+        for setting in ("processes", "processes_wide")
+    },
+    "callbacks": Case("runs:callbacks"),
+    "callbacks_csv": Case("runs:callbacks", {"logger": "csv"}),
+    "demo": Case("runs:demo"),
+    "memory_short": Case("runs:memory", {"env_steps": 50_000}),
+    "memory_long": Case("runs:memory", {"env_steps": 500_000}),
+}
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -22,7 +22,7 @@ def always(action):
 
 
 @pytest.mark.parametrize("envs_per_task", [None, 1, 2, 4])
-@pytest.mark.parametrize("backend", ["batched", "sync"])
+@pytest.mark.parametrize("backend", ["batched", "torch", "sync"])
 def test_returns_belong_to_the_right_task(envs_per_task, backend):
     """A policy that is right for task 2 only earns 1 there and nothing elsewhere."""
     result = evaluate(always(2), **bandit(envs_per_task=envs_per_task, backend=backend))
@@ -57,6 +57,20 @@ def act():
     policy = make_policy("ComplexCartPole")
     perturb(policy)
     return policy.deterministic()
+
+
+def test_the_policy_follows_tasks_that_change(act):
+    obs, task = torch.randn(40, 4), torch.arange(40) % 5
+    both = [act(obs, task), act(obs, task.flip(0))]
+    task += 1  # in place, as an env may do it
+    task %= 5
+    changed = act(obs, task)
+    policy = make_policy("ComplexCartPole")
+    perturb(policy)
+    afresh = [policy.deterministic()(obs, tasks) for tasks in (torch.arange(40) % 5, (torch.arange(40) % 5).flip(0))]
+    assert all(map(torch.equal, both, afresh))
+    assert torch.equal(changed, policy.deterministic()(obs, (torch.arange(40) + 1) % 5))
+    assert not torch.equal(changed, both[0])
 
 
 def by_hand(act, episodes, seed, counter, envs_per_task):

@@ -69,7 +69,7 @@ def evaluate(
     episodes: int,
     seed: int,
     counter: int,
-    backend: Literal["auto", "batched", "sync", "async"] = "auto",
+    backend: Literal["auto", "batched", "torch", "sync", "async"] = "auto",
     envs_per_task: int | None = None,
     info_metrics: tuple[str, ...] = (),
 ) -> EvaluationResult:

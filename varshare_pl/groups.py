@@ -19,6 +19,7 @@ class TaskGroups:
     counts: Tensor  # (G,) int64, real rows of each group
     index: Tensor  # (G, R) int64, the row behind each place
     place: Tensor  # (rows,) int64, the flat place g · R + r of each row
+    interleaved: bool = False  # row k belongs to group k mod G, so stack and rows are views of one another
 
     @classmethod
     def from_rows(cls, task: Tensor, num_tasks: int, keep_empty: bool = False) -> TaskGroups:
@@ -47,7 +48,11 @@ class TaskGroups:
         index = by_task[torch.where(inside, first + column, first)]
         place = torch.empty_like(by_task)
         place[by_task] = inside.flatten().nonzero().squeeze(1)
-        return cls(group_task, counts, index, place)
+        groups, each = index.shape
+        interleaved = groups * each == len(task) and bool(
+            (index == torch.arange(len(task), device=task.device).view(each, groups).mT).all()
+        )
+        return cls(group_task, counts, index, place, interleaved)
 
     @property
     def mask(self) -> Tensor:
@@ -56,13 +61,19 @@ class TaskGroups:
 
     def group(self, rows: Tensor) -> Tensor:
         """(rows, …) to (G, R, …)."""
+        if self.interleaved:
+            return rows.reshape(-1, len(self.counts), *rows.shape[1:]).transpose(0, 1)
         return rows[self.index]
 
     def ungroup(self, stacked: Tensor) -> Tensor:
         """(G, R, …) back to (rows, …); padding is dropped."""
+        if self.interleaved:
+            return stacked.transpose(0, 1).flatten(0, 1)
         return stacked.flatten(0, 1)[self.place]
 
     def to(self, device: torch.device) -> TaskGroups:
         """The same groups on another device."""
-        moved = (t.to(device) for t in (self.group_task, self.counts, self.index, self.place))
-        return TaskGroups(*moved)
+        group_task, counts, index, place = (
+            t.to(device) for t in (self.group_task, self.counts, self.index, self.place)
+        )
+        return TaskGroups(group_task, counts, index, place, self.interleaved)

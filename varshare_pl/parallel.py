@@ -16,7 +16,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 
 from varshare_pl.errors import ConfigError, RunError
 
@@ -48,6 +47,13 @@ def all_means(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     flat = all_mean(torch.cat([value.flatten() for value in values.values()]))
     parts = torch.split(flat, [value.numel() for value in values.values()])
     return {name: part.view_as(value) for (name, value), part in zip(values.items(), parts, strict=True)}
+
+
+def average_(value: Tensor) -> None:
+    """Replace a contiguous tensor by its mean over processes."""
+    if world_size() > 1:
+        _reduce_(value, torch.add, dist.ReduceOp.SUM)
+        value.div_(world_size())
 
 
 def all_max(value: Tensor) -> Tensor:
@@ -91,28 +97,16 @@ def together() -> Iterator[None]:
 
 def _reduce(value: Tensor, combine: Callable[..., Tensor], operation: Any) -> Tensor:
     value = value.clone(memory_format=torch.contiguous_format)
+    _reduce_(value, combine, operation)
+    return value
+
+
+def _reduce_(value: Tensor, combine: Callable[..., Tensor], operation: Any) -> None:
     board = _board() if value.device.type == "cpu" else None
     if board is None:
         dist.all_reduce(value, op=operation)
     else:
         board.reduce(value, combine)
-    return value
-
-
-def prepare_ddp(model: Any) -> None:
-    """Have DDP add up gradients on the board, where there is one; to be called before the first backward."""
-    if not isinstance(model, DistributedDataParallel):
-        return
-    model.broadcast_buffers = False  # they come from sums over all processes, so all have the same
-    if model.device_type == "cpu" and (board := _board()) is not None:
-        model.register_comm_hook(board, lambda state, bucket: _mean(state, bucket.buffer()))
-
-
-def _mean(board: Board, gradients: Tensor) -> torch.futures.Future[Tensor]:
-    board.reduce(gradients, torch.add)
-    done: torch.futures.Future[Tensor] = torch.futures.Future()
-    done.set_result(gradients.div_(world_size()))
-    return done
 
 
 class Board:

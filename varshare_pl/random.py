@@ -6,10 +6,12 @@ uninterrupted one, every rank draws the same, and adding a consumer (an evaluati
 
 from __future__ import annotations
 
+import math
 import zlib
 
 import numpy as np
 import torch
+from torch import Tensor
 
 
 def stream_seed(seed: int, name: str, *counters: int) -> int:
@@ -22,3 +24,31 @@ def stream_seed(seed: int, name: str, *counters: int) -> int:
 def stream(seed: int, name: str, *counters: int) -> torch.Generator:
     """A fresh CPU generator for the stream ``name`` at ``counters``, e.g. ``stream(seed, "weight_noise", rollout)``."""
     return torch.Generator().manual_seed(stream_seed(seed, name, *counters))
+
+
+def array_stream(seed: int, name: str, *counters: int) -> np.random.Generator:
+    """The same as a NumPy generator, for draws of many numbers: see ``normal``."""
+    return np.random.Generator(np.random.SFC64(stream_seed(seed, name, *counters)))
+
+
+def normal(shape: tuple[int, ...], generator: np.random.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Standard normal draws, on the CPU; of float32 twice as fast as torch's.
+
+    Box and Muller 1958 from 32-bit uniforms: |z| stays below 6.8.
+    """
+    if dtype is not torch.float32:
+        return torch.from_numpy(generator.standard_normal(shape)).to(dtype)
+    size = math.prod(shape)
+    half = (size + 1) // 2
+    uniform = generator.bit_generator.random_raw(half).view(np.uint32).astype(np.float32)
+    radius, angle = uniform[:half], uniform[half:]
+    radius += 0.5  # never 0
+    radius *= 2.0**-32
+    np.log(radius, out=radius)
+    radius *= -2.0
+    np.sqrt(radius, out=radius)
+    angle *= 2.0 * math.pi * 2.0**-32
+    draws = np.empty(2 * half, np.float32)
+    np.multiply(radius, np.cos(angle), out=draws[:half])
+    np.multiply(radius, np.sin(angle, out=angle), out=draws[half:])
+    return torch.from_numpy(draws[:size]).view(shape)

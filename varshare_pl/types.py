@@ -21,6 +21,7 @@ class EnvSpec:
     num_actions: int  # discrete actions
     rollout_rows: int  # T · N
     num_rollouts: int  # length of the training
+    tasks_fixed: bool = True  # whether every env keeps its task
 
     @property
     def obs_size(self) -> int:

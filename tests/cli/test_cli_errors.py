@@ -27,7 +27,7 @@ OPTIONS: list[tuple[list[str], list[str]]] = [
     (["--data.num_envs"], ["--data.num_envs: a value is missing"]),
     (["--data.rollout_steps", "0"], ["data.rollout_steps: 0 is not allowed; a positive integer is"]),
     (["--data.total_env_steps", "-1"], ["data.total_env_steps: -1 is not allowed; a positive integer is"]),
-    (["--data.backend", "gpu"], ["data.backend: gpu is not allowed; auto, batched, sync or async is"]),
+    (["--data.backend", "gpu"], ["data.backend: gpu is not allowed; auto, batched, torch, sync or async is"]),
     (["--data.backend", "batched", "--data.suite", GYM], ["data.backend: batched is not allowed", "auto, sync, async"]),
     (["--data.task_assignment", "fixed", "--data.num_envs", "8"], ["data.num_envs: 8", "fixed", "a multiple", "5"]),
     (["--data.info_metrics", "success"], ["data.info_metrics: success is not allowed; a list such as [a, b] is"]),

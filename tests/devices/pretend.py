@@ -37,6 +37,17 @@ class Pretend(torch.Tensor):
     def tolist(self) -> Any:
         return self.inner.tolist()
 
+    def data_ptr(self) -> int:
+        return self.inner.data_ptr()
+
+    @property
+    def data(self) -> torch.Tensor:
+        return Pretend(self.inner.data)
+
+    @data.setter
+    def data(self, value: "Pretend") -> None:
+        self.inner = value.inner
+
 
 class Accelerator(TorchDispatchMode):
     """Computes what is asked of the pretended device."""
@@ -95,5 +106,11 @@ def no_grad(mode: bool) -> torch.no_grad:
 def accelerator():
     """The pretended device is there inside."""
     # Inference mode knows no tensors like these.
-    with mock.patch.object(torch._C, "_InferenceMode", no_grad), Accelerator() as mode:
+    no_inference = mock.patch.object(torch._C, "_InferenceMode", no_grad)
+    known = torch.is_autocast_enabled
+    # Nor does autocast know the device; of a real one it would say the same.
+    no_autocast = mock.patch.object(
+        torch, "is_autocast_enabled", lambda *device: device != ("meta",) and known(*device)
+    )
+    with no_inference, no_autocast, Accelerator() as mode:
         yield mode

@@ -11,7 +11,7 @@ from pretend import DEVICE, Pretend, accelerator, move
 from varshare_pl.envs import get_suite, make_vector_env
 from varshare_pl.evaluation import evaluate
 from varshare_pl.ppo.module import PPOModule
-from varshare_pl.ppo.optimizer import clip_gradients
+from varshare_pl.ppo.step import GradientStep
 from varshare_pl.rollout.collector import Collector
 from varshare_pl.types import Episodes, Rollout
 
@@ -40,24 +40,14 @@ def train(on_device: bool, method: str, **options: Any) -> tuple[PPOModule, list
     if on_device:
         move(module)
         module._device = DEVICE
-    # The fused Adam knows its devices by name.
-    groups = [{"params": list(module.parameters()), "lr": 1e-3, "initial_lr": 1e-3, "name": "all"}]
-    optimizer = torch.optim.Adam(groups, foreach=False)
-
-    def step(loss: torch.Tensor) -> Any:
-        optimizer.zero_grad()
-        loss.backward()
-        norms = clip_gradients(module.policy, module.max_grad_norm)
-        optimizer.step()
-        return norms
-
+    step = GradientStep(module.policy, module.objective, module.configure_optimizers(), module.max_grad_norm)
     collector = Collector(make_vector_env(suite, 3, seed=1), suite.num_tasks)
     rollouts, records = [], []
     for index in range(ROLLOUTS):
         rollout = collector.collect(module.behaviour(index), 40, index)
         rollout.truncated[7] = True  # the last observation before a limit is looked at too
         rollouts.append(rollout)
-        records.append(module.learn(to_device(rollout) if on_device else rollout, optimizer, step))
+        records.append(module.learn(to_device(rollout) if on_device else rollout, step))
     return module, rollouts, records
 
 

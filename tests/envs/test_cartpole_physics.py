@@ -135,7 +135,7 @@ def test_mirrored_task_swaps_the_actions():
 
 
 def test_bandit_pays_only_the_action_of_its_task():
-    for backend in ("batched", "sync"):
+    for backend in ("batched", "torch", "sync"):
         vec = make_vector_env("ConflictBandit", 25, backend)
         obs, info = vec.reset()
         np.testing.assert_array_equal(obs, np.ones((25, 1), dtype=np.float32))

@@ -75,8 +75,9 @@ def test_bad_suites(suite, text):
 VECTORS = [
     ({"num_envs": 0}, "num_envs=0: must be an integer of at least 1"),
     ({"num_envs": 2.0}, "num_envs=2.0: must be an integer"),
-    ({"backend": "fast"}, "backend='fast': allowed: auto, batched, sync, async"),
+    ({"backend": "fast"}, "backend='fast': allowed: auto, batched, torch, sync, async"),
     ({"backend": "batched", "suite": [CARTPOLE]}, "backend='batched': CartPole-v1 has no batched physics"),
+    ({"backend": "torch", "suite": [CARTPOLE]}, "backend='torch': CartPole-v1 has no batched physics"),
     ({"seed": -1}, "seed=-1: must be an integer of at least 0"),
     ({"seed": None}, "seed=None: must be an integer"),
     ({"task_assignment": "random"}, "task_assignment='random': allowed: auto, fixed, cycle"),
@@ -90,6 +91,7 @@ VECTORS = [
     ({"env_indices": [0, 1, 2, 3, 3], "total_envs": 10}, "different numbers"),
     ({"env_indices": [0, 1, 2, 3, 10], "total_envs": 10}, "from 0 to 9"),
     ({"render_mode": "human", "backend": "batched"}, "render_mode='human': allowed in a batch"),
+    ({"render_mode": "human", "backend": "torch"}, "render_mode='human': allowed in a batch"),
 ]
 
 
@@ -117,12 +119,23 @@ def test_seed_list_of_another_length():
         make_vector_env("CartPole", 2).reset(seed=[1])
 
 
-@pytest.mark.parametrize("actions", [[0, 2], [-1, 0], [0], [[0, 1]], [0.0, 1.0], [True, False]])
-def test_bad_actions_of_a_batch(actions):
-    vec = make_vector_env("CartPole", 2)
+@pytest.mark.parametrize("backend", ["batched", "torch"])
+@pytest.mark.parametrize("actions", [[0, 2], [-1, 0], [0], [[0, 1]], [0.0, 1.0], [True, False], [0, 2**63], [0, 2**32]])
+def test_bad_actions_of_a_batch(actions, backend):
+    vec = make_vector_env("CartPole", 2, backend)
     vec.reset()
     with pytest.raises(gym.error.InvalidAction):
         vec.step(np.array(actions))
+
+
+@pytest.mark.parametrize("backend", ["batched", "torch"])
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.uint64])
+def test_any_integers_are_actions(dtype, backend):
+    left, right = (make_vector_env("CartPole", 2, backend) for _ in range(2))
+    left.reset()
+    right.reset()
+    action = np.array([0, 1])
+    np.testing.assert_array_equal(left.step(action)[0], right.step(action.astype(dtype))[0])
 
 
 def test_bad_action_of_one_env():
@@ -133,7 +146,8 @@ def test_bad_action_of_one_env():
 
 
 def test_step_before_reset():
-    with pytest.raises(gym.error.ResetNeeded):
-        make_vector_env("CartPole", 2).step(np.array([0, 0]))
+    for backend in ("batched", "torch"):
+        with pytest.raises(gym.error.ResetNeeded):
+            make_vector_env("CartPole", 2, backend).step(np.array([0, 0]))
     with pytest.raises(gym.error.ResetNeeded):
         get_suite("CartPole").make_task(0).unwrapped.step(0)

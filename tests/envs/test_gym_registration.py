@@ -61,6 +61,7 @@ def test_import_is_light():
         "gymnasium.spec('varshare_pl/CartPole-v0')\n"
         "assert varshare_pl.__version__\n"
         "import varshare_pl.envs\n"
+        "varshare_pl.envs.make_vector_env('CartPole', 2).reset()\n"
         "print([m for m in ('torch', 'lightning', 'matplotlib', 'pygame') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
@@ -102,14 +103,17 @@ def test_pole_is_drawn_to_scale():
     np.testing.assert_allclose(heights, [62.5, 125, 250], atol=3)
 
 
-def test_a_batch_renders_like_single_envs():
-    vec = make_vector_env("ComplexCartPole", 5, render_mode="rgb_array")
+@pytest.mark.parametrize("backend", ["batched", "torch"])
+def test_a_batch_renders_like_single_envs(backend):
+    vec = make_vector_env("ComplexCartPole", 5, backend, render_mode="rgb_array")
     vec.reset(seed=0)
+    vec.step(np.array([0, 1, 0, 1, 0]))
     frames = vec.render()
     vec.close()
     for k, frame in enumerate(frames):
         env = get_suite("ComplexCartPole").make_task(k, render_mode="rgb_array")
         env.reset(seed=k)
+        env.step(k % 2)
         np.testing.assert_array_equal(frame, env.render())
 
 

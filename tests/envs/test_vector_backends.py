@@ -1,9 +1,11 @@
 """What all backends must share: trajectories, labels, streams, autoreset."""
 
+import itertools
+
 import numpy as np
 import pytest
 
-from varshare_pl.envs import final_observations, get_suite, make_vector_env
+from varshare_pl.envs import final_observations, get_state, get_suite, make_vector_env
 
 # Newer Pythons warn of a fork in a process with threads, which other tests may have started.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -45,7 +47,7 @@ def test_backends_give_the_same_trajectories(suite, num_envs, assignment, backen
             assert a.dtype == b.dtype
 
 
-@pytest.mark.parametrize("backend", ["batched", "sync"])
+@pytest.mark.parametrize("backend", ["batched", "torch", "sync"])
 def test_time_limit_is_the_same(backend):
     # Balanced for more than one whole episode: 500 steps, then the next one starts at 0.
     vec = make_vector_env("CartPole", 2, backend)
@@ -61,7 +63,7 @@ def test_time_limit_is_the_same(backend):
     assert ends == [500, 1000]
 
 
-@pytest.mark.parametrize("backend", ["batched", "sync"])
+@pytest.mark.parametrize("backend", ["batched", "torch", "sync"])
 def test_no_ghost_steps_and_physics_fits_the_label(backend):
     """Every transition, replayed in a single env of the task it is labelled with, gives the same outcome."""
     suite = get_suite("ComplexCartPole")
@@ -75,10 +77,7 @@ def test_no_ghost_steps_and_physics_fits_the_label(backend):
     length, lengths = np.zeros(3, dtype=np.int64), []
     seen = set()
     for _ in range(300):
-        states = [
-            tuple(row[i] for row in vec._state) if backend == "batched" else vec.envs[i].unwrapped.state
-            for i in range(3)
-        ]
+        states = [tuple(env["env"]["state"]) for env in get_state(vec)["envs"]]
         action = rng.integers(0, 2, 3)
         next_obs, _, terminated, _, info = vec.step(action)
         final, mask = final_observations(info, next_obs)
@@ -86,7 +85,10 @@ def test_no_ghost_steps_and_physics_fits_the_label(backend):
             single = singles[task[i]].unwrapped
             single.state = states[i]
             replayed, _, fell, _, _ = single.step(int(action[i]))
-            np.testing.assert_array_equal(final[i] if mask[i] else next_obs[i], replayed)
+            # Torch's sine and cosine may differ from NumPy's in the last digit.
+            np.testing.assert_allclose(
+                final[i] if mask[i] else next_obs[i], replayed, rtol=0, atol=1e-6 if backend == "torch" else 0
+            )
             assert fell == terminated[i]
             length[i] += 1
             if mask[i]:
@@ -104,16 +106,47 @@ def test_no_ghost_steps_and_physics_fits_the_label(backend):
     assert sum(lengths) + length.sum() == 900
 
 
-def test_returned_arrays_are_not_reused():
-    vec = make_vector_env("CartPole", 2)
-    first, info = vec.reset()
-    kept = first.copy(), info["task"].copy()
-    rows = [vec.step(np.array([0, 1])) for _ in range(30)]
-    np.testing.assert_array_equal(first, kept[0])
-    assert not any(np.shares_memory(a, b) for a, b in zip(rows[0][:4], rows[1][:4], strict=True))
+def arrays(returned):
+    """All arrays in what ``reset`` or ``step`` returned."""
+    if isinstance(returned, np.ndarray):
+        return [returned]
+    values = returned.values() if isinstance(returned, dict) else returned
+    return [array for value in values for array in arrays(value)]
 
 
-@pytest.mark.parametrize("backend", ["batched", "sync"])
+@pytest.mark.parametrize("backend", ["batched", "torch"])
+@pytest.mark.parametrize("assignment", ["fixed", "cycle"])
+def test_returned_arrays_belong_to_the_caller(backend, assignment):
+    """They never change later, share no memory, and writing to them changes nothing in the env."""
+
+    def make():
+        return make_vector_env("ComplexCartPole", 5, backend, task_assignment=assignment)
+
+    vec, spoilt = make(), make()
+    returned = [arrays(vec.reset())]
+    actions = np.random.default_rng(0).integers(0, 2, (150, 5))
+    kept = [[array.copy() for array in returned[0]]]
+    for action in actions:
+        returned.append(arrays(vec.step(action)))
+        kept.append([array.copy() for array in returned[-1]])
+    assert sum(len(row) == 11 for row in returned) > 10  # steps with an end: 4 arrays, and 7 in the info
+    for row, copies in zip(returned, kept, strict=True):
+        for array, copied in zip(row, copies, strict=True):
+            np.testing.assert_array_equal(array, copied)
+    for now, later in itertools.pairwise(returned):
+        memory = [*now, *later]
+        assert not any(np.shares_memory(a, b) for i, a in enumerate(memory) for b in memory[:i])
+
+    first = arrays(spoilt.reset())
+    for t in range(len(actions)):
+        for array in first:
+            array[:] = array.dtype.type(1)
+        first = arrays(spoilt.step(actions[t]))
+        for array, copied in zip(first, kept[t + 1], strict=True):
+            np.testing.assert_array_equal(array, copied)
+
+
+@pytest.mark.parametrize("backend", ["batched", "torch", "sync"])
 @pytest.mark.parametrize("assignment", ["fixed", "cycle"])
 def test_streams_do_not_depend_on_the_split(backend, assignment):
     actions = np.random.default_rng(0).integers(0, 2, (150, 10))
@@ -132,7 +165,7 @@ def test_streams_differ_between_envs_and_seeds():
     assert len(np.unique(np.concatenate(first), axis=0)) == 20
 
 
-@pytest.mark.parametrize("backend", ["batched", "sync", "async"])
+@pytest.mark.parametrize("backend", ["batched", "torch", "sync", "async"])
 def test_seed_of_reset(backend):
     vec = make_vector_env("ComplexCartPole", 3, backend, task_assignment="cycle")
     start, info = vec.reset()
@@ -147,7 +180,7 @@ def test_seed_of_reset(backend):
     vec.close()
 
 
-@pytest.mark.parametrize("backend", ["batched", "sync"])
+@pytest.mark.parametrize("backend", ["batched", "torch", "sync"])
 def test_reset_of_some_envs(backend):
     vec = make_vector_env("ComplexCartPole", 3, backend, task_assignment="cycle")
     vec.reset()

@@ -36,7 +36,7 @@ def is_plain(value):
 
 @pytest.mark.parametrize("suite", ["ComplexCartPole", "ConflictBandit"])
 @pytest.mark.parametrize(("num_envs", "assignment"), [(5, "fixed"), (3, "cycle")])
-@pytest.mark.parametrize("backend", ["batched", "sync", "async"])
+@pytest.mark.parametrize("backend", ["batched", "torch", "sync", "async"])
 @pytest.mark.parametrize("fresh", [True, False])
 def test_continues_exactly(suite, num_envs, assignment, backend, fresh):
     def make():
@@ -63,7 +63,7 @@ def test_continues_exactly(suite, num_envs, assignment, backend, fresh):
     vec.close()
 
 
-@pytest.mark.parametrize("backend", ["batched", "sync"])
+@pytest.mark.parametrize("backend", ["batched", "torch", "sync"])
 def test_time_limit_is_part_of_the_state(backend):
     vec = make_vector_env("CartPole", 1, backend)
     obs, _ = vec.reset()
@@ -137,7 +137,7 @@ def test_single_env_continues_exactly():
     np.testing.assert_array_equal(expected, [other.step(0)[0], other.step(1)[0], other.reset()[0]])
 
 
-@pytest.mark.parametrize("backend", ["batched", "sync"])
+@pytest.mark.parametrize("backend", ["batched", "torch", "sync"])
 def test_no_state_before_the_first_reset(backend):
     with pytest.raises(gym.error.ResetNeeded):
         get_state(make_vector_env("CartPole", 1, backend))

@@ -8,7 +8,8 @@ Each process writes what it saw of run NAME to FOLDER/NAME_RANK.pt.
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from varshare_pl.callbacks.evaluation import Evaluation
 from varshare_pl.callbacks.heartbeat import Heartbeat
 from varshare_pl.callbacks.signals import Signals
 from varshare_pl.errors import ConfigError, EnvError, RunError
-from varshare_pl.parallel import rank
+from varshare_pl.parallel import Board, rank
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.rollout.collector import Collector
 
@@ -111,18 +112,35 @@ def vars_of(detail: Any) -> tuple[Any, ...]:
 
 def first_update(method: str) -> Callable[[int, Path], dict[str, Any]]:
     def scenario(processes: int, folder: Path) -> dict[str, Any]:
-        module = MeanCritic if method == "varshare" else PPOModule
-        return train(processes, sharing=METHODS[method](), data=COMPLEX, module_class=module, **FULL_BATCH)
+        # Without the critic's local noise, which each process draws for its own rows.
+        return train(processes, sharing=METHODS[method](), data=COMPLEX, critic_noise="mean", **FULL_BATCH)
 
     return scenario
 
 
-class MeanCritic(PPOModule):
-    """Without the critic's local noise, which each process draws for its own rows."""
+def weight_noise(processes: int, folder: Path) -> dict[str, Any]:
+    return train(processes, data=COMPLEX, critic_noise="weights", **FULL_BATCH)
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.policy.critic.draw_local_noise = lambda *_: None  # type: ignore[method-assign,assignment]
+
+AVERAGED = {
+    "small": lambda k: torch.arange(7.0) * (1 + 4 * k),
+    "64 bits": lambda k: torch.tensor([[0.1, 1e300], [k, -1.0]], dtype=torch.float64),
+    "large": lambda k: torch.linspace(-k, 1.0, 3 * Board.CHUNK // 4 + 5),
+    "one number": lambda k: torch.tensor(2.0 * k),
+}
+
+
+def averages(processes: int, folder: Path) -> dict[str, Any]:
+    """Means in place, over both ways; whether the tensor is the one that was there."""
+
+    def mean(value: torch.Tensor) -> tuple[torch.Tensor, bool]:
+        place = value.data_ptr()
+        parallel.average_(value)
+        return value, value.data_ptr() == place
+
+    result = {name: mean(make(rank())) for name, make in AVERAGED.items()}
+    with over_gloo():
+        return result | {f"{name} over gloo": mean(make(rank())) for name, make in AVERAGED.items()}
 
 
 def long(processes: int, folder: Path) -> dict[str, Any]:
@@ -131,11 +149,17 @@ def long(processes: int, folder: Path) -> dict[str, Any]:
 
 
 def without_board(processes: int, folder: Path) -> dict[str, Any]:
-    """The same over gloo."""
+    with over_gloo():
+        return long(processes, folder)
+
+
+@contextmanager
+def over_gloo() -> Iterator[None]:
+    """Without a board."""
     whole, parallel._new_file = parallel._new_file, lambda size: None
     parallel._boards.clear()
     try:
-        return long(processes, folder)
+        yield
     finally:
         parallel._new_file = whole
         parallel._boards.clear()
@@ -200,6 +224,8 @@ def resumed(before: int) -> Callable[[int, Path], dict[str, Any]]:
 
 SCENARIOS: dict[str, Callable[[int, Path], dict[str, Any]]] = {
     **{f"first_update_{method}": first_update(method) for method in METHODS},
+    "weight_noise": weight_noise,
+    "averages": averages,
     "long": long,
     "without_board": without_board,
     "ragged": ragged,

@@ -16,7 +16,7 @@ import pytest
 import scenarios
 import torch
 from helpers import METHODS
-from scenarios import ROLLOUT_FIELDS, SCENARIOS
+from scenarios import AVERAGED, ROLLOUT_FIELDS, SCENARIOS
 
 TIMEOUT = 150
 GLOBAL = {"episodes", "train/return_mean", "loss/value", "kl/policy", "diagnostics/clip_fraction"}
@@ -91,6 +91,7 @@ def test_the_first_rollout_is_the_same_data(runs: Runs, method: str) -> None:
 def test_one_update_gives_the_weights_and_metrics_of_one_process(runs: Runs, method: str) -> None:
     """On one full-batch minibatch. VarShare without the critic's local noise, which differs between processes."""
     one, two = runs.one(f"first_update_{method}"), runs.two(f"first_update_{method}")
+    assert one["error"] == ""
     for rank in two:
         assert_close(rank["weights"][0], one["weights"][0])
         metrics, details = rank["records"][0]
@@ -100,6 +101,27 @@ def test_one_update_gives_the_weights_and_metrics_of_one_process(runs: Runs, met
         assert len(details) == len(expected_details)
         named = {str(row[:1] + row[2:]): row[1] for row in details}
         assert not differences(named, {str(row[:1] + row[2:]): row[1] for row in expected_details})
+
+
+def test_noise_of_the_critics_weights_is_the_same_on_all_processes(runs: Runs) -> None:
+    one, two = runs.one("weight_noise"), runs.two("weight_noise")
+    for rank in two:
+        assert_close(rank["weights"][0], one["weights"][0])
+    name = "policy.critic.stack.head.theta"
+    assert not torch.equal(one["weights"][0][name], runs.one("first_update_varshare")["weights"][0][name])
+
+
+def test_averages_are_taken_in_place(runs: Runs) -> None:
+    alone, both = SCENARIOS["averages"](1, runs.folder), runs.two("averages")
+    for name, make in AVERAGED.items():
+        for way in (name, f"{name} over gloo"):
+            value, in_place = alone[way]
+            assert in_place
+            assert torch.equal(value, make(0))  # of one process
+            for rank in both:
+                value, in_place = rank[way]
+                assert in_place
+                assert torch.equal(value, (make(0) + make(1)) / 2), way
 
 
 def test_processes_hold_the_same_weights_bit_by_bit(runs: Runs) -> None:

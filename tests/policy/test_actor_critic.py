@@ -5,6 +5,7 @@ from torch import nn
 
 from varshare_pl.errors import ConfigError
 from varshare_pl.policy.actor_critic import ActorCritic
+from varshare_pl.random import array_stream
 from varshare_pl.sharing import LocalNoise, Shared
 from varshare_pl.types import EnvSpec
 
@@ -56,7 +57,7 @@ def test_local_noise_goes_through_all_layers():
     policy = make_policy("MirroredCartPole").double()
     perturb(policy)
     group_task, x = torch.tensor([0, 1]), randn(2, 5, 4)
-    noise = policy.critic.draw_local_noise(2, 5, generator(2))
+    noise = policy.critic.draw_local_noise(2, 5, array_stream(2, "a"))
     assert all(isinstance(n, LocalNoise) for n in noise)
     prepared = policy.critic.prepare(group_task, noise)
     by_hand = x

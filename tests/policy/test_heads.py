@@ -20,6 +20,78 @@ def test_log_prob_and_entropy_equal_torch_distributions():
     assert head.num_outputs == 4
 
 
+def by_autograd(logits, actions, of_log_prob, of_entropy):
+    distribution = Categorical(logits=logits)
+    total = (of_log_prob * distribution.log_prob(actions) + of_entropy * distribution.entropy()).sum()
+    return torch.autograd.grad(total, logits)[0]
+
+
+@pytest.mark.parametrize("shape", [(6, 7), (4,), (1, 1), (2, 3, 5)], ids=str)
+@pytest.mark.parametrize("num_actions", [1, 2, 3, 18])
+def test_gradients_equal_those_of_torch_distributions(shape, num_actions):
+    logits = (3 * randn(*shape, num_actions)).requires_grad_()
+    actions = torch.randint(num_actions, shape, generator=generator())
+    of_log_prob, of_entropy = randn(*shape, seed=1), randn(*shape, seed=2)
+    zeros = torch.zeros(shape).double()
+    for a, b in ((of_log_prob, of_entropy), (of_log_prob, zeros), (zeros, of_entropy)):
+        log_prob, entropy = CategoricalHead(num_actions).log_prob_and_entropy(logits, actions)
+        assert log_prob.shape == entropy.shape == shape
+        (found,) = torch.autograd.grad((a * log_prob + b * entropy).sum(), logits)
+        torch.testing.assert_close(found, by_autograd(logits, actions, a, b), rtol=1e-12, atol=1e-12)
+
+
+def test_each_result_has_a_gradient_of_its_own():
+    """One that is left out is no error, and a gradient that is one number for all rows is none either."""
+    logits = (3 * randn(4, 5, 3)).requires_grad_()
+    actions = torch.randint(3, (4, 5), generator=generator())
+    ones, zeros = torch.ones(4, 5).double(), torch.zeros(4, 5).double()
+    for which, (a, b) in enumerate([(ones, zeros), (zeros, ones)]):
+        result = CategoricalHead(3).log_prob_and_entropy(logits, actions)[which]
+        (found,) = torch.autograd.grad(result.sum(), logits)
+        torch.testing.assert_close(found, by_autograd(logits, actions, a, b), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("num_actions", [2, 5])
+def test_gradient_by_differences(num_actions):
+    logits, actions = randn(3, 4, num_actions), torch.randint(num_actions, (3, 4), generator=generator())
+    head = CategoricalHead(num_actions)
+    assert torch.autograd.gradcheck(lambda x: head.log_prob_and_entropy(x, actions), logits.requires_grad_())
+    assert torch.autograd.gradcheck(lambda x: head.log_prob(x, actions), logits)
+    columns = randn(num_actions, 4, 3).mT.transpose(0, 2)  # not contiguous, as a narrow layer gives it
+    actions = torch.randint(num_actions, columns.shape[:-1], generator=generator())
+    assert torch.autograd.gradcheck(lambda x: head.log_prob_and_entropy(x, actions), columns.requires_grad_())
+
+
+def test_backward_can_be_repeated_and_changes_nothing():
+    logits, actions = randn(3, 4, 5).requires_grad_(), torch.randint(5, (3, 4), generator=generator())
+    results = CategoricalHead(5).log_prob_and_entropy(logits, actions)
+    seeds = [randn(3, 4, seed=1), randn(3, 4, seed=2)]
+    before = [t.detach().clone() for t in (logits, *results, *seeds)]
+    first, second = (torch.autograd.grad(results, logits, seeds, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(first, second)
+    assert all(torch.equal(a.detach(), b) for a, b in zip((logits, *results, *seeds), before, strict=True))
+
+
+def test_a_second_derivative_is_refused_rather_than_wrong():
+    logits = randn(3, 4).requires_grad_()
+    log_prob, entropy = CategoricalHead(4).log_prob_and_entropy(logits, torch.tensor([0, 1, 2]))
+    (gradient,) = torch.autograd.grad((log_prob + entropy).square().sum(), logits, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+def test_not_a_number_stays_in_its_row():
+    logits = randn(3, 4)
+    logits[1, 2] = torch.nan
+    logits.requires_grad_()
+    log_prob, entropy = CategoricalHead(4).log_prob_and_entropy(logits, torch.tensor([0, 1, 2]))
+    (log_prob + entropy).sum().backward()
+    for result in (log_prob, entropy):
+        assert result.isnan().tolist() == [False, True, False]
+    assert logits.grad.isnan().all(-1).tolist() == [False, True, False]
+    assert logits.grad.isnan().any(-1).tolist() == [False, True, False]
+
+
 def test_extreme_logits_stay_finite():
     logits = torch.tensor([[1e4, 0.0, -1e4]], requires_grad=True)
     log_prob, entropy = CategoricalHead(3).log_prob_and_entropy(logits, torch.tensor([0]))

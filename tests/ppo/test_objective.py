@@ -1,11 +1,17 @@
 """The objective on minibatches made by hand."""
 
+import math
+
 import pytest
 import torch
 from helpers import METHODS, generator, make_policy, perturb, randn
 
 from varshare_pl.groups import TaskGroups
-from varshare_pl.ppo.objective import Objective
+from varshare_pl.ppo.objective import Objective, backward
+from varshare_pl.ppo.optimizer import build_optimizer
+from varshare_pl.ppo.step import GradientStep
+from varshare_pl.ppo.update import UpdateOptions, update
+from varshare_pl.random import stream
 from varshare_pl.rollout.minibatches import epoch
 from varshare_pl.sharing import VarShare
 
@@ -29,6 +35,13 @@ def batch_of(task, rows=None, num_tasks=2):
     return next(epoch(rows, TaskGroups.from_rows(task, num_tasks), 1, generator()))
 
 
+def loss_and_parts(policy, batch, actor_noise=None, **weights):
+    """The loss to minimise, and its parts."""
+    objective = Objective(**OFF | weights)
+    losses = objective(policy, batch, actor_noise, None)
+    return objective.total(policy, losses.parts()), losses
+
+
 @pytest.fixture
 def policy():
     policy = make_policy("MirroredCartPole").double()
@@ -43,8 +56,9 @@ def test_loss_by_hand(policy):
     """Every term from its definition, task by task."""
     rows = make_rows(TASK)
     weights = {"clip_range": 0.1, "value_clip_range": 0.3, "value_coef": 0.7, "entropy_coef": 0.2, "kl_weight": 0.4}
-    actor_noise = policy.actor.draw_weight_noise(generator(6))
-    loss, terms = Objective(**weights)(policy, batch_of(TASK, rows), actor_noise, None)
+    actor_noise = policy.actor.draw_weight_noise(stream(1, "weight_noise", 0))
+    objective = Objective(**weights)
+    losses = objective(policy, batch_of(TASK, rows), actor_noise, None)
     distribution = torch.distributions.Categorical(logits=policy.actor(rows["obs"], TASK, actor_noise))
     ratio = (distribution.log_prob(rows["actions"]) - rows["log_prob"]).exp()
     values = policy.critic(rows["obs"], TASK).squeeze(-1)
@@ -58,29 +72,76 @@ def test_loss_by_hand(policy):
         near = old + (new - old).clamp(-0.3, 0.3)
         value = torch.max((new - target) ** 2, (near - target) ** 2).mean()
         entropy = distribution.entropy()[own].mean()
-        torch.testing.assert_close(terms.policy[m].double(), -surrogate.detach() / 2)
-        torch.testing.assert_close(terms.value[m].double(), value.detach() / 2)
+        torch.testing.assert_close(losses.policy[m].double(), -surrogate / 2)
+        torch.testing.assert_close(losses.value[m].double(), value / 2)
+        torch.testing.assert_close(losses.entropy[m].double(), entropy / 2)
+        torch.testing.assert_close(losses.kl[m], kl[m])
         expected = expected + (-surrogate + 0.7 * value - 0.2 * entropy + 0.4 / policy.num_variational * kl[m]) / 2
-    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(objective.total(policy, losses.parts()), expected)
+    assert not losses.log_ratio.requires_grad
+
+    # What is written down of an update of this one step.
+    terms, first_deviation = update_of_one_step(policy, objective, rows)
     torch.testing.assert_close(terms.total, expected.detach())
+    torch.testing.assert_close(terms.policy, losses.policy.detach())
+    torch.testing.assert_close(terms.value, losses.value.detach())
+    torch.testing.assert_close(terms.entropy, losses.entropy.detach().sum())
     torch.testing.assert_close(terms.kl, (0.4 / policy.num_variational * kl.mean()).detach())
-    deviation = (ratio - 1).abs().detach()
-    torch.testing.assert_close(terms.ratio_deviation, deviation.max())
+    ratio = ratio.detach()
+    deviation = (ratio - 1).abs()
+    assert first_deviation == pytest.approx(deviation.max().item())
     share = sum((deviation[m == TASK] > 0.1).double().mean() / 2 for m in (0, 1))
     torch.testing.assert_close(terms.clip_fraction.double(), share)
     policy_kl = sum(((ratio - 1) - ratio.log())[m == TASK].mean() / 2 for m in (0, 1))
-    torch.testing.assert_close(terms.policy_kl, policy_kl.detach())
+    torch.testing.assert_close(terms.policy_kl, policy_kl)
+
+
+def update_of_one_step(policy, objective, rows):
+    once = {"epochs": 1, "num_minibatches": 1, "gamma": 0.9, "gae_lambda": 0.8, "advantage_norm": "none"}
+    options = UpdateOptions(**once, actor_noise="rollout", critic_noise="mean", target_kl=None, seed=1)
+    step = GradientStep(policy, objective, build_optimizer(policy, 1e-3, 1e-3, None, 1e-5, 1e-8), None)
+    rows, groups = rows | {"task": TASK}, TaskGroups.from_rows(TASK, 2)
+    result = update(policy, rows, groups, 0, objective, options, step)
+    return result.terms, result.first_ratio_deviation
+
+
+@pytest.mark.parametrize("scale", [1.0, 1024.0])
+@pytest.mark.parametrize("off", [None, "value_coef", "entropy_coef", "kl_weight"])
+@pytest.mark.parametrize("method", METHODS)
+def test_backward_is_that_of_the_total(method, off, scale):
+    policy = make_policy("MirroredCartPole", METHODS[method]()).double()
+    perturb(policy)
+    weights = {"clip_range": 0.1, "value_clip_range": 0.3, "value_coef": 0.7, "entropy_coef": 0.2, "kl_weight": 40.0}
+    objective = Objective(**weights | ({off: 0.0} if off else {}))
+    noise = policy.actor.draw_weight_noise(generator(6))
+    (objective.total(policy, objective(policy, batch_of(TASK), noise, None).parts()) * scale).backward()
+    expected = {name: p.grad for name, p in policy.named_parameters()}
+    policy.zero_grad()
+    backward(objective(policy, batch_of(TASK), noise, None), objective.weights(policy), scale)
+    for name, parameter in policy.named_parameters():
+        if parameter.grad is None:  # what has no weight is not even computed
+            assert off is not None
+            assert not expected[name].any()
+        else:
+            torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-10, atol=1e-12 * scale)
+
+
+def test_total_of_many_steps_is_one_total_a_step():
+    policy, objective = make_policy("MirroredCartPole"), Objective(0.2, None, 0.5, 0.1, 3.0)
+    steps = [[randn(2, seed=4 * k + part) for part in range(4)] for k in range(3)]
+    together = objective.total(policy, [torch.stack(column) for column in zip(*steps, strict=True)])
+    torch.testing.assert_close(together, torch.stack([objective.total(policy, parts) for parts in steps]))
 
 
 @pytest.mark.parametrize("term", ["policy", "value", "entropy"])
 def test_each_task_weighs_the_same(policy, term):
     """Six rows of task 0 repeated a hundred times weigh no more than before."""
-    weights = OFF | {"value": {"value_coef": 1.0}, "entropy": {"entropy_coef": 1.0}}.get(term, {})
+    weights = {"value": {"value_coef": 1.0}, "entropy": {"entropy_coef": 1.0}}.get(term, {})
     rows = make_rows(TASK)
     many = torch.cat([torch.arange(8), (TASK == 0).nonzero().squeeze(1).repeat(100)])
-    few_loss, _ = Objective(**weights)(policy, batch_of(TASK, rows), None, None)
+    few_loss, _ = loss_and_parts(policy, batch_of(TASK, rows), **weights)
     more_rows = {name: values[many] for name, values in rows.items()}
-    many_loss, _ = Objective(**weights)(policy, batch_of(TASK[many], more_rows), None, None)
+    many_loss, _ = loss_and_parts(policy, batch_of(TASK[many], more_rows), **weights)
     torch.testing.assert_close(many_loss, few_loss)
 
 
@@ -89,15 +150,18 @@ def test_kl_weight_means_the_same_at_every_width_and_number_of_tasks():
     terms = []
     for suite, sizes in (("MirroredCartPole", (8,)), ("MirroredCartPole", (64, 64)), ("ComplexCartPole", (8,))):
         policy = make_policy(suite, hidden_sizes=sizes).double()
-        _, parts = Objective(**OFF | {"kl_weight": 0.5})(policy, batch_of(TASK), None, None)
-        terms.append(parts.kl.item())
+        with_kl, _ = loss_and_parts(policy, batch_of(TASK), kl_weight=0.5)
+        without, losses = loss_and_parts(policy, batch_of(TASK))
+        terms.append((with_kl - without).item())
+        per_element = Objective(**OFF | {"kl_weight": 0.5}).weights(policy)[3]
+        assert per_element * losses.kl.sum().item() == pytest.approx(terms[-1])
     assert terms == pytest.approx([terms[0]] * 3)
-    per_weight = 0.5 * (0.25 - 1 - torch.tensor(0.25).log().item())
+    per_weight = 0.5 * (0.25 - 1 - math.log(0.25))
     assert terms[0] == pytest.approx(0.5 * per_weight)
 
 
 def test_kl_pulls_every_task_whether_present_or_not(policy):
-    loss, _ = Objective(**OFF | {"kl_weight": 1.0})(policy, batch_of(torch.zeros(8, dtype=torch.int64)), None, None)
+    loss, _ = loss_and_parts(policy, batch_of(torch.zeros(8, dtype=torch.int64)), kl_weight=1.0)
     loss.backward()
     for *_, layer in policy.layers():
         assert (layer.mu.grad.flatten(1).abs().sum(1) > 0).all()
@@ -108,30 +172,34 @@ def test_kl_pulls_every_task_whether_present_or_not(policy):
 def test_methods_without_variational_weights_have_no_kl_term():
     for name in ("shared", "shared_onehot", "independent"):
         policy = make_policy("MirroredCartPole", METHODS[name]()).double()
-        _, terms = Objective(**OFF | {"kl_weight": 100.0})(policy, batch_of(TASK), None, None)
-        assert terms.kl == 0.0
+        with_kl, losses = loss_and_parts(policy, batch_of(TASK), kl_weight=100.0)
+        assert torch.equal(with_kl, loss_and_parts(policy, batch_of(TASK))[0])
+        assert losses.kl.tolist() == [0.0, 0.0]
+        assert Objective(**OFF | {"kl_weight": 100.0}).weights(policy)[3] == 0.0
 
 
 def test_gauge_shift_changes_no_term_but_the_kl():
     policy = make_policy("MirroredCartPole", VarShare()).double()
     perturb(policy)
-    objective = Objective(**OFF | {"value_coef": 0.5, "entropy_coef": 0.1})
+    weights = {"value_coef": 0.5, "entropy_coef": 0.1}
     noise = policy.actor.draw_weight_noise(generator(6))
-    before, _ = objective(policy, batch_of(TASK), noise, None)
+    before, first = loss_and_parts(policy, batch_of(TASK), noise, **weights)
     with torch.no_grad():
         for i, (*_, layer) in enumerate(policy.layers()):
             shift = randn(*layer.theta.shape, seed=i)
             layer.theta += shift
             layer.mu -= shift
-    after, _ = objective(policy, batch_of(TASK), noise, None)
+    after, second = loss_and_parts(policy, batch_of(TASK), noise, **weights)
     torch.testing.assert_close(after, before)
+    torch.testing.assert_close(second.parts()[:3], first.parts()[:3])
+    assert not torch.allclose(second.kl, first.kl)
 
 
 def test_coefficients_scale_their_terms_and_the_sign_of_entropy_is_a_bonus(policy):
     batch = batch_of(TASK)
-    base, terms = Objective(**OFF)(policy, batch, None, None)
-    with_value, _ = Objective(**OFF | {"value_coef": 3.0})(policy, batch, None, None)
-    with_entropy, _ = Objective(**OFF | {"entropy_coef": 3.0})(policy, batch, None, None)
-    torch.testing.assert_close(with_value - base, 3 * terms.value.sum())
-    torch.testing.assert_close(base - with_entropy, 3 * terms.entropy)
-    assert terms.entropy > 0
+    base, losses = loss_and_parts(policy, batch)
+    with_value, _ = loss_and_parts(policy, batch, value_coef=3.0)
+    with_entropy, _ = loss_and_parts(policy, batch, entropy_coef=3.0)
+    torch.testing.assert_close(with_value - base, 3 * losses.value.sum())
+    torch.testing.assert_close(base - with_entropy, 3 * losses.entropy.sum())
+    assert (losses.entropy > 0).all()

@@ -22,6 +22,7 @@ WEIGHTS = {
     "actor_head_gain": (1.0, BOTH),  # other actions, so other rewards for the critic
     "critic_head_gain": (0.1, BOTH),
     "actor_noise": ("mean", ACTOR),
+    "critic_noise": ("mean", CRITIC),
     "kl_weight": (50.0, BOTH),
     "gamma": (0.5, BOTH),
     "gae_lambda": (0.5, BOTH),
@@ -43,8 +44,8 @@ WEIGHTS = {
 }
 # Where other actions may or may not follow, and with them other rewards for the critic.
 AT_LEAST = {"actor_noise"}
-# Options with a test of their own below.
-OTHERS = {"spec", "sharing", "hidden_sizes", "anneal_lr", "diagnostics_every"}
+# Options with a test of their own below; compile has a folder.
+OTHERS = {"spec", "sharing", "hidden_sizes", "anneal_lr", "diagnostics_every", "compile"}
 
 
 def test_no_option_is_without_a_test():
@@ -78,6 +79,18 @@ def test_pooled_advantages_differ_from_both_others(baseline):
     pooled = fit(ONE_ROLLOUT, advantage_norm="pooled")
     assert changed(pooled, baseline) == ACTOR
     assert changed(pooled, fit(ONE_ROLLOUT, advantage_norm="none")) == ACTOR
+
+
+def test_noise_of_the_critics_weights_differs_from_both_others(baseline):
+    weights = fit(ONE_ROLLOUT, critic_noise="weights")
+    assert changed(weights, baseline) == CRITIC
+    assert changed(weights, fit(ONE_ROLLOUT, critic_noise="mean")) == CRITIC
+
+
+@pytest.mark.parametrize("critic_noise", ["weights", "mean"])
+def test_noise_of_the_critic_is_nothing_to_a_method_without_noise(critic_noise):
+    plain = fit(ONE_ROLLOUT, sharing=Shared())
+    assert changed(fit(ONE_ROLLOUT, sharing=Shared(), critic_noise=critic_noise), plain) == set()
 
 
 def test_no_clipping_differs_from_clipping():

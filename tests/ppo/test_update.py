@@ -9,7 +9,8 @@ from torch import nn
 
 from varshare_pl.groups import TaskGroups
 from varshare_pl.ppo.objective import Objective
-from varshare_pl.ppo.optimizer import build_optimizer, clip_gradients
+from varshare_pl.ppo.optimizer import build_optimizer
+from varshare_pl.ppo.step import GradientStep
 from varshare_pl.ppo.update import UpdateOptions, build_rows, evaluate_values, noise_ratio_std, update
 from varshare_pl.random import stream
 from varshare_pl.rollout.minibatches import plan
@@ -22,6 +23,7 @@ OPTIONS = UpdateOptions(
     gae_lambda=0.8,
     advantage_norm="task",
     actor_noise="rollout",
+    critic_noise="local",
     target_kl=None,
     seed=1,
 )
@@ -30,15 +32,7 @@ ADAM = {"lr_actor": 3e-3, "lr_critic": 1e-3, "lr_log_var": None, "eps": 1e-5, "e
 
 
 def run(policy, rollout, options=OPTIONS, objective=OBJECTIVE, max_norm=0.5):
-    optimizer = build_optimizer(policy, **ADAM)
-
-    def step(loss):
-        optimizer.zero_grad()
-        loss.backward()
-        norms = clip_gradients(policy, max_norm)
-        optimizer.step()
-        return norms
-
+    step = GradientStep(policy, objective, build_optimizer(policy, **ADAM), max_norm)
     rows, groups = build_rows(policy, rollout, options)
     return update(policy, rows, groups, rollout.index, objective, options, step)
 

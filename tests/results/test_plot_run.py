@@ -6,6 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from varshare_pl.errors import ConfigError
+from varshare_pl.results import style
 from varshare_pl.results.cli import plot_command
 from varshare_pl.results.files import read_diagnostics, read_heartbeat
 from varshare_pl.results.lines import draw_tasks, spread
@@ -89,6 +90,35 @@ def test_values_that_are_not_finite_leave_gaps(make_run):
     lines[3] = ",".join(cells)
     path.write_text("\n".join(lines) + "\n")
     assert len(plot_run(run)) == len(ALL)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.1, 0.03, -0.03, 0.01, 1e-4, 1e7])
+@pytest.mark.parametrize("sharing", [False, True])
+def test_no_text_is_cut_or_lies_on_another_panel(make_run, monkeypatch, scale, sharing):
+    run = make_run(2, rows=8, sharing=sharing)
+    path = run / "heartbeat.csv"
+    lines = [line.split(",") for line in path.read_text().splitlines()]
+    places = [i for i, name in enumerate(lines[0]) if name in ("kl/policy", "loss/policy", "diagnostics/clip_fraction")]
+    for cells in lines[1:]:
+        for i in places:
+            cells[i] = str(scale * float(cells[i]))
+    path.write_text("".join(",".join(cells) + "\n" for cells in lines))
+
+    figures = []
+    monkeypatch.setattr(style, "_write", lambda figure, path: figures.append(figure))
+    plot_run(run)
+    assert len(figures) == (len(ALL) if sharing else 3)
+    for figure in figures:
+        figure.draw_without_rendering()
+        ends = [axes.get_window_extent().x1 for axes in figure.axes]
+        for axes in figure.axes:
+            start = axes.get_window_extent().x0
+            texts = [*axes.yaxis.get_ticklabels(), *([axes.yaxis.label] if axes.get_ylabel() else [])]
+            leftmost = min(text.get_window_extent().x0 for text in texts)
+            assert leftmost > max((end for end in ends if end < start), default=0.0)
+            factor, title = axes.yaxis.get_offset_text(), axes._left_title
+            if factor.get_text():
+                assert not title.get_window_extent().overlaps(factor.get_window_extent())
 
 
 def test_names_must_match_the_tasks(make_run):

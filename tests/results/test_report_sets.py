@@ -107,6 +107,26 @@ def test_runs_that_are_not_seeds_of_one_experiment(tmp_path, capsys, changes, me
     assert not (tmp_path / "e" / "report").exists()
 
 
+TWO_METHODS = "model:\n  sharing:\n    class_path: {}\n    init_args:{}\n  gamma: {}\n"
+
+
+@pytest.mark.parametrize(("gamma", "more"), [(0.9, ""), (0.8, "; model.gamma is 0.9 in seed_1, 0.8 in seed_2")])
+def test_runs_of_two_methods_are_told_by_the_method_alone(tmp_path, capsys, gamma, more):
+    with_options = TWO_METHODS.format("a.VarShare", "\n      prior_scale: 0.1\n      initial_sigma: 0.5", 0.9)
+    write_seed(tmp_path / "e", 1, [[1.0, 2.0]], config=with_options)
+    without = TWO_METHODS.format("a.Shared", " {}", gamma)
+    write_seed(tmp_path / "e", 2, [[1.0, 2.0]], config=without, method="shared")
+    error = report(tmp_path / "e", capsys, code=2)
+    assert error.endswith(f"in more than the seed: method is varshare in seed_1, shared in seed_2{more}\n")
+
+
+def test_a_section_that_one_run_leaves_empty_is_told_in_words(tmp_path, capsys):
+    write_seed(tmp_path / "e", 1, [[1.0, 2.0]], config=TWO_METHODS.format("a.A", "\n      scale: 1", 0.9))
+    write_seed(tmp_path / "e", 2, [[1.0, 2.0]], config=TWO_METHODS.format("a.A", " {}", 0.9))
+    error = report(tmp_path / "e", capsys, code=2)
+    assert error.endswith("the seed: model.sharing.init_args is given in seed_1, empty in seed_2\n")
+
+
 def test_runs_of_other_rollout_sizes(tmp_path, capsys):
     write_seed(tmp_path / "e", 1, [[1.0, 2.0], [1.0, 2.0]])
     other = write_seed(tmp_path / "e", 2, [[1.0, 2.0], [1.0, 2.0]]) / "heartbeat.csv"

@@ -128,7 +128,7 @@ def test_rollout_equals_stepping_by_hand(suite, num_envs, options):
     assert (rollout.index, rollout.env_steps) == (0, STEPS * num_envs)
 
 
-@pytest.mark.parametrize("backend", ["batched", "sync"])
+@pytest.mark.parametrize("backend", ["batched", "torch", "sync"])
 def test_the_policy_sees_the_observation_with_its_task(backend):
     (rollout,), script = scripted("ComplexCartPole", 3, task_assignment="cycle", backend=backend)
     assert len(rollout.task.unique()) > 3  # more than there are envs
@@ -238,7 +238,7 @@ def test_dist_params_are_those_of_the_actor():
     assert len(rollout.actions.unique()) == 2
 
 
-@pytest.mark.parametrize("backend", ["batched", "sync"])
+@pytest.mark.parametrize("backend", ["batched", "torch", "sync"])
 def test_a_collector_goes_on_from_its_state(backend):
     """Two rollouts in a row equal one, its state as JSON, and the other by a new collector."""
     policy, suite = make_policy("ComplexCartPole"), get_suite("ComplexCartPole")

@@ -65,14 +65,62 @@ def test_kl_counts_every_task_apart():
 def test_kl_gradient():
     mu, log_var = (t.requires_grad_() for t in posterior(2, 2, 3))
     assert torch.autograd.gradcheck(lambda m, v: kl_to_prior(m, v, 0.2), (mu, log_var))
-    # By hand: μ/σ_p² and ½ (σ²/σ_p² − 1).
-    kl_to_prior(mu, log_var, 0.2).sum().backward()
-    torch.testing.assert_close(mu.grad, mu.detach() / 0.04)
-    torch.testing.assert_close(log_var.grad, 0.5 * (log_var.detach().exp() / 0.04 - 1))
+    # By hand: μ/σ_p² and ½ (σ²/σ_p² − 1), weighed by task.
+    of_task = torch.tensor([2.0, -3.0]).double()
+    (kl_to_prior(mu, log_var, 0.2) * of_task).sum().backward()
+    weight = of_task[:, None, None]
+    torch.testing.assert_close(mu.grad, weight * mu.detach() / 0.04)
+    torch.testing.assert_close(log_var.grad, weight * 0.5 * (log_var.detach().exp() / 0.04 - 1))
+
+
+def test_kl_of_an_expanded_gradient_and_one_of_the_inputs_alone():
+    mu, log_var = posterior()
+    for trained in (0, 1):
+        inputs = [mu.clone(), log_var.clone()]
+        inputs[trained].requires_grad_()
+        kl_to_prior(*inputs, 0.2).sum().backward()
+        other = [mu.clone(), log_var.clone()]
+        other[trained].requires_grad_()
+        kl_reference(*other, 0.2).sum().backward()
+        torch.testing.assert_close(inputs[trained].grad, other[trained].grad)
+        assert inputs[1 - trained].grad is None
+
+
+def test_sample_equals_autograd():
+    mu, log_var = posterior()
+    shared, eps, seed = randn(5, 4, seed=8), randn(3, 5, 4, seed=9), randn(3, 5, 4, seed=10)
+    results = []
+    for function in (sample, lambda s, m, v, e: s + m + (0.5 * v).exp() * e):
+        inputs = [t.clone().requires_grad_() for t in (shared, mu, log_var)]
+        weight = function(*inputs, eps)
+        weight.backward(seed)
+        results.append([weight.detach(), *(t.grad for t in inputs)])
+    torch.testing.assert_close(results[0], results[1], rtol=1e-12, atol=1e-12)
+    assert torch.autograd.gradcheck(lambda *t: sample(*t, eps), [t.requires_grad_() for t in (shared, mu, log_var)])
+
+
+def test_sample_changes_none_of_its_inputs():
+    """Weights go on to be trained, and the noise is used again at every minibatch."""
+    inputs = [randn(5, 4), *posterior(), randn(3, 5, 4, seed=9)]
+    before = [t.clone() for t in inputs]
+    weight = sample(*[t.requires_grad_() for t in inputs[:3]], inputs[3])
+    weight.sum().backward()
+    kl_to_prior(*inputs[1:3], 0.2).sum().backward()
+    assert all(torch.equal(a.detach(), b) for a, b in zip(inputs, before, strict=True))
+
+
+@pytest.mark.parametrize("function", [lambda m, v: sample(m[0], m, v, m.detach()), lambda m, v: kl_to_prior(m, v, 0.2)])
+def test_a_second_derivative_is_refused_rather_than_wrong(function):
+    mu, log_var = (t.requires_grad_() for t in posterior())
+    (gradient,) = torch.autograd.grad(function(mu, log_var).square().sum(), log_var, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
 
 
 def test_sample_by_hand():
-    weight = sample(torch.tensor([1.0]), torch.tensor([2 * math.log(0.5)]), torch.tensor([-2.0]))
+    shared, mean, log_var, eps = 0.25, 0.75, 2 * math.log(0.5), -2.0
+    weight = sample(torch.tensor([[shared]]), *(torch.tensor([[[value]]]) for value in (mean, log_var, eps)))
+    assert weight.shape == (1, 1, 1)
     assert weight.item() == pytest.approx(0.0, abs=1e-7)
 
 
@@ -86,9 +134,10 @@ def assert_moments(draws, mean, variance):
 def both_estimators(n=20_000):
     """The same row through the layer n times, by weight sampling and by local reparameterisation."""
     mu, log_var = posterior(tasks=1)
-    mean_weight, x = (mu + randn(5, 4, seed=3)).squeeze(0), randn(4, seed=4)
+    shared, x = randn(5, 4, seed=3), randn(4, seed=4)
+    mean_weight = (mu + shared).squeeze(0)
     eps = torch.randn(n, 5, 4, generator=generator(5), dtype=torch.float64)
-    by_weights = sample(mean_weight, log_var.squeeze(0).expand(n, -1, -1), eps) @ x
+    by_weights = sample(shared, mu.expand(n, -1, -1), log_var.expand(n, -1, -1), eps) @ x
     zeta = torch.randn(1, n, 5, generator=generator(6), dtype=torch.float64)
     rows = x.expand(1, n, 4)
     by_rows = local_output(rows @ mean_weight.mT, rows, log_var.exp().mT, zeta).squeeze(0)
@@ -118,7 +167,7 @@ def test_weight_noise_is_common_to_the_rows_and_local_noise_is_not():
     x = randn(4, seed=4).expand(1, 2, 4)
     zeta = randn(1, 2, 5, seed=6)
     by_rows = local_output(x @ mu.mT, x, log_var.exp().mT, zeta)
-    by_weights = x @ sample(mu, log_var, randn(1, 5, 4, seed=7)).mT
+    by_weights = x @ sample(torch.zeros_like(mu[0]), mu, log_var, randn(1, 5, 4, seed=7)).mT
     assert not torch.allclose(by_rows[0, 0], by_rows[0, 1])
     torch.testing.assert_close(by_weights[0, 0], by_weights[0, 1])
 

@@ -5,6 +5,7 @@ import torch
 from helpers import METHODS, generator, perturb, randn
 
 from varshare_pl.groups import TaskGroups
+from varshare_pl.random import array_stream
 from varshare_pl.sharing import (
     IndependentLinear,
     LayerSpec,
@@ -191,7 +192,7 @@ def test_deterministic_layers_have_no_kl_no_noise_and_no_log_var():
         assert layer.num_variational == 0
         assert layer.kl().tolist() == [0.0] * M
         assert layer.draw_weight_noise(generator()) is None
-        assert layer.draw_local_noise(2, 3, generator()) is None
+        assert layer.draw_local_noise(2, 3, array_stream(1, "a")) is None
         assert layer.sigma() is None
         assert layer.log_var_parameters() == []
 

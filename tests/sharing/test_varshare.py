@@ -7,6 +7,7 @@ import torch
 from helpers import generator, perturb, randn
 
 from varshare_pl.errors import ConfigError
+from varshare_pl.random import array_stream
 from varshare_pl.sharing import LayerSpec, LocalNoise, VarShare, VarShareLinear
 
 M, IN, OUT = 3, 4, 2
@@ -100,7 +101,13 @@ def test_noise_reaches_log_var(layer):
 
 def test_draws_hang_on_the_generator(layer):
     assert layer.draw_weight_noise(generator(1)).shape == (M, OUT, IN)
-    assert layer.draw_local_noise(2, 7, generator(1)).zeta.shape == (2, 7, OUT)
+    zeta = layer.draw_local_noise(2, 7, array_stream(1, "a")).zeta
+    assert zeta.shape == (2, 7, OUT)
+    assert zeta.dtype == layer.mu.dtype
+    assert torch.equal(zeta, layer.draw_local_noise(2, 7, array_stream(1, "a")).zeta)
+    assert not torch.equal(zeta, layer.draw_local_noise(2, 7, array_stream(2, "a")).zeta)
+    assert layer.float().draw_local_noise(2, 7, array_stream(1, "a")).zeta.dtype == torch.float32
+    layer.double()
     torch.manual_seed(0)
     first = layer.draw_weight_noise(generator(1))
     torch.manual_seed(1)
@@ -123,7 +130,7 @@ def test_monte_carlo_moments_of_the_whole_layer(layer):
             getattr(layer_of_many, name).copy_(getattr(layer, name)[1].expand(n, -1, -1))
         rows = x.expand(n, -1)
         by_weights = layer_of_many(rows, torch.arange(n), layer_of_many.draw_weight_noise(g))
-        local = layer.draw_local_noise(1, n, g)
+        local = layer.draw_local_noise(1, n, array_stream(8, "a"))
         by_rows = layer(rows, torch.ones(n, dtype=torch.int64), LocalNoise(local.zeta[0]))
     for draws in (by_weights, by_rows):
         assert ((draws.mean(0) - mean).abs() <= 4 * (variance / n).sqrt()).all()

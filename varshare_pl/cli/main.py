@@ -96,15 +96,15 @@ def _dispatch(args: list[str]) -> int:
 def _lightning(args: list[str]) -> int:
     from varshare_pl.cli.checks import check_arguments
     from varshare_pl.cli.configs import with_shipped_configs
+    from varshare_pl.cli.imports import load_run
 
     args = with_shipped_configs(check_arguments(args))  # mistakes here are told before the heavy imports
-    from varshare_pl.cli.lightning import run
-
-    return run(args)
+    return load_run()(args, None)
 
 
 def _resume(args: list[str]) -> int:
     from varshare_pl.cli.checks import check_arguments
+    from varshare_pl.cli.imports import load_run
 
     if args[1:2] in ([], ["-h"], ["--help"]):
         print(RESUME_HELP, end="")
@@ -114,9 +114,7 @@ def _resume(args: list[str]) -> int:
     if not config.is_file():
         raise ConfigError(f"resume: {folder} is not the folder of a run, it has no config.yaml")
     options = check_arguments(["fit", "--config", str(config), *args[2:], "--ckpt_path", "last"])
-    from varshare_pl.cli.lightning import run
-
-    return run(options, folder)
+    return load_run()(options, folder)
 
 
 def _plot(args: list[str]) -> int:

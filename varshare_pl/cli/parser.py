@@ -120,10 +120,15 @@ def class_path(name: str) -> str:
 
 
 def expand_method_arguments(args: list[str]) -> list[str]:
-    """The same for the command line: ``--model.sharing varshare`` and ``--model.sharing.class_path=varshare``."""
+    """The same for the command line: ``--model.sharing varshare`` and ``--model.sharing.class_path=varshare``.
+
+    ``--compile`` is short for ``--model.compile=true``.
+    """
     expanded = list(args)
     for i, arg in enumerate(args):
         flag, equals, value = arg.partition("=")
+        if arg == "--compile":
+            expanded[i] = "--model.compile=true"
         if flag in _SHARING_FLAGS and equals:
             expanded[i] = f"{flag}={_argument(value)}"
         elif flag in _SHARING_FLAGS and i + 1 < len(args) and not args[i + 1].startswith("-"):

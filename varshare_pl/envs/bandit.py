@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
@@ -24,12 +26,12 @@ class ConflictBandit(Dynamics):
         self.action_space = Discrete(num_tasks)
         self.observation_space = Box(0.0, 1.0, (1,), dtype=np.float32)
 
-    def initial_state(self, rng: np.random.Generator) -> FloatArray:
-        return np.empty(0)
+    def initial_states(self, rng: np.random.Generator, count: int) -> FloatArray:
+        return np.empty((count, 0))
 
-    def step(self, state: Values, action: Value, params: Values) -> tuple[Values, Value, Value]:
+    def step(self, state: Values, action: Value, params: Values, xp: Any = np) -> tuple[Values, Value, Value]:
         (right_action,) = params
         return state, 1.0 * (action == right_action), True
 
-    def observe(self, state: Values) -> Values:
+    def observe(self, state: Values, xp: Any = np) -> Values:
         return (1.0,)

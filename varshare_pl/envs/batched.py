@@ -11,12 +11,12 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from varshare_pl.envs.dynamics import Dynamics, FloatArray, Values
+from varshare_pl.envs.dynamics import Dynamics, FloatArray, FloatObs, Values, as_rows, row_type, write_observations
+from varshare_pl.envs.pool import Ids, ResetPool
 from varshare_pl.envs.rendering import Screen
-from varshare_pl.envs.seeding import get_stream_state, new_stream, restore_stream, stream_seed
+from varshare_pl.envs.seeding import new_stream, restore_stream, stream_seed
 from varshare_pl.errors import ConfigError
 
-FloatObs = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 NO_LIMIT = np.iinfo(np.int64).max
 
@@ -69,11 +69,17 @@ class BatchedVectorEnv(VectorEnv[FloatObs, NDArray[np.int64], Any]):
         self.action_space = batch_space(self.single_action_space, n)
         self._start_tasks = np.array(start_tasks, dtype=np.int64)
         self._seeds = [stream_seed(seed, index) for index in (range(n) if env_indices is None else env_indices)]
-        self._limit = NO_LIMIT if dynamics.max_episode_steps is None else dynamics.max_episode_steps
-        self._num_actions = int(dynamics.action_space.n)
+        # Arrays of no dimensions, because NumPy takes half as long with them as with numbers.
+        self._limit = np.array(NO_LIMIT if dynamics.max_episode_steps is None else dynamics.max_episode_steps)
+        self._num_actions = np.array(dynamics.action_space.n, dtype=np.uint64)
+        self._one = np.array(1)
         self._obs_shape = (n, *dynamics.observation_space.shape)
+        self._row = row_type(dynamics)
+        self._shape = (n,)
+        self._actions = np.zeros(n, dtype=np.int64)
+        self._unsigned = self._actions.view(np.uint64)  # negative actions are huge here
         self._all = np.ones(n, dtype=np.bool_)
-        self._rngs: list[np.random.Generator] = []  # empty until the first reset
+        self._pool: ResetPool | None = None  # until the first reset
         self._state: Values = tuple(np.zeros(n) for _ in range(dynamics.state_size))
         self._steps = np.zeros(n, dtype=np.int64)
         self._tasks = self._start_tasks.copy()
@@ -93,66 +99,74 @@ class BatchedVectorEnv(VectorEnv[FloatObs, NDArray[np.int64], Any]):
         """
         seeds = _spread_seed(seed, self.num_envs)
         mask = (options or {}).get("reset_mask", self._all)
-        if not self._rngs:
-            self._rngs = [new_stream(s) for s in self._seeds]
+        if self._pool is None:
+            self._pool = ResetPool(self.dynamics, [new_stream(s) for s in self._seeds])
             advance = np.zeros(self.num_envs, dtype=np.bool_)
         else:
             advance = mask & np.array([s is None for s in seeds])
         for i, env_seed in enumerate(seeds):
             if env_seed is not None and mask[i]:
-                self._rngs[i] = new_stream(env_seed)
+                self._pool.replace(i, new_stream(env_seed))
                 self._set_tasks(np.array([i]), self._start_tasks[i : i + 1])
-        self._restart(np.flatnonzero(mask), np.flatnonzero(advance))
+        self._restart(self._pool, np.flatnonzero(mask), np.flatnonzero(advance))
         return self._observe(), self._info()
 
     def step(self, actions: NDArray[np.int64]) -> tuple[FloatObs, FloatArray, Bools, Bools, dict[str, Any]]:
         """Step all envs; ``actions`` is (N,) integers. Rewards are float64, as in Gymnasium's vector envs."""
-        if not self._rngs:
+        if self._pool is None:
             raise gym.error.ResetNeeded("call reset before step")
-        if (actions := np.asarray(actions)).dtype.kind not in "iu":
-            raise gym.error.InvalidAction(f"actions of type {actions.dtype}; allowed: integers")
-        actions = actions.astype(np.int64, copy=False)
-        # As unsigned numbers negative actions are huge: one comparison finds both kinds of error.
-        if actions.shape != self._steps.shape or actions.view(np.uint64).max() >= self._num_actions:
-            raise gym.error.InvalidAction(f"actions {actions!r} are not in {self.action_space}")
-        self._state, reward, ended = self.dynamics.step(self._state, actions, self._params)
-        rewards, terminated = np.empty(self.num_envs), np.empty(self.num_envs, dtype=np.bool_)
+        self._check(actions)
+        n = self.num_envs
+        self._state, reward, ended = self.dynamics.step(self._state, self._actions, self._params)
+        rewards, terminated = np.empty(n), np.empty(n, dtype=np.bool_)
         rewards[:] = reward
         terminated[:] = ended
-        self._steps += 1
-        truncated = self._steps >= self._limit
-        done = terminated | truncated
+        np.add(self._steps, self._one, self._steps)
+        truncated = np.greater_equal(self._steps, self._limit)
+        done = np.logical_or(terminated, truncated)
         obs = self._observe()
-        if not done.any():
+        (ids,) = done.nonzero()
+        if not len(ids):
             return obs, rewards, terminated, truncated, self._info()
-        obs, info = self._autoreset(obs, done)
-        return obs, rewards, terminated, truncated, info
+        rows = as_rows(obs, self._row)
+        final_task, final_obs = np.zeros(n, dtype=np.int64), np.zeros(self._obs_shape, dtype=np.float32)
+        final_task[ids] = self._tasks[ids]
+        as_rows(final_obs, self._row)[ids] = rows[ids]
+        rows[ids] = self._restart(self._pool, ids, ids)
+        return obs, rewards, terminated, truncated, {**self._info(), **final_info(done, final_obs, final_task)}
 
-    def _autoreset(self, obs: FloatObs, done: Bools) -> tuple[FloatObs, dict[str, Any]]:
-        final_info = {"task": self._tasks * done, "_task": done}
-        ids = np.flatnonzero(done)
-        self._restart(ids, ids)
-        obs[~done] = 0
-        final = {"final_obs": obs, "_final_obs": done.copy(), "final_info": final_info, "_final_info": done.copy()}
-        return self._observe(), {**self._info(), **final}
+    def _check(self, actions: NDArray[np.int64]) -> None:
+        """Copy the actions to ``_actions``; complain of bad ones."""
+        actions = np.asarray(actions)
+        if actions.dtype.kind not in "iu":
+            raise gym.error.InvalidAction(f"actions of type {actions.dtype}; allowed: integers")
+        if actions.shape == self._shape:
+            self._actions[:] = actions
+            if not np.count_nonzero(np.greater_equal(self._unsigned, self._num_actions)):
+                return
+        raise gym.error.InvalidAction(f"actions {actions!r} are not in {self.action_space}")
 
-    def _restart(self, ids: NDArray[np.int64], advance: NDArray[np.int64]) -> None:
-        """Start new episodes in the envs ``ids``; in a cycle those in ``advance`` take their next task."""
+    def _restart(self, pool: ResetPool, ids: Ids, advance: Ids) -> NDArray[np.void]:
+        """Start new episodes in the envs ``ids``; in a cycle those in ``advance`` take their next task.
+
+        Returns:
+            Their first observations as rows, (len(ids),).
+        """
         if self.cycle and len(advance):
             self._set_tasks(advance, (self._tasks[advance] + 1) % self.dynamics.num_tasks)
-        fresh = np.array([self.dynamics.initial_state(self._rngs[i]) for i in ids.tolist()])
-        for s, row in enumerate(self._state):
-            row[ids] = fresh[:, s]
+        fresh, obs_rows = pool.take(ids)
+        for row, values in zip(self._state, fresh, strict=True):
+            row[ids] = values
         self._steps[ids] = 0
+        return obs_rows
 
     def _set_tasks(self, ids: NDArray[np.int64], tasks: NDArray[np.int64]) -> None:
         self._tasks[ids] = tasks
-        self._param_rows[:, ids] = self.dynamics.table[:, tasks]
+        self._param_rows[:, ids] = self.dynamics.table.take(tasks, axis=1)
 
     def _observe(self) -> FloatObs:
-        obs = np.empty(self._obs_shape, dtype=np.float32)
-        for d, component in enumerate(self.dynamics.observe(self._state)):
-            obs[:, d] = component
+        obs: FloatObs = np.empty(self._obs_shape, dtype=np.float32)
+        write_observations(self.dynamics, self._state, obs)
         return obs
 
     def _info(self) -> dict[str, Any]:
@@ -179,12 +193,12 @@ class BatchedVectorEnv(VectorEnv[FloatObs, NDArray[np.int64], Any]):
         Raises:
             ResetNeeded: before the first reset.
         """
-        if not self._rngs:
+        if self._pool is None:
             raise gym.error.ResetNeeded("call reset before get_state")
-        return {"envs": [self._env_state(i, obs) for i, obs in enumerate(self._observe().tolist())]}
+        streams = self._pool.stream_states()
+        return {"envs": [self._one_state(i, obs, streams[i]) for i, obs in enumerate(self._observe().tolist())]}
 
-    def _env_state(self, i: int, obs: list[float]) -> dict[str, Any]:
-        rng = get_stream_state(self._rngs[i])
+    def _one_state(self, i: int, obs: list[float], rng: dict[str, Any]) -> dict[str, Any]:
         return {
             "task": int(self._tasks[i]),
             "steps": int(self._steps[i]),
@@ -199,8 +213,9 @@ class BatchedVectorEnv(VectorEnv[FloatObs, NDArray[np.int64], Any]):
         Returns:
             The current observations, (N, D) float32, and their tasks, (N,) int64.
         """
-        self._rngs = [restore_stream(env["rng"]) for env in state["envs"]]
-        self._steps = np.array([env["steps"] for env in state["envs"]], dtype=np.int64)
+        self._pool = ResetPool(self.dynamics, [restore_stream(env["rng"]) for env in state["envs"]])
+        # Gymnasium counts no steps where there is no limit.
+        self._steps = np.array([env["steps"] or 0 for env in state["envs"]], dtype=np.int64)
         self._set_tasks(np.arange(self.num_envs), np.array([env["task"] for env in state["envs"]], dtype=np.int64))
         for i, env in enumerate(state["envs"]):
             for row, value in zip(self._state, env["env"]["state"], strict=True):
@@ -211,6 +226,16 @@ class BatchedVectorEnv(VectorEnv[FloatObs, NDArray[np.int64], Any]):
         if self._screen is not None:
             self._screen.close()
             self._screen = None
+
+
+def final_info(done: Bools, obs: FloatObs, task: NDArray[np.int64]) -> dict[str, Any]:
+    """What ``info`` tells of episodes that ended: their last observations, (N, D), and their tasks, (N,)."""
+    return {
+        "final_obs": obs,
+        "_final_obs": done,
+        "final_info": {"task": task, "_task": done.copy()},
+        "_final_info": done.copy(),
+    }
 
 
 def _spread_seed(seed: int | Sequence[int | None] | None, n: int) -> list[int | None]:

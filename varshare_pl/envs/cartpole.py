@@ -46,6 +46,10 @@ class CartPolePhysics:
             self.angle_limit_rad,
             # Times (action − ½) this is the force: −FORCE for 0 and FORCE for 1, or the other way round.
             -2 * FORCE if self.swapped else 2 * FORCE,
+            # Constants, here because NumPy multiplies an array by another one in half the time that a number takes.
+            0.5,
+            4.0 / 3.0,
+            TAU,
         ]
 
 
@@ -74,26 +78,27 @@ class CartPole(Dynamics):
         high = np.array([2 * widest_x, free, 2 * widest_angle, free], dtype=np.float32)
         self.observation_space = Box(-high, high, dtype=np.float32)
 
-    def initial_state(self, rng: np.random.Generator) -> FloatArray:
-        return rng.uniform(-START, START, size=4)
+    def initial_states(self, rng: np.random.Generator, count: int) -> FloatArray:
+        return rng.uniform(-START, START, size=(count, 4))
 
-    def step(self, state: Values, action: Value, params: Values) -> tuple[Values, Value, Value]:
+    def step(self, state: Values, action: Value, params: Values, xp: Any = np) -> tuple[Values, Value, Value]:
         # The order of operations is Gymnasium's, so that results agree to the last digits. np.cos and np.sin also
         # for scalars: math's differ from them in the last digit, and a single env must follow the batch exactly.
-        gravity, pole_mass, total_mass, pole_mass_length, half_length, x_limit, angle_limit, push = params
+        gravity, pole_mass, total_mass, pole_mass_length, half_length, x_limit, angle_limit, *rest = params
+        push, half, four_thirds, tau = rest
         x, x_dot, theta, theta_dot = state
-        cos, sin = np.cos(theta), np.sin(theta)
-        temp = (push * (action - 0.5) + pole_mass_length * (theta_dot * theta_dot) * sin) / total_mass
-        theta_acc = (gravity * sin - cos * temp) / (half_length * (4.0 / 3.0 - pole_mass * (cos * cos) / total_mass))
+        cos, sin = xp.cos(theta), xp.sin(theta)
+        temp = (push * (action - half) + pole_mass_length * (theta_dot * theta_dot) * sin) / total_mass
+        theta_acc = (gravity * sin - cos * temp) / (half_length * (four_thirds - pole_mass * (cos * cos) / total_mass))
         x_acc = temp - pole_mass_length * theta_acc * cos / total_mass
-        x = x + TAU * x_dot
-        x_dot = x_dot + TAU * x_acc
-        theta = theta + TAU * theta_dot
-        theta_dot = theta_dot + TAU * theta_acc
+        x = x + tau * x_dot
+        x_dot = x_dot + tau * x_acc
+        theta = theta + tau * theta_dot
+        theta_dot = theta_dot + tau * theta_acc
         terminated = (abs(x) > x_limit) | (abs(theta) > angle_limit)
         return (x, x_dot, theta, theta_dot), 1.0, terminated
 
-    def observe(self, state: Values) -> Values:
+    def observe(self, state: Values, xp: Any = np) -> Values:
         return state
 
     def draw(self, canvas: Any, state: Values, params: Values) -> None:

@@ -1,7 +1,8 @@
 """Physics as plain functions of a state, so that one copy serves a single env and a batch of envs.
 
 A state is a tuple of S values, task parameters are a tuple of P values. A value is a ``float`` for one env and a
-``(N,)`` float64 array for a batch of N envs; code that uses only arithmetic and NumPy functions accepts both.
+``(N,)`` float64 array or tensor for a batch of N envs. Code that uses only arithmetic, comparisons, ``|``, ``&``,
+``abs`` and functions of the namespace ``xp`` (NumPy for floats and arrays, torch for tensors) accepts all three.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
 FloatArray: TypeAlias = NDArray[np.float64]
-Value: TypeAlias = Any  # a float for one env, a (N,) array for N envs
+FloatObs: TypeAlias = NDArray[np.float32]
+Value: TypeAlias = Any  # a float for one env, a (N,) array or tensor for N envs
 Values: TypeAlias = tuple[Value, ...]
 
 
@@ -44,17 +46,26 @@ class Dynamics(ABC):
         return int(self.table.shape[1])
 
     @abstractmethod
+    def initial_states(self, rng: np.random.Generator, count: int) -> FloatArray:
+        """Draw the first states of ``count`` episodes, (count, S) float64.
+
+        The draws must not depend on the task, and those for many episodes must be those for one after another.
+        """
+
     def initial_state(self, rng: np.random.Generator) -> FloatArray:
-        """Draw the first state of one episode, (S,) float64. The draw must not depend on the task."""
+        """Draw the first state of one episode, (S,) float64."""
+        first: FloatArray = self.initial_states(rng, 1)[0]
+        return first
 
     @abstractmethod
-    def step(self, state: Values, action: Value, params: Values) -> tuple[Values, Value, Value]:
+    def step(self, state: Values, action: Value, params: Values, xp: Any = np) -> tuple[Values, Value, Value]:
         """Advance by one step.
 
         Args:
             state: S values; never changed in place.
             action: an int, or (N,) int64.
             params: P values, rows of ``table``.
+            xp: the module whose functions fit the values: NumPy or torch.
 
         Returns:
             The next state (fresh values), the reward, and whether the episode terminated. Reward and termination may
@@ -62,9 +73,26 @@ class Dynamics(ABC):
         """
 
     @abstractmethod
-    def observe(self, state: Values) -> Values:
-        """Return the D components of the observation, before rounding to float32."""
+    def observe(self, state: Values, xp: Any = np) -> Values:
+        """Return the D components of the observation, before rounding to float32; ``xp`` as in ``step``."""
 
     def draw(self, canvas: Any, state: Values, params: Values) -> None:
         """Draw one env on a pygame surface. Only where ``can_draw``."""
         raise NotImplementedError
+
+
+def write_observations(dynamics: Dynamics, state: Values, out: FloatObs) -> None:
+    """Write the observations of a batch of N envs to ``out``, (N, D) float32."""
+    columns = out.T
+    for d, component in enumerate(dynamics.observe(state)):
+        columns[d] = component
+
+
+def row_type(dynamics: Dynamics) -> np.dtype[np.void]:
+    """A whole observation as one item: NumPy picks and writes single items much faster than rows of a matrix."""
+    return np.dtype((np.void, 4 * int(np.prod(dynamics.observation_space.shape))))
+
+
+def as_rows(obs: FloatObs, row: np.dtype[np.void]) -> NDArray[np.void]:
+    """The memory of observations (…, D) as one axis of items of ``row_type``."""
+    return obs.view(row).reshape(-1)

@@ -1,10 +1,10 @@
-"""A suite as a vector env: batched, sync or async, with the same trajectories in all three."""
+"""A suite as a vector env: batched, torch, sync or async, with the same trajectories in all four."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
@@ -16,7 +16,7 @@ from varshare_pl.envs.task_env import TaskEnv
 from varshare_pl.envs.tasks import GymTask, TaskSuite
 from varshare_pl.errors import ConfigError
 
-Backend = Literal["auto", "batched", "sync", "async"]
+Backend = Literal["auto", "batched", "torch", "sync", "async"]
 Assignment = Literal["auto", "fixed", "cycle"]
 
 
@@ -39,14 +39,15 @@ def make_vector_env(
     Args:
         suite: a name, a list of Gymnasium tasks, or a suite.
         num_envs: N, the number of envs here.
-        backend: "batched" (arrays; built-in suites only), "sync" or "async" (Gymnasium's own, any suite); "auto"
-            takes "batched" where it can and else "sync".
+        backend: "batched" (arrays) or "torch" (tensors; made to be compiled together with a policy), for built-in
+            suites only; "sync" or "async" (Gymnasium's own, any suite); "auto" takes "batched" where it can and else
+            "sync".
         seed: of the run; used by the first ``reset()``.
         task_assignment: "fixed" (an env keeps its task), "cycle" (it takes the next one at every reset), or "auto":
             fixed where the number of all envs is a multiple of M.
         env_indices: the global indices of the N envs; 0 to N - 1 by default.
         total_envs: the number of envs over all processes; needed with ``env_indices``.
-        render_mode: as in ``gymnasium.make``; "rgb_array" is the only one for "batched".
+        render_mode: as in ``gymnasium.make``; "rgb_array" is the only one for "batched" and "torch".
         context: how "async" starts its processes: "fork", "spawn", "forkserver"; Python's default if None. A forked
             process knows ids that the script registered itself; the other two find only those of imported modules
             (``module:id``), but are safe in a process with threads.
@@ -55,18 +56,17 @@ def make_vector_env(
         ConfigError: for a bad argument.
     """
     suite = get_suite(suite)
-    _check_choice("backend", backend, ("auto", "batched", "sync", "async"))
+    _check_choice("backend", backend, get_args(Backend))
     if not _is_int(seed) or seed < 0:
         raise ConfigError(f"seed={seed!r}: must be an integer of at least 0")
     indices, total = _check_indices(num_envs, env_indices, total_envs)
     cycle = resolve_assignment(suite, total, task_assignment) == "cycle"
     start_tasks = [g % suite.num_tasks for g in indices]
-    if backend == "batched" and suite.dynamics is None:
-        raise ConfigError(f"backend='batched': {suite.name} has no batched physics; allowed: auto, sync, async")
-    if backend in ("auto", "batched") and suite.dynamics is not None:
-        return BatchedVectorEnv(
-            suite.dynamics, start_tasks, env_indices=indices, cycle=cycle, seed=seed, render_mode=render_mode
-        )
+    if backend in ("batched", "torch") and suite.dynamics is None:
+        raise ConfigError(f"backend={backend!r}: {suite.name} has no batched physics; allowed: auto, sync, async")
+    if backend in ("auto", "batched", "torch") and suite.dynamics is not None:
+        make = _torch_env() if backend == "torch" else BatchedVectorEnv
+        return make(suite.dynamics, start_tasks, env_indices=indices, cycle=cycle, seed=seed, render_mode=render_mode)
     make_fns: list[Callable[[], TaskEnv]] = [
         partial(TaskEnv, suite, task, seed=seed, env_index=g, cycle=cycle, render_mode=render_mode)
         for task, g in zip(start_tasks, indices, strict=True)
@@ -74,6 +74,12 @@ def make_vector_env(
     if backend == "async":
         return AsyncVectorEnv(make_fns, context=context, autoreset_mode=AutoresetMode.SAME_STEP)
     return SyncVectorEnv(make_fns, autoreset_mode=AutoresetMode.SAME_STEP)
+
+
+def _torch_env() -> type[BatchedVectorEnv]:
+    from varshare_pl.envs.torch_backend import TorchVectorEnv  # loads torch, which the other backends do without
+
+    return TorchVectorEnv
 
 
 def resolve_assignment(suite: TaskSuite, total_envs: int, task_assignment: Assignment) -> Literal["fixed", "cycle"]:

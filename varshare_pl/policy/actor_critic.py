@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from varshare_pl.errors import ConfigError
 from varshare_pl.groups import TaskGroups
+from varshare_pl.policy.activations import ActivationName
 from varshare_pl.policy.heads import CategoricalHead
-from varshare_pl.policy.torso import Activation, Torso
+from varshare_pl.policy.torso import Torso
 from varshare_pl.random import stream
 from varshare_pl.sharing.base import SharingMethod, TaskLinear
 from varshare_pl.types import EnvSpec
@@ -35,7 +36,7 @@ class ActorCritic(nn.Module):
         spec: EnvSpec,
         sharing: SharingMethod,
         hidden_sizes: Sequence[int] = (64, 64),
-        activation: Activation = "tanh",
+        activation: ActivationName = "tanh",
         hidden_gain: float = 2**0.5,
         actor_head_gain: float = 0.01,
         critic_head_gain: float = 1.0,
@@ -92,9 +93,14 @@ class ActorCritic(nn.Module):
         with torch.no_grad():
             prepared = self.actor.prepare_shared(tasks) if shared_only else self.actor.prepare(tasks)
 
+        last: tuple[Tensor, TaskGroups] | None = None  # envs mostly keep their tasks
+
         @torch.inference_mode()
         def act(obs: Tensor, task: Tensor) -> Tensor:
-            groups = TaskGroups.from_rows(task, self.num_tasks, keep_empty=True).to(device)
+            nonlocal last
+            if last is None or not torch.equal(last[0], task):
+                last = task.clone(), TaskGroups.from_rows(task, self.num_tasks, keep_empty=True).to(device)
+            groups = last[1]
             stacked = groups.group(obs.to(device, dtype).flatten(1))
             return self.head.mode(groups.ungroup(self.actor.compute(prepared, stacked))).cpu()
 

@@ -6,23 +6,18 @@ draws and ``layers``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, cast
+from collections.abc import Iterator, Sequence
+from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from varshare_pl.groups import TaskGroups
+from varshare_pl.policy.activations import ACTIVATIONS, ActivationName
+from varshare_pl.policy.fused import mlp
 from varshare_pl.sharing.base import LayerSpec, Noise, Prepared, SharingMethod, TaskLinear
 from varshare_pl.sharing.gaussian import LocalNoise
-
-Activation = Literal["tanh", "relu", "elu", "silu"]
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "tanh": torch.tanh,
-    "relu": torch.relu,
-    "elu": nn.functional.elu,
-    "silu": nn.functional.silu,
-}
 
 
 class Torso(nn.Module):
@@ -40,6 +35,8 @@ class Torso(nn.Module):
         generator: Draws the initial weights.
     """
 
+    _no_kl: Tensor
+
     def __init__(
         self,
         method: SharingMethod,
@@ -47,13 +44,13 @@ class Torso(nn.Module):
         hidden_sizes: Sequence[int],
         out_features: int,
         num_tasks: int,
-        activation: Activation,
+        activation: ActivationName,
         hidden_gain: float,
         head_gain: float,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
-        self.activation = _ACTIVATIONS[activation]
+        self.activation = ACTIVATIONS[activation]
         self.num_tasks = num_tasks
         sizes = [in_features, *hidden_sizes, out_features]
         names = [f"layer_{i}" for i in range(1, len(hidden_sizes) + 1)] + ["head"]
@@ -62,7 +59,9 @@ class Torso(nn.Module):
             layer = method.make_layer(LayerSpec(name, index, fan_in, fan_out, num_tasks))
             layer.reset_parameters(head_gain if name == "head" else hidden_gain, generator)
             self.stack[name] = layer
+        self.register_buffer("_no_kl", torch.zeros(num_tasks), persistent=False)
         self._layers = cast("list[TaskLinear]", list(self.stack.values()))
+        self._fusable = all(type(layer).compute is TaskLinear.compute for layer in self._layers)
 
     def layers(self) -> Iterator[tuple[str, TaskLinear]]:
         """The task-aware layers by name, input first: layer_1, layer_2, …, head."""
@@ -79,9 +78,15 @@ class Torso(nn.Module):
 
     def compute(self, prepared: Sequence[Prepared], x: Tensor) -> Tensor:
         """Rows x (G, R, in) to outputs (G, R, out), of the weights' type in mixed precision too."""
+        if self._fusable and not torch.is_autocast_enabled(x.device.type):
+            return mlp(x, prepared, self.activation)
+        return self.compute_by_layers(prepared, x)
+
+    def compute_by_layers(self, prepared: Sequence[Prepared], x: Tensor) -> Tensor:
+        """The same by autograd's rules alone."""
         *hidden, head = zip(self._layers, prepared, strict=True)
         for layer, weights in hidden:
-            x = self.activation(layer.compute(weights, x))
+            x = self.activation.function(layer.compute(weights, x))
         return head[0].compute(head[1], x).to(head[1].weight.dtype)
 
     def forward(self, x: Tensor, task: Tensor, noise: Sequence[Noise] | None = None) -> Tensor:
@@ -93,12 +98,14 @@ class Torso(nn.Module):
         """One standard normal draw per task and layer."""
         return [layer.draw_weight_noise(generator) for layer in self._layers]
 
-    def draw_local_noise(self, groups: int, rows: int, generator: torch.Generator) -> list[LocalNoise | None]:
+    def draw_local_noise(self, groups: int, rows: int, generator: np.random.Generator) -> list[LocalNoise | None]:
         """Noise of the local reparameterisation for (groups, rows) rows, one entry a layer."""
         return [layer.draw_local_noise(groups, rows, generator) for layer in self._layers]
 
     def kl(self) -> Tensor:
         """(M,) KL to the prior in nats, summed over layers."""
+        if not self.num_variational:
+            return self._no_kl
         return torch.stack([layer.kl() for layer in self._layers]).sum(0)
 
     @property

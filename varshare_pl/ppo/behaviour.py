@@ -15,6 +15,7 @@ from varshare_pl.random import stream
 from varshare_pl.sharing.base import Noise, Prepared
 
 ActorNoise = Literal["rollout", "mean", "fresh"]
+CriticNoise = Literal["local", "weights", "mean"]
 
 
 def rollout_noise(policy: ActorCritic, mode: ActorNoise, seed: int, rollout: int) -> list[Tensor | None] | None:
@@ -74,12 +75,33 @@ class Behaviour:
         Returns:
             Actions (N, …) and the distributions' parameters (N, P).
         """
-        torso = self._policy.actor
         # Grouped on the CPU, where envs and groups are: one copy there and one back.
         stacked = groups.group(obs.flatten(1)).to(self._device, self._dtype)
         with self._context():
-            output = torso.compute(self._weights(groups), stacked)
+            output = self._policy.actor.compute(self._weights(groups), stacked)
         params = groups.ungroup(output.cpu())
+        return self._policy.head.sample(params, noise), params
+
+    @property
+    def compilable(self) -> bool:
+        """Whether ``act`` does the same as a call: on the CPU, where envs are, with the same weights at every step."""
+        return self._fresh is None and self._device.type == "cpu"
+
+    def tensors(self, groups: TaskGroups) -> list[Tensor]:
+        """The weights that act for the envs of these groups."""
+        with torch.no_grad():
+            return [tensor for weights in self._weights(groups) for tensor in weights if tensor is not None]
+
+    def act(self, tensors: Sequence[Tensor], obs: Tensor, groups: TaskGroups, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """The same as a call, as a pure function of the weights, for a compiler."""
+        left = iter(tensors)
+        weights = [
+            Prepared(*(None if t is None else next(left) for t in prepared))  # type: ignore[arg-type]
+            for prepared in self._weights(groups)
+        ]
+        with torch.no_grad(), self._context():
+            output = self._policy.actor.compute(weights, groups.group(obs.flatten(1)).to(self._dtype))
+        params = groups.ungroup(output)
         return self._policy.head.sample(params, noise), params
 
     def _weights(self, groups: TaskGroups) -> list[Prepared]:

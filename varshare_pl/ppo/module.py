@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any, cast
 
 import lightning.pytorch as pl
-import torch
 from jsonargparse.typing import (
     ClosedUnitInterval,
     NonNegativeFloat,
@@ -20,20 +19,22 @@ from jsonargparse.typing import (
     PositiveFloat,
     PositiveInt,
 )
-from torch import Tensor
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch.nn.parallel import DistributedDataParallel
 
 from varshare_pl.checkpoints import CHECKPOINT_KEY, check_checkpoint
 from varshare_pl.errors import ConfigError
-from varshare_pl.parallel import prepare_ddp
+from varshare_pl.policy.activations import ActivationName
 from varshare_pl.policy.actor_critic import ActorCritic
-from varshare_pl.policy.torso import Activation
 from varshare_pl.ppo.advantages import AdvantageNorm
-from varshare_pl.ppo.behaviour import ActorNoise, Behaviour
+from varshare_pl.ppo.behaviour import ActorNoise, Behaviour, CriticNoise
+from varshare_pl.ppo.compiled import CompiledStep
 from varshare_pl.ppo.objective import Objective
-from varshare_pl.ppo.optimizer import anneal, build_optimizer, clip_gradients
+from varshare_pl.ppo.optimizer import FlatAdam, anneal, build_optimizer
 from varshare_pl.ppo.record import EpisodeLog, update_details, update_metrics
+from varshare_pl.ppo.step import GradientStep
 from varshare_pl.ppo.update import (
-    GradientNorms,
+    TakesSteps,
     UpdateOptions,
     build_rows,
     explained_variance,
@@ -43,6 +44,8 @@ from varshare_pl.ppo.update import (
 from varshare_pl.sharing import SharingMethod
 from varshare_pl.sharing.metrics import details, headline, measure
 from varshare_pl.types import EnvSpec, Record, Rollout
+
+SMALL_MINIBATCH = 256  # rows, up to which compiled steps are several in a call
 
 
 class PPOModule(pl.LightningModule):
@@ -59,6 +62,8 @@ class PPOModule(pl.LightningModule):
         critic_head_gain: The same for the critic's head.
         actor_noise: Weight noise of the actor. "rollout": one draw per task and layer for a rollout and its update;
             "mean": none, the posterior mean; "fresh": a new draw at every forward, for comparison only.
+        critic_noise: Weight noise of the critic in the value loss. "local": drawn per row at each layer's output (local
+            reparameterisation); "weights": a draw per task and layer for a minibatch, cheaper; "mean": none.
         kl_weight: β̃, the weight of the KL to the prior, divided by the number of variational weights of a task.
         gamma: Discount γ.
         gae_lambda: λ of the advantage estimation.
@@ -77,6 +82,8 @@ class PPOModule(pl.LightningModule):
         anneal_lr: Lower the learning rates linearly to 0 over the run.
         max_grad_norm: Clip the gradients of actor and critic apart to this norm; null: off.
         target_kl: Stop a rollout's update before the step at which the policy KL exceeds this; null: off.
+        compile: Act, step envs with physics of their own, and take gradient steps as machine code; for long runs and
+            studies. Compiling takes about a minute at first and is kept on disk.
         diagnostics_every: Rollouts between the costly diagnostics (noise ratio, sharing per layer).
         seed: Hangs weights and noise on the run's seed; the command line sets it from seed_everything.
     """
@@ -86,11 +93,12 @@ class PPOModule(pl.LightningModule):
         spec: EnvSpec,
         sharing: SharingMethod,
         hidden_sizes: Sequence[PositiveInt] = (64, 64),
-        activation: Activation = "tanh",
+        activation: ActivationName = "tanh",
         hidden_gain: PositiveFloat = 2**0.5,
         actor_head_gain: PositiveFloat = 0.01,
         critic_head_gain: PositiveFloat = 1.0,
         actor_noise: ActorNoise = "rollout",
+        critic_noise: CriticNoise = "local",
         kl_weight: NonNegativeFloat = 0.1,
         gamma: ClosedUnitInterval = 0.99,
         gae_lambda: ClosedUnitInterval = 0.95,
@@ -109,6 +117,7 @@ class PPOModule(pl.LightningModule):
         anneal_lr: bool = True,
         max_grad_norm: PositiveFloat | None = 0.5,
         target_kl: PositiveFloat | None = None,
+        compile: bool = False,  # noqa: A002
         diagnostics_every: PositiveInt = 10,
         seed: NonNegativeInt = 1,
     ) -> None:
@@ -118,6 +127,11 @@ class PPOModule(pl.LightningModule):
             raise ConfigError(
                 f"model.minibatch_size: {minibatch_size} is not allowed; a divisor of "
                 f"data.rollout_steps × data.num_envs = {spec.rollout_rows} is"
+            )
+        if compile and not spec.tasks_fixed:
+            raise ConfigError(
+                "model.compile: true is not allowed where envs change their tasks; make data.num_envs a multiple of "
+                f"the suite's {spec.num_tasks} tasks"
             )
         self.spec = spec
         self.method_name = getattr(type(sharing), "name", type(sharing).__name__)
@@ -135,6 +149,7 @@ class PPOModule(pl.LightningModule):
             gae_lambda=gae_lambda,
             advantage_norm=advantage_norm,
             actor_noise=actor_noise,
+            critic_noise=critic_noise,
             target_kl=target_kl,
             seed=seed,
         )
@@ -144,6 +159,8 @@ class PPOModule(pl.LightningModule):
         self._eps = (adam_eps, adam_eps_log_var)
         self._anneal_lr = anneal_lr
         self.max_grad_norm = max_grad_norm
+        self.compile_steps = compile
+        self._compiled: CompiledStep | None = None
         self._diagnostics_every = diagnostics_every
         self.env_steps = 0
         self.gradient_steps = 0
@@ -167,11 +184,15 @@ class PPOModule(pl.LightningModule):
         context = nullcontext if self._trainer is None else self._trainer.precision_plugin.forward_context
         return Behaviour(self.policy, self.options.actor_noise, self.seed, rollout, self.device, context)
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
+    def configure_optimizers(self) -> FlatAdam:
         return build_optimizer(self.policy, *self._lrs, *self._eps)
 
     def setup(self, stage: str) -> None:
         precision = str(self.trainer.precision)
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if self.compile_steps and (self.trainer.world_size > 1 or scaler is not None):
+            what = "several processes" if self.trainer.world_size > 1 else f"trainer.precision={precision}"
+            raise ConfigError(f"model.compile: true is not allowed with {what}")
         if precision in ("16-true", "bf16-true"):
             raise ConfigError(
                 f"trainer.precision: {precision} is not allowed, the optimizer's steps would be lost in so few digits; "
@@ -179,36 +200,45 @@ class PPOModule(pl.LightningModule):
             )
 
     def on_train_start(self) -> None:
-        # A resumed fit has fresh loops (see on_save_checkpoint); trainer.global_step counts on all the same.
-        steps = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
-        steps.ready = steps.completed = self.gradient_steps
-        prepare_ddp(self.trainer.model)
+        self._count_steps()
+        if isinstance(self.trainer.model, DistributedDataParallel):
+            self.trainer.model.broadcast_buffers = False  # they come from sums over all processes, so all have the same
         self._started = time.perf_counter()
 
     def training_step(self, batch: Rollout, batch_idx: int) -> dict[str, Record]:
         """One PPO update on one rollout; the record of it goes to the callbacks."""
-        optimizer = cast("torch.optim.Optimizer", self.optimizers())
+        optimizer = cast("FlatAdam", self.optimizers(use_pl_optimizer=False))
+        record = self.learn(batch, self._step(optimizer))
+        self._count_steps()
+        return {"record": record}
+
+    def _step(self, optimizer: FlatAdam) -> TakesSteps:
+        if self.compile_steps:
+            if self._compiled is None or self._compiled.optimizer is not optimizer:
+                self._compiled = self.compiled_step(optimizer)
+            return self._compiled
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)  # of 16-mixed
+        # Lightning's wrapper costs as much as the step; only a scaler needs it.
+        wrapper = None if scaler is None else cast("LightningOptimizer", self.optimizers()).step
+        return GradientStep(self.policy, self.objective, optimizer, self.max_grad_norm, scaler, wrapper)
 
-        def step(loss: Tensor) -> GradientNorms:
-            optimizer.zero_grad(set_to_none=True)
-            self.manual_backward(loss)
-            if scaler is not None:
-                scaler.unscale_(self.optimizers(use_pl_optimizer=False))  # it is the gradient itself that is clipped
-            norms = clip_gradients(self.policy, self.max_grad_norm, None if scaler is None else scaler.get_scale())
-            optimizer.step()
-            return norms
+    def compiled_step(self, optimizer: FlatAdam) -> CompiledStep:
+        """Gradient steps as machine code."""
+        rows, count = self.spec.rollout_rows // self.options.num_minibatches, self.options.num_minibatches
+        together = next(n for n in (4, 2, 1) if count % n == 0) if rows <= SMALL_MINIBATCH else 1
+        return CompiledStep(self.policy, self.objective, optimizer, self.max_grad_norm, together)
 
-        return {"record": self.learn(batch, optimizer, step)}
+    def _count_steps(self) -> None:
+        # For trainer.global_step. A resumed fit has fresh loops (see on_save_checkpoint).
+        steps = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
+        steps.ready = steps.completed = self.gradient_steps
 
-    def learn(
-        self, batch: Rollout, optimizer: torch.optim.Optimizer, step: Callable[[Tensor], GradientNorms]
-    ) -> Record:
-        """The update without Lightning: ``step`` takes a loss through backward, clipping and the optimizer's step."""
+    def learn(self, batch: Rollout, step: TakesSteps) -> Record:
+        """The update without Lightning."""
         start = time.perf_counter()
         self.env_steps = batch.env_steps
         if self._anneal_lr:
-            anneal(optimizer, 1.0 - batch.index / self.spec.num_rollouts)
+            anneal(step.optimizer, 1.0 - batch.index / self.spec.num_rollouts)
         rows, groups = build_rows(self.policy, batch, self.options)
         metrics: dict[str, float] = {}
         full = batch.index % self._diagnostics_every == 0 or batch.index + 1 == self.spec.num_rollouts
@@ -224,7 +254,7 @@ class PPOModule(pl.LightningModule):
         metrics["gradient_steps"] = self.gradient_steps
         metrics["wall_time_s"] = self._wall_time()
         metrics["sps"] = self.spec.rollout_rows / (batch.seconds + time.perf_counter() - start)
-        rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
+        rates = {group["name"]: group["lr"] for group in step.optimizer.param_groups}
         extra = update_details(result, rates) + (details(sharing) if full else [])
         return Record(batch.env_steps, metrics, episode_details + extra)
 

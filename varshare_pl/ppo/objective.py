@@ -10,27 +10,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from varshare_pl.policy.actor_critic import ActorCritic
-from varshare_pl.ppo.losses import approximate_kl, clipped_squared_error, clipped_surrogate, squared_error
+from varshare_pl.ppo.losses import weighted_losses
 from varshare_pl.sharing.base import Noise
 from varshare_pl.types import Minibatch
 
 
-@dataclass(frozen=True)
-class LossTerms:
-    """Unweighted parts of the loss of one minibatch, detached. Sums over groups are means over tasks."""
+class Losses(NamedTuple):
+    """The parts of the loss of one minibatch, unweighted. Sums over groups are means over tasks."""
 
-    total: Tensor  # () weighted sum of all parts, as minimised
     policy: Tensor  # (G,) each group's share of the clipped surrogate
     value: Tensor  # (G,) each group's share of the squared error
-    entropy: Tensor  # () nats
-    kl: Tensor  # () the weighted KL term as it stands in the loss
-    policy_kl: Tensor  # () estimate of KL(old policy ‖ new policy), nats
-    clip_fraction: Tensor  # () share of ratios outside 1 ± clip_range
-    ratio_deviation: Tensor  # () largest |ratio − 1| of a row
+    entropy: Tensor  # (G,) each group's share of the entropy, nats
+    kl: Tensor  # (M,) KL to the prior of each task's weights, nats
+    log_ratio: Tensor  # (G, R) ln of the PPO ratio, detached
+
+    def parts(self) -> tuple[Tensor, ...]:
+        """Those that have a weight in the loss."""
+        return self[:4]
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,8 @@ class Objective:
         batch: Minibatch,
         actor_noise: Sequence[Noise] | None,
         critic_noise: Sequence[Noise] | None,
-    ) -> tuple[Tensor, LossTerms]:
-        """Loss to differentiate, and its parts.
+    ) -> Losses:
+        """The parts to differentiate.
 
         Args:
             policy: The actor-critic.
@@ -66,37 +68,29 @@ class Objective:
             actor_noise: The noise that acted, a draw per layer; None for the posterior mean.
             critic_noise: The critic's noise; None for the posterior mean.
         """
-        weight = batch.weight
         params = policy.actor.compute(policy.actor.prepare(batch.group_task, actor_noise), batch.obs)
-        log_prob, entropy_rows = policy.head.log_prob_and_entropy(params, batch.actions)
+        log_prob, entropy = policy.head.log_prob_and_entropy(params, batch.actions)
         log_ratio = log_prob - batch.log_prob
-        ratio = log_ratio.exp()
-        policy_loss = (weight * clipped_surrogate(ratio, batch.advantages, self.clip_range)).sum(1)
-
         values = policy.critic.compute(policy.critic.prepare(batch.group_task, critic_noise), batch.obs).squeeze(-1)
-        value_loss = (weight * self._value_error(values, batch)).sum(1)
+        losses = weighted_losses(log_ratio, entropy, values, batch, self.clip_range, self.value_clip_range)
+        return Losses(*losses, kl=policy.kl(), log_ratio=log_ratio.detach())
 
-        entropy = (weight * entropy_rows).sum()
-        total = policy_loss.sum() + self.value_coef * value_loss.sum() - self.entropy_coef * entropy
-        kl = total.new_zeros(())
-        if policy.num_variational:
-            kl = self.kl_weight / policy.num_variational * policy.kl().mean()
-            total = total + kl
+    def weights(self, policy: ActorCritic) -> tuple[float, float, float, float]:
+        """What the parts weigh in the loss, element by element."""
+        kl = self.kl_weight / (policy.num_variational * policy.num_tasks) if policy.num_variational else 0.0
+        return 1.0, self.value_coef, -self.entropy_coef, kl
 
-        log_ratio, ratio = log_ratio.detach(), ratio.detach()
-        deviation = (ratio - 1.0).abs()
-        return total, LossTerms(
-            total=total.detach(),
-            policy=policy_loss.detach(),
-            value=value_loss.detach(),
-            entropy=entropy.detach(),
-            kl=kl.detach(),
-            policy_kl=(weight * approximate_kl(log_ratio)).sum(),
-            clip_fraction=(weight * (deviation > self.clip_range)).sum(),
-            ratio_deviation=deviation.max(),
-        )
+    def total(self, policy: ActorCritic, parts: Sequence[Tensor]) -> Tensor:
+        """The loss, () or of the parts' leading shape (…,)."""
+        weighed = zip(self.weights(policy), parts, strict=True)
+        return torch.stack([part.sum(-1) * weight for weight, part in weighed]).sum(0)
 
-    def _value_error(self, values: Tensor, batch: Minibatch) -> Tensor:
-        if self.value_clip_range is None:
-            return squared_error(values, batch.returns)
-        return clipped_squared_error(values, batch.values, batch.returns, self.value_clip_range)
+
+def backward(losses: Losses, weights: Sequence[float], scale: float = 1.0) -> None:
+    """Add the gradient of the weighed sum of the parts, times scale, to the parameters' gradients."""
+    parts, seeds = [], []
+    for part, weight in zip(losses.parts(), weights, strict=True):
+        if weight != 0.0 and part.requires_grad:
+            parts.append(part)
+            seeds.append(torch.full_like(part, weight * scale))
+    torch.autograd.backward(parts, seeds)

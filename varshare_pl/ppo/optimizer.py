@@ -2,26 +2,129 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from varshare_pl.errors import NonFiniteError
 from varshare_pl.policy.actor_critic import ActorCritic
-from varshare_pl.ppo.update import GradientNorms
+
+FUSED_DEVICES = ("cpu", "cuda", "mps", "xpu")  # on others torch's fused Adam does not exist
+
+GradientNorms = tuple[float, float]
+"""Norms of the actor's and the critic's gradients before clipping."""
+
+
+class FlatAdam(torch.optim.Adam):
+    """Fused Adam over one vector a group.
+
+    Small networks have many small tensors, and calls cost more than arithmetic. So all parameters become views of one
+    vector and their gradients views of another: to add gradients up over processes, to clip them and to step is one
+    operation a group. ``backward`` writes to the views; everything else about the parameters stays as it was.
+
+    Args:
+        groups: Param groups with "params", "name", "lr" and "eps".
+
+    Attributes:
+        gradient: (P,) all gradients, in the groups' order.
+        edges: Where each group starts and ends.
+    """
+
+    def __init__(self, groups: Sequence[dict[str, Any]]) -> None:
+        members = [[p for p in group["params"] if p.requires_grad] for group in groups]
+        self._parameters = [p for group in members for p in group]
+        ends = list(accumulate(sum(p.numel() for p in group) for group in members))
+        like = self._parameters[0]
+        self._values = torch.empty(ends[-1], dtype=like.dtype, device=like.device)
+        self.gradient = torch.zeros_like(self._values)
+        flat = []
+        for start, end in zip([0, *ends], ends, strict=False):
+            flat.append(nn.Parameter(self._values[start:end]))
+            flat[-1].grad = self.gradient[start:end]
+        self.edges = list(zip([0, *ends], ends, strict=False))
+        self._names = [group["name"] for group in groups]
+        self.tie()
+        rest = [{k: v for k, v in group.items() if k != "params"} for group in groups]
+        self._fused = like.device.type in FUSED_DEVICES
+        super().__init__([{"params": [p], **group} for p, group in zip(flat, rest, strict=True)], fused=self._fused)
+        for parameter in flat:
+            step = torch.zeros((), dtype=torch.float32, device=like.device)
+            moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
+            self.state[parameter] = {"step": step, **moments}
+
+    @torch.no_grad()
+    def tie(self) -> None:
+        """Make parameters and their gradients views of the vectors, where they are not; their values stay."""
+        start = 0
+        for parameter in self._parameters:
+            end = start + parameter.numel()
+            value = self._values[start:end].view(parameter.shape)
+            if parameter.data_ptr() != value.data_ptr():
+                value.copy_(parameter)
+                parameter.data = value
+            gradient = self.gradient[start:end].view(parameter.shape)
+            if parameter.grad is None or parameter.grad.data_ptr() != gradient.data_ptr():
+                parameter.grad = gradient
+            start = end
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Set all gradients to 0; they stay views."""
+        del set_to_none
+        self.gradient.zero_()
+
+    @torch.no_grad()
+    def advance(self) -> None:
+        """The same as ``step``, which costs several times as much in hooks and checks as in arithmetic here."""
+        if not self._fused:
+            self.step()
+            return
+        for group in self.param_groups:
+            (parameter,) = group["params"]
+            state = self.state[parameter]
+            state["step"] += 1
+            torch._fused_adam_(
+                [parameter],
+                [parameter.grad],
+                [state["exp_avg"]],
+                [state["exp_avg_sq"]],
+                [],
+                [state["step"]],
+                lr=group["lr"],
+                beta1=group["betas"][0],
+                beta2=group["betas"][1],
+                weight_decay=0.0,
+                eps=group["eps"],
+                amsgrad=False,
+                maximize=False,
+            )
+
+    def split(self, values: Tensor) -> dict[int, Tensor]:
+        """A vector (P,) as one tensor for each parameter, by the parameter's id."""
+        sizes = [p.numel() for p in self._parameters]
+        pieces = zip(self._parameters, torch.split(values, sizes), strict=True)
+        return {id(parameter): piece.view(parameter.shape) for parameter, piece in pieces}
+
+    def parts(self, values: Tensor) -> list[Tensor]:
+        """A vector (P,) as that of the actor and that of the critic."""
+        actors = sum(name.startswith("actor") for name in self._names)
+        edge = self.edges[actors - 1][1]
+        return [values[:edge], values[edge:]]
 
 
 def build_optimizer(
     policy: ActorCritic, lr_actor: float, lr_critic: float, lr_log_var: float | None, eps: float, eps_log_var: float
-) -> torch.optim.Adam:
-    """Fused Adam.
+) -> FlatAdam:
+    """Adam for a policy.
 
     Log variances get groups of their own with a small epsilon: the weighted KL's gradient in them is about 1e-6, which
     Adam's usual 1e-5 would drown, and σ would stay where it started.
 
     Args:
-        policy: Whose parameters are trained.
+        policy: Whose parameters are trained; they become views of the optimizer's vector.
         lr_actor: Learning rate of the actor.
         lr_critic: Learning rate of the critic.
         lr_log_var: Learning rate of log variances; None: their network's.
@@ -41,7 +144,7 @@ def build_optimizer(
         # Plain numbers: these go into checkpoints, which hold no class but torch's own.
         group["lr"], group["eps"] = float(group["lr"]), float(group["eps"])
         group["initial_lr"] = group["lr"]
-    return torch.optim.Adam(groups, fused=True)
+    return FlatAdam(groups)
 
 
 def anneal(optimizer: torch.optim.Optimizer, fraction_left: float) -> None:
@@ -50,11 +153,11 @@ def anneal(optimizer: torch.optim.Optimizer, fraction_left: float) -> None:
         group["lr"] = group["initial_lr"] * fraction_left
 
 
-def clip_gradients(policy: ActorCritic, max_norm: float | None, loss_scale: float | None = None) -> GradientNorms:
+def clip_gradients(optimizer: FlatAdam, max_norm: float | None, loss_scale: float | None = None) -> GradientNorms:
     """Clip actor and critic apart to max_norm (None: not at all); gives the norms before.
 
     Args:
-        policy: Has the gradients.
+        optimizer: Has the gradients.
         max_norm: Of each network.
         loss_scale: What the loss was multiplied with, in 16-bit training. A gradient that overflowed is no fault then:
             the step is skipped and the scale lowered, until below 1 there is none left to blame.
@@ -62,12 +165,12 @@ def clip_gradients(policy: ActorCritic, max_norm: float | None, loss_scale: floa
     Raises:
         NonFiniteError: if a norm is not finite; asked before the optimizer's step, and the same on all processes.
     """
-    actor, critic = (_clip(torso, max_norm) for _, torso in policy.networks())
-    if not bool(torch.isfinite(actor + critic)) and (loss_scale is None or loss_scale < 1.0):
-        raise NonFiniteError(f"the gradient of the {'critic' if torch.isfinite(actor) else 'actor'} is not finite")
+    gradients = optimizer.parts(optimizer.gradient)
+    actor, critic = norms = torch.stack([torch.linalg.vector_norm(g) for g in gradients]).tolist()
+    if not math.isfinite(actor + critic) and (loss_scale is None or loss_scale < 1.0):
+        raise NonFiniteError(f"the gradient of the {'critic' if math.isfinite(actor) else 'actor'} is not finite")
+    if max_norm is not None:
+        for gradient, norm in zip(gradients, norms, strict=True):
+            if norm > max_norm:
+                gradient.mul_(max_norm / (norm + 1e-6))
     return actor, critic
-
-
-def _clip(module: nn.Module, max_norm: float | None) -> torch.Tensor:
-    bound = float("inf") if max_norm is None else max_norm
-    return nn.utils.clip_grad_norm_(module.parameters(), bound)

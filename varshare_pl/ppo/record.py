@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -71,7 +73,7 @@ def update_metrics(result: UpdateResult, policy: ActorCritic) -> dict[str, float
         "loss/value": float(terms.value.sum()),
         "loss/entropy": float(terms.entropy),
         "kl/policy": float(terms.policy_kl),
-        "diagnostics/grad_norm": float(torch.stack(result.gradient_norms).norm()),
+        "diagnostics/grad_norm": math.hypot(*result.gradient_norms),
         "diagnostics/clip_fraction": float(terms.clip_fraction),
         "diagnostics/first_ratio_deviation": result.first_ratio_deviation,
         "diagnostics/stopped_early": float(result.stopped_early),
@@ -87,7 +89,7 @@ def update_details(result: UpdateResult, learning_rates: dict[str, float]) -> li
     """Losses per task, gradient norms per network, learning rates per parameter group."""
     present = result.present.nonzero().flatten().tolist()
     rows = [
-        Detail("diagnostics/grad_norm", float(norm), network)
+        Detail("diagnostics/grad_norm", norm, network)
         for network, norm in zip(("actor", "critic"), result.gradient_norms, strict=True)
     ]
     rows += [Detail("diagnostics/lr", lr, name) for name, lr in learning_rates.items()]

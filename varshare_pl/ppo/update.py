@@ -5,26 +5,28 @@ The LightningModule supplies the optimizer step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from varshare_pl.errors import NonFiniteError
 from varshare_pl.groups import TaskGroups
 from varshare_pl.parallel import all_max, all_mean, all_means, rank
 from varshare_pl.policy.actor_critic import ActorCritic
 from varshare_pl.ppo.advantages import AdvantageNorm, normalise_advantages
-from varshare_pl.ppo.behaviour import ActorNoise, rollout_noise
-from varshare_pl.ppo.objective import LossTerms, Objective
-from varshare_pl.random import stream
+from varshare_pl.ppo.behaviour import ActorNoise, CriticNoise, rollout_noise
+from varshare_pl.ppo.objective import Objective
+from varshare_pl.ppo.optimizer import FlatAdam, GradientNorms
+from varshare_pl.ppo.step import Taken, Work, policy_kl
+from varshare_pl.random import array_stream, stream
 from varshare_pl.rollout.gae import gae
 from varshare_pl.rollout.minibatches import Rows, epoch, task_weights
+from varshare_pl.sharing.base import Noise
 from varshare_pl.types import Minibatch, Rollout
-
-GradientNorms = tuple[Tensor, Tensor]
-"""Norms of the actor's and the critic's gradients before clipping."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +39,39 @@ class UpdateOptions:
     gae_lambda: float
     advantage_norm: AdvantageNorm
     actor_noise: ActorNoise
+    critic_noise: CriticNoise
     target_kl: float | None
     seed: int
+
+
+class TakesSteps(Protocol):
+    """Takes gradient steps; ``GradientStep.take`` says what it does."""
+
+    optimizer: FlatAdam
+
+    def take(self, work: Iterable[Work], rollout: int, target_kl: float | None) -> Taken:
+        """One step after the other."""
+        ...
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """Unweighted parts of the loss, means over gradient steps."""
+
+    total: Tensor  # () weighted sum of all parts, as minimised
+    policy: Tensor  # (M,) each task's share of the clipped surrogate, 0 for a task without rows
+    value: Tensor  # (M,) each task's share of the squared error
+    entropy: Tensor  # () nats
+    kl: Tensor  # () the weighted KL term as it stands in the loss
+    policy_kl: Tensor  # () estimate of KL(old policy ‖ new policy), nats
+    clip_fraction: Tensor  # () share of ratios outside 1 ± clip_range
 
 
 @dataclass(frozen=True)
 class UpdateResult:
     """Means over the gradient steps of one update, and over the rows of all processes."""
 
-    terms: LossTerms  # policy and value are (M,): each task's share, 0 for a task without rows
+    terms: LossTerms
     gradient_norms: GradientNorms
     first_ratio_deviation: float  # largest |ratio − 1| in the first minibatch, before any step
     present: Tensor  # (M,) bool, the tasks that have rows
@@ -105,7 +131,7 @@ def update(
     rollout: int,
     objective: Objective,
     options: UpdateOptions,
-    step: Callable[[Tensor], GradientNorms],
+    step: TakesSteps,
 ) -> UpdateResult:
     """Epochs of minibatch steps on the rows of one rollout.
 
@@ -116,37 +142,47 @@ def update(
         rollout: Index of the rollout; its noise and the order of rows hang on it.
         objective: The loss.
         options: See ``UpdateOptions``.
-        step: Takes a loss, does backward, clipping and the optimizer's step, gives the gradient norms.
+        step: Takes the gradient steps.
     """
+    row_weight = task_weights(rows["task"], policy.num_tasks)
+    work = _work(policy, rows, groups, row_weight, rollout, options)
+    taken = step.take(work, rollout, options.target_kl)
+    first_deviation = taken.losses.log_ratio[0].expm1().abs().max()
+    return UpdateResult(
+        terms=_mean_terms(objective, policy, taken, groups),
+        gradient_norms=_mean_norms(taken.norms),
+        first_ratio_deviation=float(all_max(first_deviation)),
+        present=row_weight > 0,
+        steps=len(taken.norms),
+        stopped_early=taken.stopped_early,
+    )
+
+
+def _work(
+    policy: ActorCritic, rows: Rows, groups: TaskGroups, row_weight: Tensor, rollout: int, options: UpdateOptions
+) -> Iterator[Work]:
     noise = rollout_noise(policy, options.actor_noise, options.seed, rollout)
     fresh = stream(options.seed, "fresh_noise/update", rollout)
-    critic_stream = stream(options.seed, "critic_noise", rollout, rank())  # rows differ between processes
-    row_weight = task_weights(rows["task"], policy.num_tasks)
-    terms: list[LossTerms] = []
-    norms: list[GradientNorms] = []
-    stopped_early = False
-    for batch in _minibatches(rows, groups, row_weight, rollout, options):
+    critic_noises: list[Sequence[Noise] | None] = []
+    for number, batch in enumerate(_minibatches(rows, groups, row_weight, rollout, options)):
         if options.actor_noise == "fresh":
             noise = policy.actor.draw_weight_noise(fresh)
-        critic_noise = policy.critic.draw_local_noise(len(batch.weight), batch.weight.shape[1], critic_stream)
-        loss, parts = objective(policy, batch, noise, critic_noise)
-        terms.append(parts)
-        if options.target_kl is not None and bool(all_mean(parts.policy_kl) > options.target_kl):
-            stopped_early = True
-            break
-        try:
-            norms.append(step(loss))
-        except NonFiniteError as fault:
-            where = f"in rollout {rollout}, gradient step {len(norms)} of its update"
-            raise NonFiniteError(f"{fault} {where}; {_non_finite(parts)}") from fault
-    return UpdateResult(
-        terms=_mean_terms(terms, groups, policy.num_tasks),
-        gradient_norms=_mean_norms(norms, terms[0].total),
-        first_ratio_deviation=float(all_max(terms[0].ratio_deviation)),
-        present=row_weight > 0,
-        steps=len(norms),
-        stopped_early=stopped_early,
-    )
+        if number < options.num_minibatches:
+            # Drawn in the first epoch. In the next ones the same draws meet other rows, for the order is another.
+            critic_noises.append(_draw_critic_noise(policy, options, batch.weight.shape, rollout, number))
+        yield Work(batch, noise, critic_noises[number % options.num_minibatches])
+
+
+def _draw_critic_noise(
+    policy: ActorCritic, options: UpdateOptions, shape: torch.Size, rollout: int, number: int
+) -> Sequence[Noise] | None:
+    """The critic's noise for a minibatch of (G, R) rows."""
+    if options.critic_noise == "local":
+        generator = array_stream(options.seed, "critic_noise", rollout, number, rank())  # rows differ between processes
+        return policy.critic.draw_local_noise(shape[0], shape[1], generator)
+    if options.critic_noise == "weights":
+        return policy.critic.draw_weight_noise(stream(options.seed, "critic_noise", rollout, number))
+    return None
 
 
 def _minibatches(
@@ -157,26 +193,30 @@ def _minibatches(
         yield from epoch(rows, groups, options.num_minibatches, order, row_weight)
 
 
-def _non_finite(terms: LossTerms) -> str:
-    """Which parts of the loss are not finite."""
-    bad = [f.name for f in fields(LossTerms) if not bool(all_mean(getattr(terms, f.name).sum()).isfinite())]
-    return f"not finite in the loss: {', '.join(bad)}" if bad else "every part of the loss is finite"
-
-
-def _mean_terms(terms: list[LossTerms], groups: TaskGroups, num_tasks: int) -> LossTerms:
-    means = {f.name: torch.stack([getattr(t, f.name) for t in terms]).mean(0) for f in fields(LossTerms)}
-    for name in ("policy", "value"):
+def _mean_terms(objective: Objective, policy: ActorCritic, taken: Taken, groups: TaskGroups) -> LossTerms:
+    """Means over gradient steps, all at once: step by step they would cost as much as the step itself."""
+    parts, log_ratio, weight = taken.losses.parts(), taken.losses.log_ratio, taken.weights
+    deviation = log_ratio.expm1().abs()
+    means = {
+        "total": objective.total(policy, parts),
+        "entropy": parts[2].sum(1),
+        "kl": objective.weights(policy)[3] * parts[3].sum(1),
+        "policy_kl": policy_kl(log_ratio, weight),
+        "clip_fraction": (weight * (deviation > objective.clip_range)).sum((1, 2)),
+    }
+    means = {name: values.mean(0) for name, values in means.items()}
+    for name, part in (("policy", parts[0]), ("value", parts[1])):
         # Processes may hold different tasks; by task they can be added up.
-        means[name] = means[name].new_zeros(num_tasks).index_copy_(0, groups.group_task, means[name])
+        means[name] = part.new_zeros(policy.num_tasks).index_copy_(0, groups.group_task, part.mean(0))
     return LossTerms(**all_means(means))
 
 
-def _mean_norms(norms: list[GradientNorms], like: Tensor) -> GradientNorms:
-    if not norms:
-        return like.new_tensor(torch.nan), like.new_tensor(torch.nan)
-    actor, critic = (torch.stack(column) for column in zip(*norms, strict=True))
+def _mean_norms(norms: list[GradientNorms]) -> GradientNorms:
     # Under a loss scale a norm may be infinite; its step was skipped.
-    return actor[actor.isfinite()].mean(), critic[critic.isfinite()].mean()
+    actor, critic = (
+        [n for n in column if math.isfinite(n)] for column in (zip(*norms, strict=True) if norms else ([], []))
+    )
+    return (fmean(actor) if actor else math.nan), (fmean(critic) if critic else math.nan)
 
 
 @torch.no_grad()

@@ -20,6 +20,8 @@ from varshare_pl.run_folder import CONFIG_FILE, SUMMARY_FILE
 
 SECTIONS = ("data.", "model.", "evaluation.")  # of a config: what makes a run what it is
 MAY_DIFFER = frozenset({"data.total_env_steps", "data.backend", "data.info_metrics", "model.diagnostics_every"})
+METHOD = "model.sharing."
+WORDS = {"": "given", "{}": "empty"}  # of a section's own line
 STOP_RULE = "evaluation.stop_when_solved"
 
 
@@ -190,10 +192,12 @@ def _check_alike(folder: Path, runs: Sequence[SeedRun]) -> None:
     for run in runs:
         for fact, value in _facts(run).items():
             values.setdefault(fact, {}).setdefault(value, []).append(run.name)
+    several_methods = len(values.get("method", {})) > 1
     differing = [
-        f"{fact} is " + ", ".join(f"{value} in {shortened(names, 3)}" for value, names in found.items())
+        f"{fact} is "
+        + ", ".join(f"{WORDS.get(value, value)} in {shortened(names, 3)}" for value, names in found.items())
         for fact, found in values.items()
-        if len(found) > 1
+        if len(found) > 1 and not (several_methods and fact.startswith(METHOD))  # each method has options of its own
     ]
     if differing:
         more = f"; and {len(differing) - 3} more" if len(differing) > 3 else ""

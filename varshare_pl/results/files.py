@@ -1,8 +1,8 @@
 """The two tables that a run writes, and their readers.
 
 ``heartbeat.csv`` has one row per rollout; ``diagnostics.csv`` has one row per value that belongs to a network, a layer
-or a task. Both only ever grow. So a killed run leaves at most one torn line at the end, and a resumed run repeats
-the steps after its checkpoint: the readers drop the torn line, and of repeated steps they keep the last.
+or a task. A killed run leaves at most one torn line at the end, which the readers drop; a resumed run cuts both back to
+its checkpoint before it goes on, so no row is there twice.
 """
 
 from __future__ import annotations
@@ -96,10 +96,6 @@ def read_heartbeat(run: Path | str) -> dict[str, NDArray[np.float64]]:
     if header is None or header[0] != "env_steps":
         raise ConfigError(f"{path} has no header: it is not a heartbeat")
     table = np.array([_numbers(path, row, len(header)) for row in lines], dtype=np.float64).reshape(-1, len(header))
-    steps = table[:, 0]
-    # a resumed run goes back to its checkpoint: a row is void if a later one has as many steps or fewer
-    later = np.append(np.minimum.accumulate(steps[::-1])[::-1][1:], np.inf)
-    table = table[steps < later]
     return {name: table[:, i].copy() for i, name in enumerate(header)}
 
 
@@ -121,7 +117,7 @@ def read_diagnostics(run: Path | str) -> Diagnostics:
         raise ConfigError(f"{path} has a row without {len(DIAGNOSTICS_COLUMNS)} cells")
     steps, metric, network, layer, task, value = zip(*rows, strict=True) if rows else ((),) * 6
     try:
-        table = Diagnostics(
+        return Diagnostics(
             np.array([int(cell) for cell in steps], dtype=np.int64),
             np.array(metric, dtype=np.str_),
             np.array(network, dtype=np.str_),
@@ -131,19 +127,6 @@ def read_diagnostics(run: Path | str) -> Diagnostics:
         )
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
-    return _without_repeats(table)
-
-
-def _without_repeats(table: Diagnostics) -> Diagnostics:
-    """Drop what a resumed run wrote again: steps it went back over, and earlier copies of a row."""
-    steps = table.env_steps
-    if len(steps) == 0 or not (np.diff(steps) < 0).any():
-        return table
-    table = table.take(steps <= np.minimum.accumulate(steps[::-1])[::-1])
-    columns = (table.env_steps, table.metric, table.network, table.layer, table.task)
-    codes = np.stack([np.unique(column, return_inverse=True)[1] for column in columns])
-    _, from_the_end = np.unique(codes[:, ::-1], axis=1, return_index=True)
-    return table.take(np.sort(len(table) - 1 - from_the_end))
 
 
 def _whole_lines(path: Path) -> Iterator[list[str]]:

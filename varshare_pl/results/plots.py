@@ -95,9 +95,9 @@ def _draw_returns(run: RunTables, mean: Array, tasks: Array, marker: str) -> Cal
 
 
 def _norms(run: RunTables) -> list[Panel]:
-    metrics = (
-        ("sharing/theta_norm", "shared weights", r"$\Vert\bar\theta\Vert$"),
-        ("sharing/mu_norm", "task weights", r"$\Vert\tilde\mu_m\Vert$"),
+    metrics = (  # in Unicode: to set up the parser of formulas would take as long as drawing three panels
+        ("sharing/theta_norm", "shared weights", "‖θ̄‖"),
+        ("sharing/mu_norm", "task weights", "‖μ̃ₘ‖"),
     )
     return [
         _layer_panel(run, metric, network, f"{network.capitalize()}: {what}", symbol)
@@ -141,7 +141,7 @@ def _kl_sigma(run: RunTables) -> list[Panel]:
     if np.isfinite(run.column("kl/policy")).any():
         panels.append(_column_panel(run, "kl/policy", "KL of old from new policy", "nats"))
     panels += [
-        _layer_panel(run, "sharing/sigma", network, f"{network.capitalize()}: posterior noise", r"mean $\sigma$")
+        _layer_panel(run, "sharing/sigma", network, f"{network.capitalize()}: posterior noise", "mean σ")
         for network in networks_of(run.details, "sharing/sigma")
     ]
     return panels

@@ -123,8 +123,8 @@ class _Drawing:
 
     def norms(self) -> list[Panel]:
         return [
-            *self._layer_panels("sharing/theta_norm", "shared weights", r"$\Vert\bar\theta\Vert$"),
-            *self._layer_panels("sharing/mu_norm", "task weights, mean over tasks", r"$\Vert\tilde\mu_m\Vert$"),
+            *self._layer_panels("sharing/theta_norm", "shared weights", "‖θ̄‖"),
+            *self._layer_panels("sharing/mu_norm", "task weights, mean over tasks", "‖μ̃ₘ‖"),
         ]
 
     def kl(self) -> list[Panel]:

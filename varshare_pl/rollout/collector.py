@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import gymnasium
 import numpy as np
@@ -18,6 +18,9 @@ from varshare_pl.envs import final_observations, get_state, set_state
 from varshare_pl.errors import ConfigError, EnvError
 from varshare_pl.groups import TaskGroups
 from varshare_pl.types import Episodes, Rollout
+
+if TYPE_CHECKING:
+    from varshare_pl.envs.torch_backend import TorchVectorEnv
 
 
 class ActingPolicy(Protocol):
@@ -41,6 +44,7 @@ class Collector:
         info_metrics: Scalars of an episode's last info to record, e.g. "success".
         total_envs: Envs of the run over all processes; None: all are here.
         first_env: Global index of the first env here.
+        compiled: Act and step as machine code, where envs and policy allow it.
     """
 
     def __init__(
@@ -50,8 +54,11 @@ class Collector:
         info_metrics: Sequence[str] = (),
         total_envs: int | None = None,
         first_env: int = 0,
+        compiled: bool = False,
     ) -> None:
         self._envs = envs
+        self._compile = compiled
+        self._acting: Any = None
         self._num_tasks = num_tasks
         self._info_metrics = tuple(info_metrics)
         self._obs: NDArray[np.float32] | None = None
@@ -77,11 +84,25 @@ class Collector:
             with self._env_fault(0):
                 obs, info = self._envs.reset()
             self._observe(obs, info)
-        assert self._obs is not None
         self._whole = self._state()  # to go on from, should an env fail midway
-        n, obs_shape = self._envs.num_envs, self._obs.shape[1:]
-        noise = policy.draw_action_noise(steps, self._total_envs)[:, self._here].unbind()
+        noise = policy.draw_action_noise(steps, self._total_envs)[:, self._here]
+        acting = self._compiled(policy)
+        played = self._step_by_step(policy, noise) if acting is None else self._in_chunks(acting, policy, noise)
+        self.env_steps += steps * self._total_envs
+        self._whole = None
+        assert self._obs is not None
+        return Rollout(
+            index=index,
+            env_steps=self.env_steps,
+            **played,
+            last_obs=torch.from_numpy(self._obs.copy()),
+            last_task=torch.from_numpy(self._task.copy()),
+            seconds=time.perf_counter() - start,
+        )
 
+    def _step_by_step(self, policy: ActingPolicy, noise: Tensor) -> dict[str, Any]:
+        assert self._obs is not None
+        steps, n, obs_shape = len(noise), self._envs.num_envs, self._obs.shape[1:]
         observations = np.empty((steps, n, *obs_shape), np.float32)
         final_obs = np.zeros_like(observations)
         tasks = np.empty((steps, n), np.int64)
@@ -89,10 +110,10 @@ class Collector:
         terminated, truncated = np.empty((steps, n), np.bool_), np.empty((steps, n), np.bool_)
         actions, params = [], []
         ended: list[tuple[NDArray[Any], ...]] = []
-        for t in range(steps):
+        for t, step_noise in enumerate(noise.unbind()):
             observations[t] = self._obs
             tasks[t] = self._task
-            action, distribution = policy(torch.from_numpy(self._obs), self._task_groups(), noise[t])
+            action, distribution = policy(torch.from_numpy(self._obs), self._task_groups(), step_noise)
             actions.append(action)
             params.append(distribution)
             with self._env_fault(t):
@@ -104,25 +125,51 @@ class Collector:
                 final_obs[t] = final_observations(info, obs)[0]
                 ended.append(self._end_episodes(done, info))
             self._observe(obs, info)
+        return {
+            "obs": torch.from_numpy(observations),
+            "task": torch.from_numpy(tasks),
+            "actions": torch.stack(actions),
+            "dist_params": torch.stack(params),
+            "rewards": torch.from_numpy(rewards),
+            "terminated": torch.from_numpy(terminated),
+            "truncated": torch.from_numpy(truncated),
+            "final_obs": torch.from_numpy(final_obs),
+            "episodes": self._episodes(ended),
+        }
 
-        self.env_steps += steps * self._total_envs
-        self._whole = None
-        return Rollout(
-            index=index,
-            env_steps=self.env_steps,
-            obs=torch.from_numpy(observations),
-            task=torch.from_numpy(tasks),
-            actions=torch.stack(actions),
-            dist_params=torch.stack(params),
-            rewards=torch.from_numpy(rewards),
-            terminated=torch.from_numpy(terminated),
-            truncated=torch.from_numpy(truncated),
-            final_obs=torch.from_numpy(final_obs),
-            last_obs=torch.from_numpy(self._obs.copy()),
-            last_task=torch.from_numpy(self._task.copy()),
-            episodes=self._episodes(ended),
-            seconds=time.perf_counter() - start,
-        )
+    def _compiled(self, policy: Any) -> Any:
+        """Compiled acting, where it is wanted and possible: with envs in torch, each of which keeps its task."""
+        if not (self._compile and policy.compilable) or self._info_metrics or getattr(self._envs, "cycle", True):
+            return None
+        if self._acting is None:
+            from varshare_pl.rollout.chunks import CompiledActing
+
+            self._acting = CompiledActing(cast("TorchVectorEnv", self._envs), self._task_groups())
+        return self._acting
+
+    def _in_chunks(self, acting: Any, policy: Any, noise: Tensor) -> dict[str, Any]:
+        """The same steps, many in one call."""
+        assert self._obs is not None
+        begin = (torch.from_numpy(values.copy()) for values in (self._obs, self._return, self._length))
+        with torch.no_grad():
+            obs, steps = acting(policy, *begin, noise)
+        done = steps.terminated | steps.truncated
+        self._obs = obs.numpy()
+        under_way = ~done[-1]
+        self._return = (steps.returns[-1] * under_way).numpy()
+        self._length = (steps.lengths[-1] * under_way).numpy()
+        task = torch.from_numpy(self._task).expand(len(noise), -1)
+        return {
+            "obs": steps.obs,
+            "task": task.contiguous(),
+            "actions": steps.actions,
+            "dist_params": steps.params,
+            "rewards": steps.rewards,
+            "terminated": steps.terminated,
+            "truncated": steps.truncated,
+            "final_obs": steps.final_obs,
+            "episodes": Episodes(task[done], steps.returns[done].float(), steps.lengths[done]),
+        }
 
     def get_state(self) -> dict[str, Any]:
         """All that the next rollout depends on, as plain data: envs with their streams, episodes under way, counters.

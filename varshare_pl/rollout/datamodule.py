@@ -30,8 +30,9 @@ class RolloutDataModule(pl.LightningDataModule):
         num_envs: Envs that step side by side, over all tasks.
         rollout_steps: Steps of each env in a rollout.
         total_env_steps: Length of the training in env steps over all envs, rounded up to whole rollouts.
-        backend: How envs are vectorized: "batched" (NumPy, suites with physics of their own), "sync" or "async"
-            (Gymnasium's, any env); "auto" takes batched where it can, else sync.
+        backend: How envs are vectorized: "batched" (NumPy) or "torch", for suites with physics of their own, "sync"
+            or "async" (Gymnasium's, any env); "auto" takes batched where it can (torch for
+            compiled acting, with model.compile), else sync.
         task_assignment: "fixed": env i has task i mod M for good; "cycle": an env takes the next task at each reset;
             "auto": fixed where num_envs is a multiple of M, else cycle.
         info_metrics: Scalars in the env's info at an episode's end to log per task, e.g. [success].
@@ -44,7 +45,7 @@ class RolloutDataModule(pl.LightningDataModule):
         num_envs: PositiveInt = 40,
         rollout_steps: PositiveInt = 128,
         total_env_steps: PositiveInt = 300_000,
-        backend: Literal["auto", "batched", "sync", "async"] = "auto",
+        backend: Literal["auto", "batched", "torch", "sync", "async"] = "auto",
         task_assignment: Literal["auto", "fixed", "cycle"] = "auto",
         info_metrics: Sequence[str] = (),
         seed: NonNegativeInt = 1,
@@ -67,9 +68,9 @@ class RolloutDataModule(pl.LightningDataModule):
                 f"data.num_envs: {num_envs} is not allowed with data.task_assignment=fixed; "
                 f"a multiple of the suite's {self.suite.num_tasks} tasks is"
             )
-        if backend == "batched" and self.suite.dynamics is None:
+        if backend in ("batched", "torch") and self.suite.dynamics is None:
             raise ConfigError(
-                f"data.backend: batched is not allowed for suite {self.suite.name}; auto, sync, async are"
+                f"data.backend: {backend} is not allowed for suite {self.suite.name}; auto, sync, async are"
             )
         for name in RESERVED_METRICS & set(self.info_metrics):
             raise ConfigError(
@@ -88,6 +89,7 @@ class RolloutDataModule(pl.LightningDataModule):
             num_actions=int(self.suite.action_space.n),
             rollout_rows=self.rollout_steps * self.num_envs,
             num_rollouts=self.num_rollouts,
+            tasks_fixed=self._fixed(),
         )
 
     def train_dataloader(self) -> DataLoader[Rollout]:
@@ -162,17 +164,23 @@ class RolloutDataModule(pl.LightningDataModule):
         return slice(self.trainer.global_rank * each, (self.trainer.global_rank + 1) * each)
 
     def _make_collector(self) -> Collector:
+        assert self.trainer is not None
         here = self._here()
+        module: Any = self.trainer.lightning_module
+        backend = self.backend
+        if backend == "auto" and module.compile_steps and self.suite.dynamics is not None:
+            backend = "torch"
         envs = make_vector_env(
             self.suite,
             here.stop - here.start,
-            self.backend,
+            backend,
             seed=self.seed,
             task_assignment=self.task_assignment,
             env_indices=range(here.start, here.stop),
             total_envs=self.num_envs,
         )
-        return Collector(envs, self.suite.num_tasks, self.info_metrics, self.num_envs, here.start)
+        compiled = module.compile_steps and backend == "torch"
+        return Collector(envs, self.suite.num_tasks, self.info_metrics, self.num_envs, here.start, compiled)
 
     def on_exception(self, exception: BaseException) -> None:
         self.teardown("fit")

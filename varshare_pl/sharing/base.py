@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -102,7 +103,7 @@ class TaskLinear(nn.Module, ABC):
         del generator
         return None
 
-    def draw_local_noise(self, groups: int, rows: int, generator: torch.Generator) -> LocalNoise | None:
+    def draw_local_noise(self, groups: int, rows: int, generator: np.random.Generator) -> LocalNoise | None:
         """Local noise for (groups, rows) rows, or None for a deterministic layer."""
         del groups, rows, generator
         return None

@@ -6,10 +6,11 @@ Shapes: M tasks, G task groups, R rows a group; weights are (…, out, in).
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 class LocalNoise(NamedTuple):
@@ -18,9 +19,32 @@ class LocalNoise(NamedTuple):
     zeta: Tensor  # (G, R, out), standard normal
 
 
-def sample(mean: Tensor, log_var: Tensor, eps: Tensor) -> Tensor:
-    """``mean + σ ε`` with ``σ = exp(½ log_var)``; eps is standard normal, of the shape of log_var."""
-    return torch.addcmul(mean, torch.exp(0.5 * log_var), eps)
+def sample(shared: Tensor, mean: Tensor, log_var: Tensor, eps: Tensor) -> Tensor:
+    """``shared + mean + σ ε`` with ``σ = exp(½ log_var)``.
+
+    Args:
+        shared: (out, in) the same for all tasks.
+        mean: (G, out, in).
+        log_var: (G, out, in).
+        eps: (G, out, in), standard normal.
+    """
+    return _Sample.apply(shared, mean, log_var, eps)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Sample(torch.autograd.Function):
+    """One node of autograd; d(σ ε)/d log_var = ½ σ ε."""
+
+    @staticmethod
+    def forward(ctx: Any, shared: Tensor, mean: Tensor, log_var: Tensor, eps: Tensor) -> Tensor:
+        noise = (0.5 * log_var).exp_().mul_(eps)
+        ctx.save_for_backward(noise)
+        return (mean + noise).add_(shared)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        (noise,) = ctx.saved_tensors
+        return gradient.sum(0), gradient, noise.mul(0.5).mul_(gradient), None
 
 
 def kl_to_prior(mu: Tensor, log_var: Tensor, prior_std: float) -> Tensor:
@@ -36,10 +60,28 @@ def kl_to_prior(mu: Tensor, log_var: Tensor, prior_std: float) -> Tensor:
     Returns:
         (M,) nats, each ≥ 0.
     """
-    relative_log_var = log_var - 2.0 * math.log(prior_std)
-    # expm1(x) − x is σ²/σ_p² − 1 − ln(σ²/σ_p²) without the loss of digits that subtracting the 1 costs near the prior.
-    terms = torch.addcmul(relative_log_var.expm1() - relative_log_var, mu, mu, value=prior_std**-2)
-    return 0.5 * terms.flatten(1).sum(1)
+    return _KLToPrior.apply(mu, log_var, prior_std)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _KLToPrior(torch.autograd.Function):
+    """One node of autograd; dKL/dμ = μ/σ_p² and dKL/d log_var = ½ (σ²/σ_p² − 1)."""
+
+    @staticmethod
+    def forward(ctx: Any, mu: Tensor, log_var: Tensor, prior_std: float) -> Tensor:
+        relative_log_var = log_var - 2.0 * math.log(prior_std)
+        # expm1(x) − x is σ²/σ_p² − 1 − ln(σ²/σ_p²) without the loss of digits that subtracting 1 costs near the prior.
+        excess = relative_log_var.expm1()
+        ctx.save_for_backward(mu, excess)
+        ctx.precision = prior_std**-2
+        terms = torch.sub(excess, relative_log_var, out=relative_log_var).addcmul_(mu, mu, value=ctx.precision)
+        return terms.flatten(1).sum(1).mul_(0.5)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        mu, excess = ctx.saved_tensors
+        gradient = gradient.view(-1, *[1] * (mu.dim() - 1))
+        return mu * (gradient * ctx.precision), excess * (gradient * 0.5), None
 
 
 def local_output(mean_output: Tensor, x: Tensor, variance: Tensor, zeta: Tensor) -> Tensor:

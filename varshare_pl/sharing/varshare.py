@@ -11,10 +11,12 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from varshare_pl.errors import ConfigError
+from varshare_pl.random import normal
 from varshare_pl.sharing.base import LayerSpec, Noise, Prepared, SharingMethod, TaskLinear, orthogonal
 from varshare_pl.sharing.gaussian import LocalNoise, kl_to_prior, sample
 
@@ -67,12 +69,11 @@ class VarShareLinear(TaskLinear):
 
     def prepare(self, group_task: Tensor, noise: Noise = None) -> Prepared:
         mu, log_var = self._of(group_task, self.mu), self._of(group_task, self.log_var)
-        weight = self.theta + mu
         if isinstance(noise, LocalNoise):
-            return Prepared(weight.mT, self.bias, log_var.exp().mT, noise.zeta)
+            return Prepared((self.theta + mu).mT, self.bias, log_var.exp().mT, noise.zeta)
         if noise is not None:
-            weight = sample(weight, log_var, self._of(group_task, noise))
-        return Prepared(weight.mT, self.bias)
+            return Prepared(sample(self.theta, mu, log_var, self._of(group_task, noise)).mT, self.bias)
+        return Prepared((self.theta + mu).mT, self.bias)
 
     def _of(self, group_task: Tensor, stacked: Tensor) -> Tensor:
         # A batch with every task in it, the usual one, needs no copy.
@@ -92,8 +93,8 @@ class VarShareLinear(TaskLinear):
     def draw_weight_noise(self, generator: torch.Generator) -> Tensor:
         return torch.randn(self.mu.shape, generator=generator, dtype=self.mu.dtype).to(self.mu.device)
 
-    def draw_local_noise(self, groups: int, rows: int, generator: torch.Generator) -> LocalNoise:
-        zeta = torch.randn(groups, rows, self.out_features, generator=generator, dtype=self.mu.dtype)
+    def draw_local_noise(self, groups: int, rows: int, generator: np.random.Generator) -> LocalNoise:
+        zeta = normal((groups, rows, self.out_features), generator, self.mu.dtype)
         return LocalNoise(zeta.to(self.mu.device))
 
     def gauged(self) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,155 @@
+"""Compiled acting and gradient steps against the eager ones, from the same weights, streams and rollouts."""
+
+import copy
+import warnings
+from types import SimpleNamespace
+
+import pytest
+import torch
+from helpers import METHODS, fit, make_spec
+
+from varshare_pl.envs import get_suite, make_vector_env
+from varshare_pl.errors import ConfigError, NonFiniteError
+from varshare_pl.ppo.module import PPOModule
+from varshare_pl.ppo.step import GradientStep
+from varshare_pl.rollout.collector import Collector
+
+SUITE = "MirroredCartPole"
+ENVS, STEPS = 12, 4
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """Compiled once for all tests of the process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VARSHARE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def make_module(method="varshare", **options):
+    sizes = {"hidden_sizes": (8,), "minibatch_size": 24, "update_epochs": 2}
+    with warnings.catch_warnings(action="ignore"):  # "fresh" is for comparison only
+        return PPOModule(make_spec(get_suite(SUITE), ENVS * STEPS), METHODS[method](), **{**sizes, **options})
+
+
+def make_collector(module, compiled):
+    envs = make_vector_env(SUITE, ENVS, "torch" if compiled else "batched", seed=3)
+    return Collector(envs, module.num_tasks, compiled=compiled)
+
+
+def train(module, compiled, rollouts=2):
+    """Records and weights after some rollouts."""
+    optimizer = module.configure_optimizers()
+    steps = (
+        module.compiled_step(optimizer)
+        if compiled
+        else GradientStep(module.policy, module.objective, optimizer, module.max_grad_norm)
+    )
+    collector = make_collector(module, compiled)
+    records = [module.learn(collector.collect(module.behaviour(k), STEPS, k), steps) for k in range(rollouts)]
+    return records, [p.detach().clone() for p in module.parameters()], optimizer
+
+
+CASES = [(method, {}) for method in METHODS] + [
+    ("varshare", options)
+    for options in (
+        {"actor_noise": "fresh"},
+        {"actor_noise": "mean", "critic_noise": "weights"},
+        {"critic_noise": "mean", "max_grad_norm": None, "value_clip_range": 0.2, "activation": "silu"},
+        {"minibatch_size": 12, "activation": "relu", "target_kl": 0.5},  # four in a call
+    )
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "options"), CASES)
+def test_compiled_training_is_eager_training(method, options):
+    eager, compiled = make_module(method, **options), make_module(method, **options)
+    compiled.load_state_dict(copy.deepcopy(eager.state_dict()))
+    expected, weights, optimizer = train(eager, compiled=False)
+    found, others, other = train(compiled, compiled=True)
+    for one, two in zip(weights, others, strict=True):
+        torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-5)
+    for one, two in zip(expected, found, strict=True):
+        assert one.metrics.keys() == two.metrics.keys()
+        for name in one.metrics.keys() - {"wall_time_s", "sps"}:
+            assert two.metrics[name] == pytest.approx(one.metrics[name], rel=1e-3, abs=1e-4, nan_ok=True), name
+    for one, two in zip(optimizer.state.values(), other.state.values(), strict=True):
+        assert one["step"] == two["step"] == (16 if "minibatch_size" in options else 8)
+        torch.testing.assert_close(two["exp_avg"], one["exp_avg"], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_compiled_acting_is_eager_acting():
+    module = make_module()
+    eager, compiled = make_collector(module, compiled=False), make_collector(module, compiled=True)
+    for k in range(12):
+        one, two = (c.collect(module.behaviour(k), STEPS, k) for c in (eager, compiled))
+        for name in ("obs", "task", "actions", "rewards", "terminated", "truncated", "final_obs", "last_obs"):
+            assert torch.equal(getattr(one, name), getattr(two, name)), name
+        torch.testing.assert_close(two.dist_params, one.dist_params)
+        for name in ("task", "returns", "lengths"):
+            assert torch.equal(getattr(one.episodes, name), getattr(two.episodes, name)), name
+    assert len(one.episodes.task) > 0
+    one, two = eager.get_state(), compiled.get_state()
+    assert one["returns"] == two["returns"]
+    assert one["lengths"] == two["lengths"]
+    for env, other in zip(one["envs"], two["envs"], strict=True):
+        assert other["env"].pop("state") == pytest.approx(env["env"].pop("state"), abs=1e-9)
+        assert env == other
+
+
+@pytest.mark.slow
+def test_target_kl_stops_at_the_same_step():
+    records = [train(make_module(target_kl=1e-4, update_epochs=4), compiled)[0][0] for compiled in (False, True)]
+    assert records[0].metrics["diagnostics/stopped_early"] == 1.0
+    for name in ("gradient_steps", "kl/policy", "diagnostics/stopped_early", "loss/total"):
+        assert records[1].metrics[name] == pytest.approx(records[0].metrics[name], rel=1e-3), name
+    assert 0 < records[0].metrics["gradient_steps"] < 8
+
+
+@pytest.mark.slow
+def test_a_gradient_that_is_not_finite_stops_before_the_step():
+    module = make_module()
+    step = module.compiled_step(module.configure_optimizers())
+    rollout = make_collector(module, compiled=False).collect(module.behaviour(0), STEPS, 0)
+    rollout.rewards[3, 1] = torch.nan
+    before = [p.detach().clone() for p in module.parameters()]
+    with pytest.raises(NonFiniteError, match="actor is not finite in rollout 0, gradient step 0 of its update; not"):
+        module.learn(rollout, step)
+    assert all(torch.equal(one, two) for one, two in zip(before, module.parameters(), strict=True))
+
+
+@pytest.mark.slow
+def test_a_fit_with_the_switch_compiles_and_resumes_exactly(tmp_path, capfd):
+    options = {"compile": True, "hidden_sizes": (8,), "data": {"suite": SUITE, "num_envs": 4, "rollout_steps": 32}}
+    whole = fit(**copy.deepcopy(options))
+    text = capfd.readouterr().err
+    assert "compiled acting in" in text
+    assert "compiled update in" in text
+    eager = fit(**copy.deepcopy(options) | {"compile": False})
+    for one, two in zip(eager.records, whole.records, strict=True):
+        assert two.metrics["loss/total"] == pytest.approx(one.metrics["loss/total"], rel=1e-3)
+    again = fit(**copy.deepcopy(options))
+    assert "compiled" not in capfd.readouterr().err  # kept
+    for one, two in zip(whole.module.parameters(), again.module.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_refused_where_tasks_change():
+    spec = make_spec(get_suite(SUITE), 96)
+    with pytest.raises(ConfigError, match=r"model\.compile: true is not allowed where envs change their tasks"):
+        PPOModule(
+            type(spec)(**{**vars(spec), "tasks_fixed": False}), METHODS["shared"](), minibatch_size=96, compile=True
+        )
+
+
+@pytest.mark.parametrize(
+    ("processes", "scaler", "what"), [(2, {}, "several processes"), (1, {"scaler": 1}, "16-mixed")]
+)
+def test_refused_with(processes, scaler, what):
+    module = make_module(compile=True)
+    plugin = SimpleNamespace(**scaler)
+    module._trainer = SimpleNamespace(precision="16-mixed", world_size=processes, precision_plugin=plugin)
+    with pytest.raises(ConfigError, match=rf"model\.compile: true is not allowed with .*{what}"):
+        module.setup("fit")

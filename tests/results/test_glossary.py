@@ -1,0 +1,85 @@
+"""docs/heartbeat.md tells of every column and metric that a run writes, and of no other."""
+
+import csv
+import re
+from pathlib import Path
+
+import pytest
+
+from varshare_pl.cli.main import main
+from varshare_pl.results.files import COMMON_COLUMNS, heartbeat_columns
+
+DOCS = Path(__file__).parents[2] / "docs" / "heartbeat.md"
+OFTEN_EMPTY = ("without variational weights", "without task weights", "without weight noise")
+
+
+@pytest.fixture(scope="module")
+def tables() -> list[list[list[str]]]:
+    """The rows of both tables as their cells."""
+    found = []
+    for part in re.split(r"^## ", DOCS.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+        lines = [line for line in part.splitlines() if line.startswith("| `")]
+        found.append([[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines])
+    return found
+
+
+def name_of(row: list[str]) -> str:
+    return re.match(r"`([^`]+)`", row[0])[1]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose last row has every value, and whose first rows lack what can be missing."""
+    logs = tmp_path_factory.mktemp("glossary")
+    sizes = ["--data.suite", "ConflictBandit", "--data.num_envs", "5", "--data.rollout_steps", "8"]
+    sizes += ["--data.total_env_steps", "120", "--model.minibatch_size", "40", "--model.hidden_sizes", "[8]"]
+    options = ["--evaluation.every", "0", "--evaluation.episodes", "1", "--plots.enabled", "false"]
+    assert main(["fit", *sizes, *options, "--experiment", "x", "--logs_dir", str(logs)]) == 0
+    return logs / "x" / "seed_1"
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_column_has_its_row(tables: list[list[list[str]]], run: Path) -> None:
+    columns = [name_of(row) for row in tables[0]]
+    assert columns == [*COMMON_COLUMNS, "train/return_task_m", "eval/return_task_m"]
+    expanded = [*columns[:-2], *(name[:-1] + str(m) for name in columns[-2:] for m in range(5))]
+    assert expanded == heartbeat_columns(5) == list(rows_of(run / "heartbeat.csv")[0])
+
+
+def test_what_is_never_empty(tables: list[list[list[str]]], run: Path) -> None:
+    beats = rows_of(run / "heartbeat.csv")
+    for column, _, empty in tables[0]:
+        cells = [row[column.strip("`").replace("task_m", "task_0")] for row in beats]
+        if empty == "never" or empty.startswith(OFTEN_EMPTY[:2]):
+            assert all(cells), column
+        elif empty == "between evaluations":
+            assert [bool(cell) for cell in cells] == [False, False, True], column
+        elif empty.startswith(OFTEN_EMPTY[2]):
+            assert [bool(cell) for cell in cells] == [True, False, True], column
+
+
+def test_every_metric_of_the_details_has_its_row(tables: list[list[list[str]]], run: Path) -> None:
+    written: dict[str, set[str]] = {}
+    for row in rows_of(run / "diagnostics.csv"):
+        keys = {key for key in ("network", "layer", "task") if row[key]}
+        assert written.setdefault(row["metric"], keys) == keys
+    told = {name_of(row): {key for key in ("network", "layer", "task") if key in row[1]} for row in tables[1]}
+    assert told == written
+
+
+@pytest.mark.parametrize("method", ["shared", "independent"])
+def test_what_other_methods_leave_empty(tables: list[list[list[str]]], tmp_path: Path, method: str) -> None:
+    args = ["--data.suite", "ConflictBandit", "--data.num_envs", "5", "--data.rollout_steps", "8", "--experiment", "x"]
+    args += ["--data.total_env_steps", "40", "--model.minibatch_size", "40", "--model.hidden_sizes", "[8]"]
+    args += ["--plots.enabled", "false", "--evaluation.episodes", "1", "--logs_dir", str(tmp_path)]
+    assert main(["fit", *args, "--model.sharing", method]) == 0
+    (row,) = rows_of(tmp_path / "x" / "seed_1" / "heartbeat.csv")
+    missing = {name_of(cells): cells[2].startswith(OFTEN_EMPTY) for cells in tables[0]}
+    if method == "independent":  # has task weights, but no noise
+        missing |= {name_of(cells): False for cells in tables[0] if cells[2].startswith("without task weights")}
+    for column, empty in missing.items():
+        assert (row[column.replace("task_m", "task_0")] == "") == empty, column

@@ -1,0 +1,124 @@
+"""Pure functions of tensors as machine code, kept on disk between processes.
+
+A function is traced once with make_fx, its gradients included, and compiled ahead of time by AOTInductor into a
+package. The package's name is a digest of the graph itself and of what it was compiled for, so it cannot go stale:
+another width, method or version of this code is another graph.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import platform
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from varshare_pl.errors import ConfigError
+
+Compiled = Callable[..., list[Tensor]]
+
+
+def cache_dir() -> Path:
+    """Where compiled functions are kept: $VARSHARE_CACHE, else varshare/ in the user's cache folder."""
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "varshare"
+    return Path(os.environ.get("VARSHARE_CACHE") or default)
+
+
+def compile_function(function: Callable[..., Sequence[Tensor]], arguments: Sequence[Tensor], name: str) -> Compiled:
+    """A function as machine code, from the cache or compiled now, which takes some tens of seconds.
+
+    Args:
+        function: Takes tensors and gives tensors; no control flow that depends on their values. May use autograd.
+        arguments: Of the shapes, types and device that it will be called with.
+        name: For the message and the file's name.
+
+    Raises:
+        ConfigError: if the machine has no C++ compiler.
+    """
+    # What torch imports for this takes seconds; a run that does not compile should not wait for it.
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    start = time.perf_counter()
+    with _Quiet():
+        graph = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*arguments)
+        path = cache_dir() / f"{name}-{_digest(graph, arguments)}.pt2"
+        if not path.exists():
+            print(f"compiling {name} for this machine, once ...", file=sys.stderr, flush=True)
+            _compile(graph, tuple(arguments), path)
+            seconds = time.perf_counter() - start
+            print(f"compiled {name} in {seconds:.0f} s, kept in {path.parent}", file=sys.stderr, flush=True)
+        model = torch._inductor.aoti_load_package(str(path))
+
+    def call(*arguments: Tensor) -> list[Tensor]:
+        # Past the package's own call, which looks for tensors in nested arguments each time.
+        return model.loader.boxed_run(list(arguments))
+
+    return call
+
+
+def _compile(graph: torch.fx.GraphModule, arguments: tuple[Tensor, ...], path: Path) -> None:
+    from torch._inductor.exc import InductorError
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        package = str(Path(folder) / "package.pt2")
+        try:
+            program = torch.export.export(graph, arguments)
+            torch._inductor.aoti_compile_and_package(program, package_path=package)
+        except (InductorError, RuntimeError) as error:
+            if "compiler" in str(error).lower():
+                raise ConfigError(
+                    "model.compile: needs a C++ compiler, and torch found none that works; install g++ or clang++, or "
+                    "name one in the environment variable CXX"
+                ) from error
+            raise
+        Path(package).replace(path)  # another process may have done the same meanwhile
+
+
+def _digest(graph: torch.fx.GraphModule, arguments: Sequence[Tensor]) -> str:
+    """Of the graph with its constants, of the arguments, and of all that the machine code depends on."""
+    digest = hashlib.sha256()
+    for node in graph.graph.nodes:
+        digest.update(f"{node.op} {node.name} {node.target} {node.args} {node.kwargs}\n".encode())
+    for constant_name, constant in sorted(vars(graph).items()):
+        if isinstance(constant, Tensor):
+            digest.update(f"{constant_name} {constant.tolist()}\n".encode())
+    for argument in arguments:
+        digest.update(f"{tuple(argument.shape)} {argument.stride()} {argument.dtype} {argument.device}\n".encode())
+    device = arguments[0].device
+    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    digest.update(f"{torch.__version__} {torch.get_num_threads()} {platform.machine()} {machine}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _processor() -> str:
+    """What the CPU can do: code compiled for one may not run on another that shares the home folder."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() + torch.backends.cpu.get_cpu_capability()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
+
+
+class _Quiet:
+    """Torch's compilers warn and log about themselves."""
+
+    def __enter__(self) -> None:
+        self._warnings = warnings.catch_warnings()
+        self._warnings.__enter__()
+        warnings.simplefilter("ignore")
+        self._level = logging.getLogger("torch").level
+        logging.getLogger("torch").setLevel(logging.ERROR)
+
+    def __exit__(self, *_: Any) -> None:
+        logging.getLogger("torch").setLevel(self._level)
+        self._warnings.__exit__(None, None, None)

@@ -1,0 +1,131 @@
+"""Gradient steps, from minibatches to new weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from varshare_pl.errors import NonFiniteError
+from varshare_pl.parallel import all_mean, average_
+from varshare_pl.policy.actor_critic import ActorCritic
+from varshare_pl.ppo.losses import approximate_kl
+from varshare_pl.ppo.objective import Losses, Objective, backward
+from varshare_pl.ppo.optimizer import FlatAdam, GradientNorms, clip_gradients
+from varshare_pl.sharing.base import Noise
+from varshare_pl.types import Minibatch
+
+
+class Work(NamedTuple):
+    """What one gradient step is taken on."""
+
+    batch: Minibatch
+    actor_noise: Sequence[Noise] | None
+    critic_noise: Sequence[Noise] | None
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What the K gradient steps of an update left behind."""
+
+    losses: Losses  # of before each step, detached, with a leading axis of K; K + 1 if stopped early
+    weights: Tensor  # (K, G, R), of the minibatches' rows
+    norms: list[GradientNorms]
+    stopped_early: bool
+
+
+class GradientStep:
+    """Backward, the mean over processes, clipping, and the optimizer's step.
+
+    Args:
+        policy: Is trained.
+        objective: Gives and weighs the losses.
+        optimizer: Of the policy, from ``build_optimizer``.
+        max_grad_norm: Of actor and critic each; None: no clipping.
+        scaler: Of the loss, in 16-bit training.
+        advance: What steps the optimizer, where that is more than to call it.
+    """
+
+    def __init__(
+        self,
+        policy: ActorCritic,
+        objective: Objective,
+        optimizer: FlatAdam,
+        max_grad_norm: float | None,
+        scaler: Any = None,
+        advance: Callable[[], Any] | None = None,
+    ) -> None:
+        optimizer.tie()  # something may have moved the parameters since they were made views
+        self.optimizer = optimizer
+        self._policy = policy
+        self._objective = objective
+        self._weights = objective.weights(policy)
+        self._max_grad_norm = max_grad_norm
+        self._scaler = scaler
+        self._advance = advance or optimizer.advance
+
+    def take(self, work: Iterable[Work], rollout: int, target_kl: float | None) -> Taken:
+        """One step after the other.
+
+        Args:
+            work: A step's minibatch and noise, each asked for when the one before is done.
+            rollout: For the message of an error.
+            target_kl: Stop before the step at which the policy KL exceeds this; None: do not.
+
+        Raises:
+            NonFiniteError: before the optimizer's step, if a gradient is not finite.
+        """
+        kept: list[Losses] = []
+        weights: list[Tensor] = []
+        norms: list[GradientNorms] = []
+        stopped_early = False
+        for batch, actor_noise, critic_noise in work:
+            losses = self._objective(self._policy, batch, actor_noise, critic_noise)
+            kept.append(Losses(*(part.detach() for part in losses)))
+            weights.append(batch.weight)
+            if target_kl is not None and bool(all_mean(policy_kl(losses.log_ratio, batch.weight)) > target_kl):
+                stopped_early = True
+                break
+            try:
+                norms.append(self(losses))
+            except NonFiniteError as fault:
+                parts = non_finite_parts(self._objective, self._policy, losses)
+                raise NonFiniteError(f"{fault} {place(rollout, len(norms))}; {parts}") from fault
+        losses = Losses(*(torch.stack(column) for column in zip(*kept, strict=True)))
+        return Taken(losses, torch.stack(weights), norms, stopped_early)
+
+    def __call__(self, losses: Losses) -> GradientNorms:
+        """Take one step; gives the norms of the gradients before clipping.
+
+        Raises:
+            NonFiniteError: before the optimizer's step, if a gradient is not finite.
+        """
+        self.optimizer.zero_grad()
+        scaler = self._scaler
+        backward(losses, self._weights, 1.0 if scaler is None else float(scaler.scale(losses.policy.new_ones(()))))
+        average_(self.optimizer.gradient)
+        if scaler is not None:
+            scaler.unscale_(self.optimizer)  # it is the gradient itself that is clipped
+        norms = clip_gradients(self.optimizer, self._max_grad_norm, None if scaler is None else scaler.get_scale())
+        self._advance()
+        return norms
+
+
+def policy_kl(log_ratio: Tensor, weight: Tensor) -> Tensor:
+    """Estimate of KL(old policy ‖ new policy) in nats, summed over the last two axes, groups and rows."""
+    return (weight * approximate_kl(log_ratio)).sum((-2, -1))
+
+
+def place(rollout: int, step: int) -> str:
+    """Where in the run a gradient step is."""
+    return f"in rollout {rollout}, gradient step {step} of its update"
+
+
+def non_finite_parts(objective: Objective, policy: ActorCritic, losses: Losses) -> str:
+    """Which parts of the loss are not finite."""
+    named = {"total": objective.total(policy, losses.parts()), **losses._asdict()}
+    bad = [name for name, part in named.items() if not bool(all_mean(part.detach().sum()).isfinite())]
+    return f"not finite in the loss: {', '.join(bad)}" if bad else "every part of the loss is finite"

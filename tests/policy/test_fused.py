@@ -45,9 +45,9 @@ def make_prepared(sizes, kind, dtype=torch.float64, groups=G, rows=R, seed=0):
     own_weight, own_bias, local = KINDS[kind]
     prepared = []
     for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
-        shapes = [(groups, fan_in, fan_out) if own_weight else (fan_in, fan_out)]
+        shapes = [(groups, fan_out, fan_in) if own_weight else (fan_out, fan_in)]
         shapes += [(groups, 1, fan_out) if own_bias else (fan_out,)]
-        shapes += [(groups, fan_in, fan_out), (groups, rows, fan_out)] if local else []
+        shapes += [(groups, fan_out, fan_in), (groups, rows, fan_out)] if local else []
         tensors = [randn(*shape, seed=seed + 10 * i + k).to(dtype) for k, shape in enumerate(shapes)]
         tensors[0] /= fan_in**0.5
         if local:
@@ -83,7 +83,7 @@ def value_and_gradients(compute, prepared, x, seed):
 
 
 def assert_routes_agree(torso, prepared, x, tolerance):
-    seed = randn(*x.shape[:2], prepared[-1].weight.shape[-1], seed=77).to(x.dtype)
+    seed = randn(*x.shape[:2], prepared[-1].weight.shape[-2], seed=77).to(x.dtype)
     expected = value_and_gradients(torso.compute_by_layers, prepared, x, seed)
     found = value_and_gradients(torso.compute, prepared, x, seed)
     torch.testing.assert_close(found[0], expected[0], rtol=tolerance, atol=tolerance)
@@ -245,7 +245,7 @@ def test_layers_with_a_product_of_their_own_are_asked_for_it():
     method = SimpleNamespace(make_layer=lambda spec: Doubled(spec.in_features, spec.out_features, spec.num_tasks))
     torso = Torso(method, 4, (5,), 3, G, "tanh", 1.0, 1.0, generator())
     x, prepared = randn(G, R, 4, dtype=torch.float32), torso.prepare(torch.arange(G))
-    by_hand = 2 * torch.tanh(2 * x @ prepared[0].weight) @ prepared[1].weight  # biases start at 0
+    by_hand = 2 * torch.tanh(2 * x @ prepared[0].weight.mT) @ prepared[1].weight.mT  # biases start at 0
     torch.testing.assert_close(torso.compute(prepared, x), by_hand)
 
 

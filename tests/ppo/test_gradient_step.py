@@ -36,7 +36,7 @@ def batches():
 def plain_step(policy, adam, batch, noise, max_norm):
     losses = OBJECTIVE(policy, batch, noise, None)
     adam.zero_grad()
-    OBJECTIVE.total(policy, losses.parts()).backward()
+    OBJECTIVE.total(policy, losses).backward()
     bound = float("inf") if max_norm is None else max_norm
     norms = [torch.nn.utils.clip_grad_norm_(torso.parameters(), bound).item() for _, torso in policy.networks()]
     adam.step()

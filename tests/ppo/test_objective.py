@@ -7,7 +7,7 @@ import torch
 from helpers import METHODS, generator, make_policy, perturb, randn
 
 from varshare_pl.groups import TaskGroups
-from varshare_pl.ppo.objective import Objective, backward
+from varshare_pl.ppo.objective import Backward, Losses, Objective
 from varshare_pl.ppo.optimizer import build_optimizer
 from varshare_pl.ppo.step import GradientStep
 from varshare_pl.ppo.update import UpdateOptions, update
@@ -39,7 +39,7 @@ def loss_and_parts(policy, batch, actor_noise=None, **weights):
     """The loss to minimise, and its parts."""
     objective = Objective(**OFF | weights)
     losses = objective(policy, batch, actor_noise, None)
-    return objective.total(policy, losses.parts()), losses
+    return objective.total(policy, losses), losses
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_loss_by_hand(policy):
         torch.testing.assert_close(losses.entropy[m].double(), entropy / 2)
         torch.testing.assert_close(losses.kl[m], kl[m])
         expected = expected + (-surrogate + 0.7 * value - 0.2 * entropy + 0.4 / policy.num_variational * kl[m]) / 2
-    torch.testing.assert_close(objective.total(policy, losses.parts()), expected)
+    torch.testing.assert_close(objective.total(policy, losses), expected)
     assert not losses.log_ratio.requires_grad
 
     # What is written down of an update of this one step.
@@ -114,10 +114,10 @@ def test_backward_is_that_of_the_total(method, off, scale):
     weights = {"clip_range": 0.1, "value_clip_range": 0.3, "value_coef": 0.7, "entropy_coef": 0.2, "kl_weight": 40.0}
     objective = Objective(**weights | ({off: 0.0} if off else {}))
     noise = policy.actor.draw_weight_noise(generator(6))
-    (objective.total(policy, objective(policy, batch_of(TASK), noise, None).parts()) * scale).backward()
+    (objective.total(policy, objective(policy, batch_of(TASK), noise, None)) * scale).backward()
     expected = {name: p.grad for name, p in policy.named_parameters()}
     policy.zero_grad()
-    backward(objective(policy, batch_of(TASK), noise, None), objective.weights(policy), scale)
+    Backward(objective, policy)(objective(policy, batch_of(TASK), noise, None), scale)
     for name, parameter in policy.named_parameters():
         if parameter.grad is None:  # what has no weight is not even computed
             assert off is not None
@@ -128,9 +128,9 @@ def test_backward_is_that_of_the_total(method, off, scale):
 
 def test_total_of_many_steps_is_one_total_a_step():
     policy, objective = make_policy("MirroredCartPole"), Objective(0.2, None, 0.5, 0.1, 3.0)
-    steps = [[randn(2, seed=4 * k + part) for part in range(4)] for k in range(3)]
-    together = objective.total(policy, [torch.stack(column) for column in zip(*steps, strict=True)])
-    torch.testing.assert_close(together, torch.stack([objective.total(policy, parts) for parts in steps]))
+    steps = [Losses(randn(3, 2, seed=2 * k), randn(2, seed=2 * k + 1), randn(2, 4)) for k in range(3)]
+    together = objective.total(policy, Losses(*(torch.stack(column) for column in zip(*steps, strict=True))))
+    torch.testing.assert_close(together, torch.stack([objective.total(policy, losses) for losses in steps]))
 
 
 @pytest.mark.parametrize("term", ["policy", "value", "entropy"])
@@ -153,7 +153,7 @@ def test_kl_weight_means_the_same_at_every_width_and_number_of_tasks():
         with_kl, _ = loss_and_parts(policy, batch_of(TASK), kl_weight=0.5)
         without, losses = loss_and_parts(policy, batch_of(TASK))
         terms.append((with_kl - without).item())
-        per_element = Objective(**OFF | {"kl_weight": 0.5}).weights(policy)[3]
+        per_element = Objective(**OFF | {"kl_weight": 0.5}).kl_scale(policy)
         assert per_element * losses.kl.sum().item() == pytest.approx(terms[-1])
     assert terms == pytest.approx([terms[0]] * 3)
     per_weight = 0.5 * (0.25 - 1 - math.log(0.25))
@@ -175,7 +175,7 @@ def test_methods_without_variational_weights_have_no_kl_term():
         with_kl, losses = loss_and_parts(policy, batch_of(TASK), kl_weight=100.0)
         assert torch.equal(with_kl, loss_and_parts(policy, batch_of(TASK))[0])
         assert losses.kl.tolist() == [0.0, 0.0]
-        assert Objective(**OFF | {"kl_weight": 100.0}).weights(policy)[3] == 0.0
+        assert Objective(**OFF | {"kl_weight": 100.0}).kl_scale(policy) == 0.0
 
 
 def test_gauge_shift_changes_no_term_but_the_kl():
@@ -191,7 +191,7 @@ def test_gauge_shift_changes_no_term_but_the_kl():
             layer.mu -= shift
     after, second = loss_and_parts(policy, batch_of(TASK), noise, **weights)
     torch.testing.assert_close(after, before)
-    torch.testing.assert_close(second.parts()[:3], first.parts()[:3])
+    torch.testing.assert_close(second.sums, first.sums)
     assert not torch.allclose(second.kl, first.kl)
 
 

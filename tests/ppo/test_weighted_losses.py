@@ -38,7 +38,7 @@ def by_autograd(log_ratio, entropy, values, batch, clip_range, value_clip_range)
 
 
 def results(function, inputs, batch, value_clip_range, seeds):
-    outputs = function(*inputs, batch, CLIP, value_clip_range)
+    outputs = tuple(function(*inputs, batch, CLIP, value_clip_range))
     return [o.detach() for o in outputs], torch.autograd.grad(outputs, inputs, seeds)
 
 
@@ -77,7 +77,7 @@ def test_the_batch_and_the_inputs_are_left_alone():
     batch, inputs = make_batch(), make_inputs()
     before = [t.detach().clone() for t in (*inputs, *vars(batch).values())]
     for value_clip_range in (None, 0.5):
-        torch.autograd.backward(weighted_losses(*inputs, batch, CLIP, value_clip_range), [torch.ones(G).double()] * 3)
+        weighted_losses(*inputs, batch, CLIP, value_clip_range).sum().backward()
     after = (*inputs, *vars(batch).values())
     assert all(torch.equal(a.detach(), b) for a, b in zip(after, before, strict=True))
 

@@ -140,7 +140,7 @@ def both_estimators(n=20_000):
     by_weights = sample(shared, mu.expand(n, -1, -1), log_var.expand(n, -1, -1), eps) @ x
     zeta = torch.randn(1, n, 5, generator=generator(6), dtype=torch.float64)
     rows = x.expand(1, n, 4)
-    by_rows = local_output(rows @ mean_weight.mT, rows, log_var.exp().mT, zeta).squeeze(0)
+    by_rows = local_output(rows @ mean_weight.mT, rows, log_var.exp(), zeta).squeeze(0)
     return by_weights, by_rows, mean_weight @ x, log_var.exp().squeeze(0) @ x.square()
 
 
@@ -166,7 +166,7 @@ def test_weight_noise_is_common_to_the_rows_and_local_noise_is_not():
     mu, log_var = posterior(tasks=1)
     x = randn(4, seed=4).expand(1, 2, 4)
     zeta = randn(1, 2, 5, seed=6)
-    by_rows = local_output(x @ mu.mT, x, log_var.exp().mT, zeta)
+    by_rows = local_output(x @ mu.mT, x, log_var.exp(), zeta)
     by_weights = x @ sample(torch.zeros_like(mu[0]), mu, log_var, randn(1, 5, 4, seed=7)).mT
     assert not torch.allclose(by_rows[0, 0], by_rows[0, 1])
     torch.testing.assert_close(by_weights[0, 0], by_weights[0, 1])
@@ -177,7 +177,7 @@ def test_local_output_of_a_zero_row_is_the_mean_with_finite_gradients(dtype):
     x = torch.zeros(1, 1, 4, dtype=dtype, requires_grad=True)
     log_var = torch.zeros(1, 5, 4, dtype=dtype, requires_grad=True)
     mean = torch.ones(1, 1, 5, dtype=dtype)
-    output = local_output(mean, x, log_var.exp().mT, torch.ones(1, 1, 5, dtype=dtype))
+    output = local_output(mean, x, log_var.exp(), torch.ones(1, 1, 5, dtype=dtype))
     output.sum().backward()
     torch.testing.assert_close(output, mean)
     assert x.grad.isfinite().all()

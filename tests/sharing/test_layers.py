@@ -142,9 +142,9 @@ def test_padding_changes_nothing(layer):
 def test_one_task(cls):
     layer = make(cls, tasks=1)
     x, task = randn(3, IN), torch.zeros(3, dtype=torch.int64)
-    weight = layer.prepare(task[:1]).weight.reshape(IN, OUT)
+    weight = layer.prepare(task[:1]).weight.reshape(OUT, IN)
     bias = layer.prepare(task[:1]).bias.reshape(OUT)
-    torch.testing.assert_close(layer(x, task), x @ weight + bias)
+    torch.testing.assert_close(layer(x, task), x @ weight.mT + bias)
 
 
 @pytest.mark.parametrize("kind", ["mean", "weights", "local"])
@@ -183,7 +183,7 @@ def test_gauged_residuals_average_to_zero_and_restore_the_weights():
         layer = make(cls)
         theta, mu = layer.gauged()
         torch.testing.assert_close(mu.mean(0), torch.zeros_like(theta))
-        torch.testing.assert_close((theta + mu).mT, layer.prepare(torch.arange(M)).weight)
+        torch.testing.assert_close(theta + mu, layer.prepare(torch.arange(M)).weight)
 
 
 def test_deterministic_layers_have_no_kl_no_noise_and_no_log_var():
@@ -224,7 +224,7 @@ def test_reset_parameters_is_orthogonal_by_gain_and_generator(layer):
     weight = layer.prepare(torch.arange(M)).weight
     weight = weight if weight.dim() == 2 else weight[0]
     if not isinstance(layer, OneHotLinear):  # there the orthogonal matrix spans the one-hot columns too
-        torch.testing.assert_close(weight @ weight.mT, 4.0 * torch.eye(IN, dtype=torch.float64))
+        torch.testing.assert_close(weight.mT @ weight, 4.0 * torch.eye(IN, dtype=torch.float64))
     before = {k: v.clone() for k, v in layer.state_dict().items()}
     torch.manual_seed(99)
     layer.reset_parameters(2.0, generator(4))

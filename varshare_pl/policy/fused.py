@@ -16,23 +16,31 @@ from torch.autograd.function import once_differentiable
 from varshare_pl.policy.activations import Activation
 from varshare_pl.sharing.base import Prepared
 
-FIELDS = len(Prepared._fields)
 NARROW = 16  # columns
 
 
 def mlp(x: Tensor, prepared: Sequence[Prepared], activation: Activation) -> Tensor:
     """Rows x (G, R, in) through all layers, the activation between them: (G, R, out)."""
-    flat = [tensor for weights in prepared for tensor in weights]
+    rows, noisy, common = x, False, True
+    for weights in prepared:
+        noisy |= weights.variance is not None
+        common &= weights.weight.dim() == 2 and weights.bias.dim() == 1 and weights.variance is None
+    if common:
+        rows = x.reshape(-1, x.shape[-1])  # all groups have the same weights
     if torch.is_grad_enabled():
-        return _MLP.apply(activation, x, *flat)  # type: ignore[no-any-return, no-untyped-call]
-    return _forward(activation, x, prepared, None)
+        fields = 4 if noisy else 2
+        flat = [tensor for weights in prepared for tensor in weights[:fields]]
+        output: Tensor = _MLP.apply(activation, fields, rows, *flat)  # type: ignore[no-untyped-call]
+    else:
+        output = _forward(activation, rows, prepared, None)
+    return output if rows is x else output.reshape(*x.shape[:-1], -1)
 
 
 class _MLP(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, activation: Activation, x: Tensor, *flat: Tensor | None) -> Tensor:
-        prepared = [Prepared(*flat[i : i + FIELDS]) for i in range(0, len(flat), FIELDS)]  # type: ignore[arg-type]
-        ctx.activation, ctx.layers = activation, len(prepared)
+    def forward(ctx: Any, activation: Activation, fields: int, x: Tensor, *flat: Tensor | None) -> Tensor:
+        prepared = [Prepared(*flat[i : i + fields]) for i in range(0, len(flat), fields)]  # type: ignore[arg-type]
+        ctx.activation, ctx.fields, ctx.layers = activation, fields, len(prepared)
         saved: list[Tensor | None] = []
         output = _forward(activation, x, prepared, saved)
         ctx.save_for_backward(*flat, *saved)
@@ -41,18 +49,18 @@ class _MLP(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        tensors, count = ctx.saved_tensors, ctx.layers * FIELDS
+        tensors, fields, count = ctx.saved_tensors, ctx.fields, ctx.layers * ctx.fields
         gradients: list[tuple[Tensor | None, ...]] = []
         for layer in reversed(range(ctx.layers)):
-            prepared = Prepared(*tensors[layer * FIELDS : (layer + 1) * FIELDS])
+            prepared = Prepared(*tensors[layer * fields : (layer + 1) * fields])
             x, kept, *noise = tensors[count + 4 * layer : count + 4 * layer + 4]
             if kept is not None:
                 gradient = ctx.activation.backward(gradient, kept)
-            needs_x = layer > 0 or ctx.needs_input_grad[1]
+            needs_x = layer > 0 or ctx.needs_input_grad[2]
             gradient, of_layer = _layer_backward(prepared, x, noise, gradient, needs_x)
-            gradients.append(of_layer)
+            gradients.append(of_layer[:fields])
         flat = (g for of_layer in reversed(gradients) for g in of_layer)
-        return None, gradient if ctx.needs_input_grad[1] else None, *flat
+        return None, None, gradient if ctx.needs_input_grad[2] else None, *flat
 
 
 def _forward(
@@ -84,34 +92,32 @@ def _layer(weights: Prepared, x: Tensor) -> tuple[Tensor, tuple[Tensor | None, T
 
 
 def _times(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Rows x (G, R, in) times a weight (G, in, out) or (in, out), plus a bias: (G, R, out).
+    """Rows x (G, R, in), or (rows, in), times a weight (G, out, in) or (out, in), plus a bias.
 
     Where out is narrow, as in a head, the product is taken transposed: several times as fast on a CPU, and so is what
     follows along the narrow axis.
     """
     if weight.dim() == 3:
-        if weight.shape[-1] <= NARROW:
-            output = torch.bmm(weight.mT, x.mT).mT
+        if weight.shape[-2] <= NARROW:
+            output = torch.bmm(weight, x.mT).mT
             return output if bias is None else output.add_(bias)
-        return torch.bmm(x, weight) if bias is None else torch.baddbmm(bias.view(-1, 1, bias.shape[-1]), x, weight)
-    rows = x.reshape(-1, x.shape[-1])
-    if weight.shape[-1] <= NARROW:
-        output = torch.mm(weight.mT, rows.mT).mT.view(*x.shape[:-1], -1)
+        if bias is None:
+            return torch.bmm(x, weight.mT)
+        return torch.baddbmm(bias.view(-1, 1, bias.shape[-1]), x, weight.mT)
+    if x.dim() == 3:
+        output = _times(x.reshape(-1, x.shape[-1]), weight).view(*x.shape[:-1], -1)
         return output if bias is None else output.add_(bias)
-    if bias is not None and bias.dim() == 1:
-        return torch.addmm(bias, rows, weight).view(*x.shape[:-1], -1)
-    output = torch.mm(rows, weight).view(*x.shape[:-1], -1)
+    if weight.shape[-2] > NARROW and bias is not None:
+        return torch.addmm(bias, x, weight.mT)
+    output = torch.mm(weight, x.mT).mT if weight.shape[-2] <= NARROW else torch.mm(x, weight.mT)
     return output if bias is None else output.add_(bias)
 
 
 def _weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
-    """Of a weight in ``x @ weight``; the narrower factor goes first, which is up to ten times as fast on a CPU.
-
-    Between equals the result lies in memory as the parameter (out, in) does.
-    """
+    """Of a weight in ``x @ weight.mT``; the narrower factor goes first, which is up to ten times as fast on a CPU."""
     if gradient.shape[-1] <= x.shape[-1]:
-        return (gradient.mT @ x).mT
-    return x.mT @ gradient
+        return gradient.mT @ x
+    return (x.mT @ gradient).mT
 
 
 def _layer_backward(
@@ -119,12 +125,13 @@ def _layer_backward(
 ) -> tuple[Tensor, tuple[Tensor | None, ...]]:
     """Gradients of the input (where it is needed) and of the layer's prepared tensors."""
     weight, bias, variance, zeta = weights
-    width = gradient.shape[-1]
-    of_bias = gradient.sum(1, keepdim=True) if bias.dim() == 3 else gradient.reshape(-1, width).sum(0)
-    if weight.dim() == 2:
-        of_weight = _weight_gradient(x.reshape(-1, x.shape[-1]), gradient.reshape(-1, width))
+    if x.dim() == 2:
+        of_bias, of_weight = gradient.sum(0), _weight_gradient(x, gradient)
     else:
-        of_weight = _weight_gradient(x, gradient)
+        rows = gradient.reshape(-1, gradient.shape[-1])
+        of_bias = gradient.sum(1, keepdim=True) if bias.dim() == 3 else rows.sum(0)
+        one = weight.dim() == 2
+        of_weight = _weight_gradient(x.reshape(-1, x.shape[-1]), rows) if one else _weight_gradient(x, gradient)
     of_x = _input_gradient(gradient, weight) if needs_x else gradient
     of_variance = None
     squares, deviation = noise
@@ -139,7 +146,7 @@ def _layer_backward(
 
 def _input_gradient(gradient: Tensor, weight: Tensor) -> Tensor:
     if gradient.shape[-1] == 1:
-        return gradient * weight.mT
-    if weight.dim() == 3:
-        return torch.bmm(gradient, weight.mT)
-    return torch.mm(gradient.reshape(-1, gradient.shape[-1]), weight.mT).view(*gradient.shape[:-1], -1)
+        return gradient * weight
+    if weight.dim() == gradient.dim():
+        return torch.bmm(gradient, weight) if weight.dim() == 3 else torch.mm(gradient, weight)
+    return torch.mm(gradient.reshape(-1, gradient.shape[-1]), weight).view(*gradient.shape[:-1], -1)

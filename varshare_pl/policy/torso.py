@@ -61,6 +61,7 @@ class Torso(nn.Module):
             self.stack[name] = layer
         self.register_buffer("_no_kl", torch.zeros(num_tasks), persistent=False)
         self._layers = cast("list[TaskLinear]", list(self.stack.values()))
+        self.num_variational = sum(layer.num_variational for layer in self._layers)  # P, weights of one task
         self._fusable = all(type(layer).compute is TaskLinear.compute for layer in self._layers)
 
     def layers(self) -> Iterator[tuple[str, TaskLinear]]:
@@ -107,11 +108,6 @@ class Torso(nn.Module):
         if not self.num_variational:
             return self._no_kl
         return torch.stack([layer.kl() for layer in self._layers]).sum(0)
-
-    @property
-    def num_variational(self) -> int:
-        """P: the number of variational weights of one task."""
-        return sum(layer.num_variational for layer in self._layers)
 
     def log_var_parameters(self) -> list[nn.Parameter]:
         """The layers' log variances."""

@@ -129,7 +129,7 @@ class CompiledStep:
         with torch.enable_grad():
             by_name = {names[key]: value.requires_grad_() for key, value in parameters.items()}
             losses: Losses = torch.func.functional_call(self._losses, by_name, (work,))
-            total = self._objective.total(self._policy, losses.parts())
+            total = self._objective.total(self._policy, losses)
             gradients = torch.autograd.grad(total, list(parameters.values()), materialize_grads=True)
         with torch.no_grad():
             gradient = torch.cat([g.reshape(-1) for g in gradients])

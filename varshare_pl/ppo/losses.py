@@ -47,8 +47,8 @@ def weighted_losses(
     batch: Minibatch,
     clip_range: float,
     value_clip_range: float | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Each group's weighted sums of the clipped surrogate, the squared error and the entropy, (G,) each.
+) -> Tensor:
+    """Each group's weighted sums of the clipped surrogate, the squared error and the entropy, (3, G).
 
     Args:
         log_ratio: (G, R) ln r.
@@ -73,19 +73,18 @@ class _WeightedLosses(torch.autograd.Function):
         batch: Minibatch,
         clip_range: float,
         value_clip_range: float | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        weight = batch.weight
+    ) -> Tensor:
         surrogate, by_log_ratio = clipped_surrogate(log_ratio.exp(), batch.advantages, clip_range)
         error, by_value = squared_error(values, batch.returns, batch.values, value_clip_range)
-        ctx.save_for_backward(by_log_ratio.mul_(weight), weight, by_value.mul_(weight))
-        return surrogate.mul_(weight).sum(-1), error.mul_(weight).sum(-1), (entropy * weight).sum(-1)
+        ctx.save_for_backward(by_log_ratio, by_value, batch.weight)
+        return torch.stack([surrogate, error, entropy]).mul_(batch.weight).sum(-1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        policy, value, entropy = (of_sum.unsqueeze(-1) for of_sum in gradients)
-        by_log_ratio, weight, by_value = ctx.saved_tensors
-        return by_log_ratio * policy, weight * entropy, by_value * value, None, None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        by_log_ratio, by_value, weight = ctx.saved_tensors
+        policy, value, entropy = (gradient.unsqueeze(-1) * weight).unbind()
+        return by_log_ratio * policy, entropy, by_value * value, None, None, None
 
 
 def approximate_kl(log_ratio: Tensor) -> Tensor:

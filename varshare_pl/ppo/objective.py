@@ -22,17 +22,29 @@ from varshare_pl.types import Minibatch
 
 
 class Losses(NamedTuple):
-    """The parts of the loss of one minibatch, unweighted. Sums over groups are means over tasks."""
+    """The parts of the loss of a minibatch, or of K ones with a leading axis (K, …), unweighted.
 
-    policy: Tensor  # (G,) each group's share of the clipped surrogate
-    value: Tensor  # (G,) each group's share of the squared error
-    entropy: Tensor  # (G,) each group's share of the entropy, nats
+    Sums over groups are means over tasks.
+    """
+
+    sums: Tensor  # (3, G) each group's share of the clipped surrogate, of the squared error and of the entropy (nats)
     kl: Tensor  # (M,) KL to the prior of each task's weights, nats
     log_ratio: Tensor  # (G, R) ln of the PPO ratio, detached
 
-    def parts(self) -> tuple[Tensor, ...]:
-        """Those that have a weight in the loss."""
-        return self[:4]
+    @property
+    def policy(self) -> Tensor:
+        """(G,)."""
+        return self.sums[..., 0, :]
+
+    @property
+    def value(self) -> Tensor:
+        """(G,)."""
+        return self.sums[..., 1, :]
+
+    @property
+    def entropy(self) -> Tensor:
+        """(G,)."""
+        return self.sums[..., 2, :]
 
 
 @dataclass(frozen=True)
@@ -72,25 +84,45 @@ class Objective:
         log_prob, entropy = policy.head.log_prob_and_entropy(params, batch.actions)
         log_ratio = log_prob - batch.log_prob
         values = policy.critic.compute(policy.critic.prepare(batch.group_task, critic_noise), batch.obs).squeeze(-1)
-        losses = weighted_losses(log_ratio, entropy, values, batch, self.clip_range, self.value_clip_range)
-        return Losses(*losses, kl=policy.kl(), log_ratio=log_ratio.detach())
+        sums = weighted_losses(log_ratio, entropy, values, batch, self.clip_range, self.value_clip_range)
+        return Losses(sums, policy.kl(), log_ratio.detach())
 
-    def weights(self, policy: ActorCritic) -> tuple[float, float, float, float]:
-        """What the parts weigh in the loss, element by element."""
-        kl = self.kl_weight / (policy.num_variational * policy.num_tasks) if policy.num_variational else 0.0
-        return 1.0, self.value_coef, -self.entropy_coef, kl
+    def weights(self) -> tuple[float, float, float]:
+        """What policy, value and entropy weigh in the loss."""
+        return 1.0, self.value_coef, -self.entropy_coef
 
-    def total(self, policy: ActorCritic, parts: Sequence[Tensor]) -> Tensor:
-        """The loss, () or of the parts' leading shape (…,)."""
-        weighed = zip(self.weights(policy), parts, strict=True)
-        return torch.stack([part.sum(-1) * weight for weight, part in weighed]).sum(0)
+    def kl_scale(self, policy: ActorCritic) -> float:
+        """What the KL of one task, in nats, weighs in the loss: β̃ / (P M)."""
+        return self.kl_weight / (policy.num_variational * policy.num_tasks) if policy.num_variational else 0.0
+
+    def total(self, policy: ActorCritic, losses: Losses) -> Tensor:
+        """The loss, () or (K,)."""
+        policy_loss, value, entropy = losses.sums.sum(-1).unbind(-1)
+        weighed = policy_loss + self.value_coef * value - self.entropy_coef * entropy
+        return weighed + self.kl_scale(policy) * losses.kl.sum(-1)
 
 
-def backward(losses: Losses, weights: Sequence[float], scale: float = 1.0) -> None:
-    """Add the gradient of the weighed sum of the parts, times scale, to the parameters' gradients."""
-    parts, seeds = [], []
-    for part, weight in zip(losses.parts(), weights, strict=True):
-        if weight != 0.0 and part.requires_grad:
-            parts.append(part)
-            seeds.append(torch.full_like(part, weight * scale))
-    torch.autograd.backward(parts, seeds)
+class Backward:
+    """Adds the gradient of the weighed sum of the parts of a loss to the parameters' gradients.
+
+    Args:
+        objective: Weighs the parts.
+        policy: Whose losses they will be.
+    """
+
+    def __init__(self, objective: Objective, policy: ActorCritic) -> None:
+        self._weights = objective.weights()
+        self._kl_scale = objective.kl_scale(policy)
+        self._seeds: dict[torch.Size, Tensor] = {}
+
+    def __call__(self, losses: Losses, scale: float = 1.0) -> None:
+        """Of one minibatch, times ``scale``."""
+        sums, kl = losses.sums, losses.kl
+        if sums.shape not in self._seeds:
+            self._seeds[sums.shape] = torch.stack([torch.full_like(sums[0], weight) for weight in self._weights])
+        seed = self._seeds[sums.shape]
+        parts, seeds = [sums], [seed if scale == 1.0 else seed * scale]
+        if self._kl_scale:
+            parts.append(kl)
+            seeds.append(torch.full_like(kl, self._kl_scale * scale))
+        torch.autograd.backward(parts, seeds)

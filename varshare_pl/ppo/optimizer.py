@@ -31,6 +31,7 @@ class FlatAdam(torch.optim.Adam):
 
     Attributes:
         gradient: (P,) all gradients, in the groups' order.
+        gradients: The actor's and the critic's part of it.
         edges: Where each group starts and ends.
     """
 
@@ -46,7 +47,8 @@ class FlatAdam(torch.optim.Adam):
             flat.append(nn.Parameter(self._values[start:end]))
             flat[-1].grad = self.gradient[start:end]
         self.edges = list(zip([0, *ends], ends, strict=False))
-        self._names = [group["name"] for group in groups]
+        self._actors = sum(group["name"].startswith("actor") for group in groups)
+        self.gradients = self.parts(self.gradient)
         self.tie()
         rest = [{k: v for k, v in group.items() if k != "params"} for group in groups]
         self._fused = like.device.type in FUSED_DEVICES
@@ -110,8 +112,7 @@ class FlatAdam(torch.optim.Adam):
 
     def parts(self, values: Tensor) -> list[Tensor]:
         """A vector (P,) as that of the actor and that of the critic."""
-        actors = sum(name.startswith("actor") for name in self._names)
-        edge = self.edges[actors - 1][1]
+        edge = self.edges[self._actors - 1][1]
         return [values[:edge], values[edge:]]
 
 
@@ -165,7 +166,7 @@ def clip_gradients(optimizer: FlatAdam, max_norm: float | None, loss_scale: floa
     Raises:
         NonFiniteError: if a norm is not finite; asked before the optimizer's step, and the same on all processes.
     """
-    gradients = optimizer.parts(optimizer.gradient)
+    gradients = optimizer.gradients
     actor, critic = norms = torch.stack([torch.linalg.vector_norm(g) for g in gradients]).tolist()
     if not math.isfinite(actor + critic) and (loss_scale is None or loss_scale < 1.0):
         raise NonFiniteError(f"the gradient of the {'critic' if math.isfinite(actor) else 'actor'} is not finite")

@@ -13,7 +13,7 @@ from varshare_pl.errors import NonFiniteError
 from varshare_pl.parallel import all_mean, average_
 from varshare_pl.policy.actor_critic import ActorCritic
 from varshare_pl.ppo.losses import approximate_kl
-from varshare_pl.ppo.objective import Losses, Objective, backward
+from varshare_pl.ppo.objective import Backward, Losses, Objective
 from varshare_pl.ppo.optimizer import FlatAdam, GradientNorms, clip_gradients
 from varshare_pl.sharing.base import Noise
 from varshare_pl.types import Minibatch
@@ -62,7 +62,7 @@ class GradientStep:
         self.optimizer = optimizer
         self._policy = policy
         self._objective = objective
-        self._weights = objective.weights(policy)
+        self._backward = Backward(objective, policy)
         self._max_grad_norm = max_grad_norm
         self._scaler = scaler
         self._advance = advance or optimizer.advance
@@ -84,7 +84,7 @@ class GradientStep:
         stopped_early = False
         for batch, actor_noise, critic_noise in work:
             losses = self._objective(self._policy, batch, actor_noise, critic_noise)
-            kept.append(Losses(*(part.detach() for part in losses)))
+            kept.append(Losses(losses.sums.detach(), losses.kl.detach(), losses.log_ratio))
             weights.append(batch.weight)
             if target_kl is not None and bool(all_mean(policy_kl(losses.log_ratio, batch.weight)) > target_kl):
                 stopped_early = True
@@ -105,7 +105,7 @@ class GradientStep:
         """
         self.optimizer.zero_grad()
         scaler = self._scaler
-        backward(losses, self._weights, 1.0 if scaler is None else float(scaler.scale(losses.policy.new_ones(()))))
+        self._backward(losses, 1.0 if scaler is None else float(scaler.scale(losses.kl.new_ones(()))))
         average_(self.optimizer.gradient)
         if scaler is not None:
             scaler.unscale_(self.optimizer)  # it is the gradient itself that is clipped
@@ -126,6 +126,7 @@ def place(rollout: int, step: int) -> str:
 
 def non_finite_parts(objective: Objective, policy: ActorCritic, losses: Losses) -> str:
     """Which parts of the loss are not finite."""
-    named = {"total": objective.total(policy, losses.parts()), **losses._asdict()}
+    names = ("policy", "value", "entropy", "kl", "log_ratio")
+    named = {"total": objective.total(policy, losses), **{name: getattr(losses, name) for name in names}}
     bad = [name for name, part in named.items() if not bool(all_mean(part.detach().sum()).isfinite())]
     return f"not finite in the loss: {', '.join(bad)}" if bad else "every part of the loss is finite"

@@ -195,17 +195,17 @@ def _minibatches(
 
 def _mean_terms(objective: Objective, policy: ActorCritic, taken: Taken, groups: TaskGroups) -> LossTerms:
     """Means over gradient steps, all at once: step by step they would cost as much as the step itself."""
-    parts, log_ratio, weight = taken.losses.parts(), taken.losses.log_ratio, taken.weights
+    losses, log_ratio, weight = taken.losses, taken.losses.log_ratio, taken.weights
     deviation = log_ratio.expm1().abs()
     means = {
-        "total": objective.total(policy, parts),
-        "entropy": parts[2].sum(1),
-        "kl": objective.weights(policy)[3] * parts[3].sum(1),
+        "total": objective.total(policy, losses),
+        "entropy": losses.entropy.sum(1),
+        "kl": objective.kl_scale(policy) * losses.kl.sum(1),
         "policy_kl": policy_kl(log_ratio, weight),
         "clip_fraction": (weight * (deviation > objective.clip_range)).sum((1, 2)),
     }
     means = {name: values.mean(0) for name, values in means.items()}
-    for name, part in (("policy", parts[0]), ("value", parts[1])):
+    for name, part in (("policy", losses.policy), ("value", losses.value)):
         # Processes may hold different tasks; by task they can be added up.
         means[name] = part.new_zeros(policy.num_tasks).index_copy_(0, groups.group_task, part.mean(0))
     return LossTerms(**all_means(means))

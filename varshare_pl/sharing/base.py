@@ -26,9 +26,9 @@ Noise = Tensor | LocalNoise | None
 class Prepared(NamedTuple):
     """A layer's weights, ready for the rows of its groups."""
 
-    weight: Tensor  # (G, in, out), or (in, out) where every task has the same
+    weight: Tensor  # (G, out, in), or (out, in) where every task has the same
     bias: Tensor  # (G, 1, out), or (out,) where every task has the same
-    variance: Tensor | None = None  # (G, in, out) σ², only under local noise
+    variance: Tensor | None = None  # (G, out, in) σ², only under local noise
     zeta: Tensor | None = None  # (G, R, out), only under local noise
 
 
@@ -61,11 +61,11 @@ class TaskLinear(nn.Module, ABC):
     def compute(self, prepared: Prepared, x: Tensor) -> Tensor:
         """Rows x (G, R, in) through their groups' weights: (G, R, out)."""
         if prepared.weight.dim() == 2:
-            output = torch.matmul(x, prepared.weight) + prepared.bias
+            output = torch.matmul(x, prepared.weight.mT) + prepared.bias
         elif prepared.bias.dim() == 1:
-            output = torch.baddbmm(prepared.bias.view(1, 1, -1), x, prepared.weight)
+            output = torch.baddbmm(prepared.bias.view(1, 1, -1), x, prepared.weight.mT)
         else:
-            output = torch.baddbmm(prepared.bias, x, prepared.weight)
+            output = torch.baddbmm(prepared.bias, x, prepared.weight.mT)
         if prepared.variance is not None and prepared.zeta is not None:
             output = local_output(output, x, prepared.variance, prepared.zeta)
         return output

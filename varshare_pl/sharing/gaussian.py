@@ -90,10 +90,10 @@ def local_output(mean_output: Tensor, x: Tensor, variance: Tensor, zeta: Tensor)
     Args:
         mean_output: (G, R, out) output at the posterior mean.
         x: (G, R, in).
-        variance: (G, in, out) σ² of the weights.
+        variance: (G, out, in) σ² of the weights.
         zeta: (G, R, out) standard normal.
     """
-    output_variance = torch.bmm(x * x, variance)
+    output_variance = torch.bmm(x * x, variance.mT)
     # A row of zeros has no variance, and the square root no gradient there: the smallest normal number keeps it finite.
     tiny = torch.finfo(output_variance.dtype).tiny
     return torch.addcmul(mean_output, output_variance.clamp_min(tiny).sqrt(), zeta)

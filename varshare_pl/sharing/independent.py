@@ -26,12 +26,12 @@ class IndependentLinear(TaskLinear):
 
     def prepare(self, group_task: Tensor, noise: Noise = None) -> Prepared:
         if len(group_task) == self.num_tasks:
-            return Prepared(self.weight.mT, self.bias.unsqueeze(1))
-        return Prepared(self.weight[group_task].mT, self.bias[group_task].unsqueeze(1))
+            return Prepared(self.weight, self.bias.unsqueeze(1))
+        return Prepared(self.weight[group_task], self.bias[group_task].unsqueeze(1))
 
     def prepare_shared(self, group_task: Tensor) -> Prepared:
         weight, bias = self.weight.mean(0), self.bias.mean(0)
-        return Prepared(weight.mT, bias)
+        return Prepared(weight, bias)
 
     def gauged(self) -> tuple[Tensor, Tensor]:
         mean = self.weight.mean(0)

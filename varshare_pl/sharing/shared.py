@@ -24,7 +24,7 @@ class SharedLinear(TaskLinear):
         nn.init.zeros_(self.bias)
 
     def prepare(self, group_task: Tensor, noise: Noise = None) -> Prepared:
-        return Prepared(self.weight.mT, self.bias)
+        return Prepared(self.weight, self.bias)
 
 
 class Shared(SharingMethod):

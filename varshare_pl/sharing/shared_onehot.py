@@ -29,7 +29,7 @@ class OneHotLinear(TaskLinear):
 
     def prepare(self, group_task: Tensor, noise: Noise = None) -> Prepared:
         columns = self.weight[:, self.in_features + group_task]  # (out, G)
-        return Prepared(self.weight[:, : self.in_features].mT, (self.bias + columns.mT).unsqueeze(1))
+        return Prepared(self.weight[:, : self.in_features], (self.bias + columns.mT).unsqueeze(1))
 
 
 class SharedOneHot(SharingMethod):

@@ -70,10 +70,10 @@ class VarShareLinear(TaskLinear):
     def prepare(self, group_task: Tensor, noise: Noise = None) -> Prepared:
         mu, log_var = self._of(group_task, self.mu), self._of(group_task, self.log_var)
         if isinstance(noise, LocalNoise):
-            return Prepared((self.theta + mu).mT, self.bias, log_var.exp().mT, noise.zeta)
+            return Prepared(self.theta + mu, self.bias, log_var.exp(), noise.zeta)
         if noise is not None:
-            return Prepared(sample(self.theta, mu, log_var, self._of(group_task, noise)).mT, self.bias)
-        return Prepared((self.theta + mu).mT, self.bias)
+            return Prepared(sample(self.theta, mu, log_var, self._of(group_task, noise)), self.bias)
+        return Prepared(self.theta + mu, self.bias)
 
     def _of(self, group_task: Tensor, stacked: Tensor) -> Tensor:
         # A batch with every task in it, the usual one, needs no copy.
@@ -81,7 +81,7 @@ class VarShareLinear(TaskLinear):
 
     def prepare_shared(self, group_task: Tensor) -> Prepared:
         shared = (self.theta + self.mu.mean(0)).expand(len(group_task), -1, -1)
-        return Prepared(shared.mT, self.bias)
+        return Prepared(shared, self.bias)
 
     @property
     def num_variational(self) -> int:

@@ -37,6 +37,11 @@ def sharing_of(args: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[str
     return sharing["class_path"].rpartition(".")[2], sharing.get("init_args") or {}
 
 
+def test_compile_is_one_switch(capsys: pytest.CaptureFixture[str]) -> None:
+    assert config_of([], capsys)["model"]["compile"] is False
+    assert config_of(["--compile"], capsys)["model"]["compile"] is True
+
+
 VARSHARE = {"prior_scale": 0.1, "initial_sigma": 0.5}
 BASE = ["--config", "complex_cartpole"]
 YAML = "model:\n  sharing: {class_path: varshare, init_args: {prior_scale: 0.3}}\n"

@@ -15,7 +15,7 @@ USAGE = {
 }
 DESCRIPTION = {
     "fit": "Train. Options on the command line and later configs overrule earlier ones; in a config file "
-    "'--model.kl_weight 0.1' is 'model: {kl_weight: 0.1}'.",
+    "'--model.kl_weight 0.1' is 'model: {kl_weight: 0.1}'. --compile is short for --model.compile true.",
     "validate": "Evaluate a checkpoint and print a table; writes nothing. Takes the config that the run was trained "
     "with, e.g. the config.yaml in its folder.",
 }

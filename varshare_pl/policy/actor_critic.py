@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from varshare_pl.errors import ConfigError
 from varshare_pl.groups import TaskGroups
-from varshare_pl.policy.activations import ActivationName
 from varshare_pl.policy.heads import CategoricalHead
-from varshare_pl.policy.torso import Torso
 from varshare_pl.random import stream
+from varshare_pl.sharing.activations import ActivationName
 from varshare_pl.sharing.base import SharingMethod, TaskLinear
+from varshare_pl.sharing.torso import Torso, TorsoSpec
 from varshare_pl.types import EnvSpec
 
 
@@ -52,8 +52,8 @@ class ActorCritic(nn.Module):
 
         def torso(network: str, outputs: int, head_gain: float) -> Torso:
             generator = stream(seed, f"init/{network}")
-            sizes = (spec.obs_size, hidden_sizes, outputs)
-            return Torso(sharing, *sizes, spec.num_tasks, activation, hidden_gain, head_gain, generator)
+            sizes = (spec.obs_size, tuple(hidden_sizes), outputs, spec.num_tasks)
+            return sharing.make_torso(TorsoSpec(network, *sizes, activation, hidden_gain, head_gain), generator)
 
         self.actor = torso("actor", self.head.num_outputs, actor_head_gain)
         self.critic = torso("critic", 1, critic_head_gain)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,7 +12,8 @@ from torch import Tensor
 from varshare_pl.groups import TaskGroups
 from varshare_pl.policy.actor_critic import ActorCritic
 from varshare_pl.random import stream
-from varshare_pl.sharing.base import Noise, Prepared
+from varshare_pl.sharing.base import Noise
+from varshare_pl.sharing.torso import tensors_of, with_tensors
 
 ActorNoise = Literal["rollout", "mean", "fresh"]
 CriticNoise = Literal["local", "weights", "mean"]
@@ -56,7 +57,7 @@ class Behaviour:
         self._context = context
         self._fresh = stream(seed, "fresh_noise/acting", rollout) if mode == "fresh" else None
         self._noise: Sequence[Noise] | None = rollout_noise(policy, mode, seed, rollout)
-        self._prepared: dict[tuple[int, ...], list[Prepared]] = {}
+        self._prepared: dict[tuple[int, ...], Any] = {}
         self._seed, self._rollout = seed, rollout
 
     def draw_action_noise(self, steps: int, envs: int) -> Tensor:
@@ -90,21 +91,17 @@ class Behaviour:
     def tensors(self, groups: TaskGroups) -> list[Tensor]:
         """The weights that act for the envs of these groups."""
         with torch.no_grad():
-            return [tensor for weights in self._weights(groups) for tensor in weights if tensor is not None]
+            return tensors_of(self._weights(groups))
 
     def act(self, tensors: Sequence[Tensor], obs: Tensor, groups: TaskGroups, noise: Tensor) -> tuple[Tensor, Tensor]:
         """The same as a call, as a pure function of the weights, for a compiler."""
-        left = iter(tensors)
-        weights = [
-            Prepared(*(None if t is None else next(left) for t in prepared))  # type: ignore[arg-type]
-            for prepared in self._weights(groups)
-        ]
+        weights = with_tensors(self._weights(groups), iter(tensors))
         with torch.no_grad(), self._context():
             output = self._policy.actor.compute(weights, groups.group(obs.flatten(1)).to(self._dtype))
         params = groups.ungroup(output)
         return self._policy.head.sample(params, noise), params
 
-    def _weights(self, groups: TaskGroups) -> list[Prepared]:
+    def _weights(self, groups: TaskGroups) -> Any:
         torso = self._policy.actor
         if self._fresh is not None:
             return torso.prepare(groups.group_task, torso.draw_weight_noise(self._fresh))

@@ -24,7 +24,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from varshare_pl.checkpoints import CHECKPOINT_KEY, check_checkpoint
 from varshare_pl.errors import ConfigError
-from varshare_pl.policy.activations import ActivationName
 from varshare_pl.policy.actor_critic import ActorCritic
 from varshare_pl.ppo.advantages import AdvantageNorm
 from varshare_pl.ppo.behaviour import ActorNoise, Behaviour, CriticNoise
@@ -42,6 +41,7 @@ from varshare_pl.ppo.update import (
     update,
 )
 from varshare_pl.sharing import SharingMethod
+from varshare_pl.sharing.activations import ActivationName
 from varshare_pl.sharing.metrics import details, headline, measure
 from varshare_pl.types import EnvSpec, Record, Rollout
 

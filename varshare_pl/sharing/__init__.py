@@ -9,6 +9,7 @@ from varshare_pl.sharing.gaussian import LocalNoise
 from varshare_pl.sharing.independent import Independent, IndependentLinear
 from varshare_pl.sharing.shared import Shared, SharedLinear
 from varshare_pl.sharing.shared_onehot import OneHotLinear, SharedOneHot
+from varshare_pl.sharing.torso import MLPTorso, Torso, TorsoSpec
 from varshare_pl.sharing.varshare import VarShare, VarShareLinear
 
 for _module in pkgutil.iter_modules(__path__):
@@ -30,6 +31,7 @@ __all__ = [
     "IndependentLinear",
     "LayerSpec",
     "LocalNoise",
+    "MLPTorso",
     "Noise",
     "OneHotLinear",
     "Prepared",
@@ -38,6 +40,8 @@ __all__ = [
     "SharedOneHot",
     "SharingMethod",
     "TaskLinear",
+    "Torso",
+    "TorsoSpec",
     "VarShare",
     "VarShareLinear",
     "method_names",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from torch import Tensor, nn
 
 from varshare_pl.groups import TaskGroups
 from varshare_pl.sharing.gaussian import LocalNoise, local_output
+
+if TYPE_CHECKING:
+    from varshare_pl.sharing.torso import Torso, TorsoSpec
 
 Noise = Tensor | LocalNoise | None
 """A layer's noise: standard normal weight noise (M, out, in), local noise, or None for the posterior mean."""
@@ -139,17 +142,25 @@ class LayerSpec:
     num_tasks: int
 
 
-class SharingMethod(ABC):
+class SharingMethod:
     """How tasks share parameters. One subclass a file; its init arguments are the method's options.
+
+    A method makes layers, or, if it is about whole networks, torsos.
 
     ``name`` is the short name that configs and the command line accept.
     """
 
     name: ClassVar[str]
 
-    @abstractmethod
     def make_layer(self, spec: LayerSpec) -> TaskLinear:
         """A new layer; its parameters are drawn afterwards by ``reset_parameters``."""
+        raise NotImplementedError(f"{type(self).__name__} makes neither layers nor torsos, for {spec.name}")
+
+    def make_torso(self, spec: TorsoSpec, generator: torch.Generator) -> Torso:
+        """A new network with its initial weights, drawn from generator: a multilayer perceptron of the layers."""
+        from varshare_pl.sharing.torso import MLPTorso  # it knows layers, and so this module
+
+        return MLPTorso(self, spec, generator)
 
 
 def orthogonal(weight: Tensor, gain: float, generator: torch.Generator | None) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from varshare_pl.policy.activations import Activation
+from varshare_pl.sharing.activations import Activation
 from varshare_pl.sharing.base import Prepared
 
 NARROW = 16  # columns

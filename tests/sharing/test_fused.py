@@ -7,9 +7,9 @@ import pytest
 import torch
 from helpers import METHODS, generator, make_policy, perturb, randn
 
-from varshare_pl.policy.activations import ACTIVATIONS
-from varshare_pl.policy.fused import NARROW, mlp
-from varshare_pl.policy.torso import Torso
+from varshare_pl.sharing.activations import ACTIVATIONS
+from varshare_pl.sharing.fused import NARROW, mlp
+from varshare_pl.sharing.torso import MLPTorso, TorsoSpec
 from varshare_pl.random import array_stream
 from varshare_pl.sharing import Shared, SharedLinear
 from varshare_pl.sharing.base import Prepared
@@ -38,7 +38,8 @@ INPUTS = ["contiguous", "interleaved", "sliced", "expanded"]
 
 def make_torso(sizes, activation="tanh"):
     first, *hidden, last = sizes
-    return Torso(Shared(), first, hidden, last, G, activation, 1.0, 1.0, generator())
+    spec = TorsoSpec("actor", first, tuple(hidden), last, G, activation, 1.0, 1.0)
+    return MLPTorso(Shared(), spec, generator())
 
 
 def make_prepared(sizes, kind, dtype=torch.float64, groups=G, rows=R, seed=0):
@@ -243,7 +244,7 @@ class Doubled(SharedLinear):
 
 def test_layers_with_a_product_of_their_own_are_asked_for_it():
     method = SimpleNamespace(make_layer=lambda spec: Doubled(spec.in_features, spec.out_features, spec.num_tasks))
-    torso = Torso(method, 4, (5,), 3, G, "tanh", 1.0, 1.0, generator())
+    torso = MLPTorso(method, TorsoSpec("actor", 4, (5,), 3, G, "tanh", 1.0, 1.0), generator())
     x, prepared = randn(G, R, 4, dtype=torch.float32), torso.prepare(torch.arange(G))
     by_hand = 2 * torch.tanh(2 * x @ prepared[0].weight.mT) @ prepared[1].weight.mT  # biases start at 0
     torch.testing.assert_close(torso.compute(prepared, x), by_hand)

@@ -1,0 +1,169 @@
+"""Trunks with their heads: what an actor or a critic is.
+
+A method that only changes the linear layers gets an ``MLPTorso`` of them. A whole-network method makes a ``Torso`` of its
+own. Both work in two calls, as layers do: ``prepare(group_task, noise)`` builds what the groups need, once per rollout or
+minibatch, ``compute(prepared, x)`` uses it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from varshare_pl.groups import TaskGroups
+from varshare_pl.sharing.activations import ACTIVATIONS, ActivationName
+from varshare_pl.sharing.base import LayerSpec, Noise, Prepared, SharingMethod, TaskLinear
+from varshare_pl.sharing.fused import mlp
+from varshare_pl.sharing.gaussian import LocalNoise
+
+
+@dataclass(frozen=True)
+class TorsoSpec:
+    """What a method is told of a torso that it makes."""
+
+    network: str  # "actor" or "critic"
+    in_features: int  # size of an observation row
+    hidden_sizes: tuple[int, ...]  # widths of the hidden layers
+    out_features: int  # size of the head's output
+    num_tasks: int  # M
+    activation: ActivationName = "tanh"  # after every hidden layer
+    hidden_gain: float = 2**0.5  # scale of the hidden layers' orthogonal initial weights
+    head_gain: float = 1.0  # the same for the head
+
+
+class Torso(nn.Module, ABC):
+    """A whole network with its head.
+
+    What ``prepare`` gives may be any nesting of tuples and lists of tensors and None.
+    """
+
+    num_tasks: int
+    num_variational: int = 0  # P: the number of variational weights of one task
+    _no_kl: Tensor
+
+    def __init__(self, num_tasks: int) -> None:
+        super().__init__()
+        self.num_tasks = num_tasks
+        self.register_buffer("_no_kl", torch.zeros(num_tasks), persistent=False)
+
+    @abstractmethod
+    def prepare(self, group_task: Tensor, noise: Sequence[Noise] | None = None) -> Any:
+        """What the groups need whose tasks are group_task (G,), ascending and each task once at most."""
+
+    @abstractmethod
+    def compute(self, prepared: Any, x: Tensor) -> Tensor:
+        """Rows x (G, R, in) to outputs (G, R, out), of the weights' type in mixed precision too."""
+
+    def forward(self, x: Tensor, task: Tensor, noise: Sequence[Noise] | None = None) -> Tensor:
+        """Rows (rows, in) of any mix of tasks (rows,) to (rows, out); noise as in ``prepare``, weight noise only."""
+        groups = TaskGroups.from_rows(task, self.num_tasks)
+        return groups.ungroup(self.compute(self.prepare(groups.group_task, noise), groups.group(x)))
+
+    # A torso with layers that sharing is measured in, with randomness or with log variances overrides what follows.
+
+    def layers(self) -> Iterator[tuple[str, TaskLinear]]:
+        """The task-aware layers by name, input first: layer_1, layer_2, …, head."""
+        return iter(())
+
+    def prepare_shared(self, group_task: Tensor) -> Any:
+        """The same with every task's deviation from the shared part set to 0."""
+        return self.prepare(group_task)
+
+    def draw_weight_noise(self, generator: torch.Generator) -> list[Tensor | None]:
+        """One standard normal draw per task and layer."""
+        del generator
+        return []
+
+    def draw_local_noise(self, groups: int, rows: int, generator: np.random.Generator) -> list[LocalNoise | None]:
+        """Noise of the local reparameterisation for (groups, rows) rows, one entry a layer."""
+        del groups, rows, generator
+        return []
+
+    def kl(self) -> Tensor:
+        """(M,) KL to the prior in nats, summed over layers."""
+        return self._no_kl
+
+    def log_var_parameters(self) -> list[nn.Parameter]:
+        """Parameters that are log variances: they get an optimizer group of their own."""
+        return []
+
+
+class MLPTorso(Torso):
+    """A multilayer perceptron of task-aware layers.
+
+    Args:
+        method: Makes the layers.
+        spec: The sizes.
+        generator: Draws the initial weights.
+    """
+
+    def __init__(self, method: SharingMethod, spec: TorsoSpec, generator: torch.Generator) -> None:
+        super().__init__(spec.num_tasks)
+        self.activation = ACTIVATIONS[spec.activation]
+        sizes = [spec.in_features, *spec.hidden_sizes, spec.out_features]
+        names = [f"layer_{i}" for i in range(1, len(spec.hidden_sizes) + 1)] + ["head"]
+        self.stack = nn.ModuleDict()
+        for index, (name, fan_in, fan_out) in enumerate(zip(names, sizes[:-1], sizes[1:], strict=True)):
+            layer = method.make_layer(LayerSpec(name, index, fan_in, fan_out, spec.num_tasks))
+            layer.reset_parameters(spec.head_gain if name == "head" else spec.hidden_gain, generator)
+            self.stack[name] = layer
+        self._layers = cast("list[TaskLinear]", list(self.stack.values()))
+        self.num_variational = sum(layer.num_variational for layer in self._layers)
+        self._fusable = all(type(layer).compute is TaskLinear.compute for layer in self._layers)
+
+    def layers(self) -> Iterator[tuple[str, TaskLinear]]:
+        return zip(self.stack.keys(), self._layers, strict=True)
+
+    def prepare(self, group_task: Tensor, noise: Sequence[Noise] | None = None) -> list[Prepared]:
+        noise = noise or [None] * len(self._layers)
+        return [layer.prepare(group_task, eps) for layer, eps in zip(self._layers, noise, strict=True)]
+
+    def prepare_shared(self, group_task: Tensor) -> list[Prepared]:
+        return [layer.prepare_shared(group_task) for layer in self._layers]
+
+    def compute(self, prepared: Sequence[Prepared], x: Tensor) -> Tensor:
+        if self._fusable and not torch.is_autocast_enabled(x.device.type):
+            return mlp(x, prepared, self.activation)
+        return self.compute_by_layers(prepared, x)
+
+    def compute_by_layers(self, prepared: Sequence[Prepared], x: Tensor) -> Tensor:
+        """The same by autograd's rules alone."""
+        *hidden, head = zip(self._layers, prepared, strict=True)
+        for layer, weights in hidden:
+            x = self.activation.function(layer.compute(weights, x))
+        return head[0].compute(head[1], x).to(head[1].weight.dtype)
+
+    def draw_weight_noise(self, generator: torch.Generator) -> list[Tensor | None]:
+        return [layer.draw_weight_noise(generator) for layer in self._layers]
+
+    def draw_local_noise(self, groups: int, rows: int, generator: np.random.Generator) -> list[LocalNoise | None]:
+        return [layer.draw_local_noise(groups, rows, generator) for layer in self._layers]
+
+    def kl(self) -> Tensor:
+        if not self.num_variational:
+            return self._no_kl
+        return torch.stack([layer.kl() for layer in self._layers]).sum(0)
+
+    def log_var_parameters(self) -> list[nn.Parameter]:
+        return [parameter for layer in self._layers for parameter in layer.log_var_parameters()]
+
+
+def tensors_of(prepared: Any) -> list[Tensor]:
+    """The tensors in what ``Torso.prepare`` gave, in order."""
+    if isinstance(prepared, tuple | list):
+        return [tensor for part in prepared for tensor in tensors_of(part)]
+    return [] if prepared is None else [prepared]
+
+
+def with_tensors(prepared: Any, tensors: Iterator[Tensor]) -> Any:
+    """The same with other tensors in place of those it has."""
+    if isinstance(prepared, tuple | list):
+        parts = [with_tensors(part, tensors) for part in prepared]
+        return type(prepared)(*parts) if hasattr(prepared, "_fields") else type(prepared)(parts)
+    return None if prepared is None else next(tensors)

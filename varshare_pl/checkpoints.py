@@ -61,3 +61,17 @@ def check_checkpoint(checkpoint: Mapping[str, Any], identity: Mapping[str, Any],
         if weights[name].shape != tensor.shape:
             sizes = f"{tuple(weights[name].shape)}, the config's model {tuple(tensor.shape)}"
             raise ConfigError(f"--ckpt_path: {name} has the shape {sizes}")
+
+
+def check_optimizer(checkpoint: Mapping[str, Any]) -> None:
+    """See that a checkpoint's optimizer kept one vector a group.
+
+    Raises:
+        ConfigError: if it is an earlier version's, which kept one tensor a parameter.
+    """
+    for optimizer in checkpoint.get("optimizer_states", ()):
+        if any(len(group["params"]) != 1 for group in optimizer["param_groups"]):
+            raise ConfigError(
+                "--ckpt_path: the checkpoint was written by an earlier version, whose optimizer kept its state "
+                "otherwise; start a new run from its weights with --init_from"
+            )

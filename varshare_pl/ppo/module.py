@@ -22,7 +22,7 @@ from jsonargparse.typing import (
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch.nn.parallel import DistributedDataParallel
 
-from varshare_pl.checkpoints import CHECKPOINT_KEY, check_checkpoint
+from varshare_pl.checkpoints import CHECKPOINT_KEY, check_checkpoint, check_optimizer
 from varshare_pl.errors import ConfigError
 from varshare_pl.policy.actor_critic import ActorCritic
 from varshare_pl.ppo.advantages import AdvantageNorm
@@ -273,6 +273,7 @@ class PPOModule(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         check_checkpoint(checkpoint, self._identity(), self.state_dict())
+        check_optimizer(checkpoint)
         saved = checkpoint[CHECKPOINT_KEY]
         self.env_steps = saved["env_steps"]
         self.gradient_steps = saved["gradient_steps"]

@@ -42,7 +42,15 @@ def test_compile_is_one_switch(capsys: pytest.CaptureFixture[str]) -> None:
     assert config_of(["--compile"], capsys)["model"]["compile"] is True
 
 
-VARSHARE = {"prior_scale": 0.1, "initial_sigma": 0.5}
+VARSHARE = {
+    "prior_scale": 0.1,
+    "initial_sigma": 0.5,
+    "layers": "all",
+    "task_bias": False,
+    "deterministic": False,
+    "learned_prior": False,
+    "hyperprior": 1.0,
+}
 BASE = ["--config", "complex_cartpole"]
 YAML = "model:\n  sharing: {class_path: varshare, init_args: {prior_scale: 0.3}}\n"
 
@@ -60,7 +68,7 @@ YAML = "model:\n  sharing: {class_path: varshare, init_args: {prior_scale: 0.3}}
         ([*BASE, "--config", "my.yaml"], ("VarShare", {**VARSHARE, "prior_scale": 0.3})),
         (
             ["--config=my.yaml", "--model.sharing.initial_sigma=0.4"],
-            ("VarShare", {"prior_scale": 0.3, "initial_sigma": 0.4}),
+            ("VarShare", {**VARSHARE, "prior_scale": 0.3, "initial_sigma": 0.4}),
         ),
         (["-c", "my.yaml", "-c", "methods/independent"], ("Independent", {})),
         (["--config", "my.yaml", "--config", "configs/methods/shared.yaml"], ("Shared", {})),

@@ -26,10 +26,11 @@ def cache(tmp_path_factory):
         yield
 
 
-def make_module(method="varshare", **options):
+def make_module(sharing="varshare", **options):
     sizes = {"hidden_sizes": (8,), "minibatch_size": 24, "update_epochs": 2}
     with warnings.catch_warnings(action="ignore"):  # "fresh" is for comparison only
-        return PPOModule(make_spec(get_suite(SUITE), ENVS * STEPS), METHODS[method](), **{**sizes, **options})
+        method = METHODS[sharing](**options.pop("method", {}))
+        return PPOModule(make_spec(get_suite(SUITE), ENVS * STEPS), method, **{**sizes, **options})
 
 
 def make_collector(module, compiled):
@@ -57,6 +58,9 @@ CASES = [(method, {}) for method in METHODS] + [
         {"actor_noise": "mean", "critic_noise": "weights"},
         {"critic_noise": "mean", "max_grad_norm": None, "value_clip_range": 0.2, "activation": "silu"},
         {"minibatch_size": 12, "activation": "relu", "target_kl": 0.5},  # four in a call
+        {"kl_schedule": "warmup_ramp", "kl_weight": 20.0},
+        {"method": {"layers": ["head"], "task_bias": True, "learned_prior": True}, "kl_weight": 20.0},
+        {"method": {"deterministic": True}, "kl_weight": 20.0},
     )
 ]
 

@@ -5,7 +5,11 @@ Fixed seeds, float32 on a CPU; the tolerance leaves room for another order of ad
 
 import pytest
 import torch
-from helpers import METHODS, fit, randn
+from helpers import fit, randn
+
+from varshare_pl.sharing import method_names
+
+METHODS = {name: cls for name, cls in method_names().items() if cls.__module__.startswith("varshare_pl.")}
 
 # Method: sum of the actor's outputs after one update, KL in nats, gradient norm, total loss.
 GOLDEN = {
@@ -13,6 +17,14 @@ GOLDEN = {
     "shared": (-0.0199188329, 0.0, 11.6890335, 25.6631584),
     "shared_onehot": (-0.013741754, 0.0, 10.6926622, 25.6737022),
     "independent": (-0.0150054842, 0.0, 5.60425425, 25.7782974),
+    "care": (-0.0114488723, 0.0, 15.0150609, 23.0723305),
+    "film": (-0.0198323112, 0.0, 12.4331831, 25.4297943),
+    "moore": (0.0126070343, 0.0, 16.0628608, 25.3489933),
+    "mixture": (0.0528021343, 0.0, 6.28792075, 25.5729485),
+    "multi_head": (-0.0109696314, 0.0, 4.38590182, 25.3448105),
+    "paco": (0.0688785315, 0.0, 7.27309714, 25.4691124),
+    "shared_embedding": (-0.0110720098, 0.0, 12.5836914, 25.6959457),
+    "soft_modularization": (-0.0127309859, 0.0, 10.5293285, 25.269762),
 }
 DATA = {"suite": "ComplexCartPole", "num_envs": 5, "total_env_steps": 160}
 
@@ -29,4 +41,6 @@ def numbers(method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_golden(method):
+    if method not in GOLDEN:
+        pytest.skip("its numbers are not written down yet")
     assert numbers(method) == pytest.approx(GOLDEN[method], rel=1e-4, abs=1e-6)

@@ -24,6 +24,7 @@ WEIGHTS = {
     "actor_noise": ("mean", ACTOR),
     "critic_noise": ("mean", CRITIC),
     "kl_weight": (50.0, BOTH),
+    "kl_schedule": ("warmup_ramp", BOTH),
     "gamma": (0.5, BOTH),
     "gae_lambda": (0.5, BOTH),
     "clip_range": (0.001, ACTOR),

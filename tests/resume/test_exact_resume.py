@@ -84,12 +84,17 @@ def assert_same(a: Any, b: Any, where: str = "") -> None:
         (["--model.sharing", "shared", "--data.backend", "sync"], 10),
         (["--model.sharing", "shared_onehot"], 8),
         (["--model.sharing", "independent", "--model.anneal_lr", "false"], 5),
+        (["--data.backend", "torch", "--model.critic_noise", "weights"], 5),
+        pytest.param(["--model.compile", "true"], 10, marks=pytest.mark.slow),
     ],
     ids=lambda value: "-".join(value[1::2]) if isinstance(value, list) else str(value),
 )
 @pytest.mark.filterwarnings("ignore:model.actor_noise=fresh")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_resume_at_any_checkpoint(tmp_path: Path, kept: Path, options: list[str], envs: int) -> None:
+def test_resume_at_any_checkpoint(
+    tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], envs: int
+) -> None:
+    monkeypatch.setenv("VARSHARE_CACHE", str(tmp_path / "cache"))
     whole = state(fit(tmp_path, *options, envs=envs))
     stops = sorted(kept.iterdir())[:-1]
     assert len(stops) == 5

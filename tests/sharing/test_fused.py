@@ -7,12 +7,12 @@ import pytest
 import torch
 from helpers import METHODS, generator, make_policy, perturb, randn
 
-from varshare_pl.sharing.activations import ACTIVATIONS
-from varshare_pl.sharing.fused import NARROW, mlp
-from varshare_pl.sharing.torso import MLPTorso, TorsoSpec
 from varshare_pl.random import array_stream
 from varshare_pl.sharing import Shared, SharedLinear
+from varshare_pl.sharing.activations import ACTIVATIONS
 from varshare_pl.sharing.base import Prepared
+from varshare_pl.sharing.fused import NARROW, mlp
+from varshare_pl.sharing.torso import MLPTorso, TorsoSpec
 
 G, R = 3, 7
 SIZES = {  # input, hidden layers, output

@@ -22,6 +22,7 @@ from varshare_pl.callbacks.evaluation import Evaluation
 from varshare_pl.callbacks.signals import stopped_by_signal
 from varshare_pl.errors import writing
 from varshare_pl.parallel import together
+from varshare_pl.policy.size import network_sizes, total_size
 from varshare_pl.results.info import RUN_FILE
 from varshare_pl.results.table import evaluation_table
 from varshare_pl.run_folder import CONFIG_FILE, SUMMARY_FILE, check_free, lock, make_empty
@@ -132,7 +133,7 @@ class RunFiles(Callback):
             "extended": any(later > before for before, later in pairwise(self._lengths)),
             "seconds": round(time.perf_counter() - self._start, 3),
             "peak_memory_mb": round(peak_memory_mb(), 1),
-            "parameters": sum(p.numel() for p in module.policy.parameters()),
+            "parameters": total_size(network_sizes(module.policy, module.spec.obs_size).values())._asdict(),
         }
         if self._evaluation.final is not None:
             env_steps, final = self._evaluation.final

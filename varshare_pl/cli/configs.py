@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from pathlib import Path
 
 from varshare_pl.errors import ConfigError
@@ -35,8 +36,18 @@ def resolve_config(value: str) -> str:
     if name in shipped:
         return str(shipped[name])
     close = difflib.get_close_matches(name, shipped, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"shipped are {', '.join(shipped)}"
+    hint = f"did you mean {close[0]}?" if close else f"shipped are {_by_folder(shipped)}"
     raise ConfigError(f"--config: {value} is neither a file nor a shipped config; {hint}")
+
+
+def _by_folder(names: Iterable[str]) -> str:
+    """Names in a line, those of a folder together: ``cartpole, methods/{film, shared}``."""
+    folders: dict[str, list[str]] = {}
+    for name in names:
+        folder, _, last = name.rpartition("/")
+        folders.setdefault(folder, []).append(last)
+    lists = {folder: ", ".join(last) for folder, last in folders.items()}
+    return ", ".join(f"{folder}/{{{last}}}" if folder else last for folder, last in lists.items())
 
 
 def with_shipped_configs(args: list[str]) -> list[str]:

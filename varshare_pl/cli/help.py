@@ -12,12 +12,15 @@ from varshare_pl.cli.messages import type_words
 USAGE = {
     "fit": "varshare fit --config NAME_OR_FILE [--config ...] [--OPTION VALUE ...]",
     "validate": "varshare validate --config NAME_OR_FILE --ckpt_path FILE [--OPTION VALUE ...]",
+    "describe": "varshare describe --config NAME_OR_FILE [--config ...] [--OPTION VALUE ...]",
 }
 DESCRIPTION = {
     "fit": "Train. Options on the command line and later configs overrule earlier ones; in a config file "
     "'--model.kl_weight 0.1' is 'model: {kl_weight: 0.1}'. --compile is short for --model.compile true.",
     "validate": "Evaluate a checkpoint and print a table; writes nothing. Takes the config that the run was trained "
     "with, e.g. the config.yaml in its folder.",
+    "describe": "Print the parameters of a config's networks and how large each network is; trains and writes nothing. "
+    "Takes the options of 'varshare fit'.",
 }
 
 

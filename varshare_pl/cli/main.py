@@ -21,6 +21,7 @@ Variational parameter sharing for multi-task deep RL.
 commands:
   fit        train: varshare fit --config complex_cartpole
   validate   evaluate a checkpoint: varshare validate --config complex_cartpole --ckpt_path FILE
+  describe   show a config's networks and their sizes, without training: varshare describe --config complex_cartpole
   resume     go on with a run that was stopped: varshare resume logs/complex_cartpole/seed_1
   plot       rebuild the plots of finished or running runs: varshare plot logs/complex_cartpole/seed_1
   report     put an experiment's runs together over their seeds: varshare report logs/complex_cartpole
@@ -84,12 +85,13 @@ def _dispatch(args: list[str]) -> int:
     commands: dict[str, Callable[[list[str]], int]] = {
         "fit": _lightning,
         "validate": _lightning,
+        "describe": _describe,
         "resume": _resume,
         "plot": _plot,
         "report": _report,
     }
     if args[0] not in commands:
-        raise ConfigError(f"{args[0]} is not a command; fit, validate, resume, plot and report are")
+        raise ConfigError(f"{args[0]} is not a command; fit, validate, describe, resume, plot and report are")
     return commands[args[0]](args)
 
 
@@ -100,6 +102,18 @@ def _lightning(args: list[str]) -> int:
 
     args = with_shipped_configs(check_arguments(args))  # mistakes here are told before the heavy imports
     return load_run()(args, None)
+
+
+def _describe(args: list[str]) -> int:
+    from varshare_pl.cli.checks import check_arguments
+    from varshare_pl.cli.configs import with_shipped_configs
+    from varshare_pl.cli.imports import load_run
+
+    args = with_shipped_configs(check_arguments(args))
+    load_run()
+    from varshare_pl.cli.describe import describe
+
+    return describe(args)
 
 
 def _resume(args: list[str]) -> int:

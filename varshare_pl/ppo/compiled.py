@@ -25,6 +25,7 @@ from varshare_pl.sharing.gaussian import LocalNoise
 from varshare_pl.types import Minibatch
 
 STATE = 4  # values, both moments, count of steps
+CONTROLS = 4  # rates, limit of the policy KL, scale of the KL, whether to go on
 BATCH = ("obs", "actions", "log_prob", "values", "advantages", "returns", "weight")
 
 
@@ -55,20 +56,22 @@ class CompiledStep:
         self._losses = _Losses(policy, objective)
         self._functions: dict[Any, Compiled] = {}
 
-    def take(self, work: Iterable[Work], rollout: int, target_kl: float | None) -> Taken:
+    def take(self, work: Iterable[Work], rollout: int, target_kl: float | None, kl_scale: float | None = None) -> Taken:
         """See ``GradientStep.take``."""
         self.optimizer.tie()
         state, work = self._state(), iter(work)
         like = state[0]
         rates = torch.tensor([group["lr"] for group in self.optimizer.param_groups]).to(like)
         limit = torch.tensor(math.inf if target_kl is None else target_kl).to(like)
+        kl_scale = self._objective.kl_scale(self._policy) if kl_scale is None else kl_scale
+        weight = like.new_tensor(kl_scale)  # an input: it may change from rollout to rollout
         going_on = torch.ones((), dtype=torch.bool, device=like.device)
         kept: list[list[Tensor]] = []
         weights: list[Tensor] = []
         norms: list[GradientNorms] = []
         while several := list(islice(work, self._together)):
             inputs, layout = _flatten(several)
-            arguments = [*state, rates, limit, going_on, *inputs]
+            arguments = [*state, rates, limit, weight, going_on, *inputs]
             outputs = self._function(layout, arguments)(*arguments)
             state, going_on = outputs[:STATE], outputs[STATE]
             kept.append(outputs[STATE + 2 :])
@@ -102,18 +105,18 @@ class CompiledStep:
         raise AssertionError("a step was not taken for no reason")
 
     def _function(self, layout: Any, arguments: Sequence[Tensor]) -> Compiled:
-        key = (layout, arguments[STATE + 4].shape)
+        key = (layout, arguments[STATE + CONTROLS + 1].shape)
         if key not in self._functions:
 
             def steps(*arguments: Tensor) -> list[Tensor]:
-                state, (rates, limit, going_on), inputs = (
+                state, (rates, limit, kl_scale, going_on), inputs = (
                     list(arguments[:STATE]),
-                    arguments[STATE : STATE + 3],
-                    arguments[STATE + 3 :],
+                    arguments[STATE : STATE + CONTROLS],
+                    arguments[STATE + CONTROLS :],
                 )
                 results = []
                 for work in _unflatten(inputs, layout):
-                    state, going_on, result = self._one(state, rates, limit, going_on, work)
+                    state, going_on, result = self._one(state, rates, limit, kl_scale, going_on, work)
                     results.append(result)
                 return [*state, going_on, *(torch.stack(column) for column in zip(*results, strict=True))]
 
@@ -121,7 +124,7 @@ class CompiledStep:
         return self._functions[key]
 
     def _one(
-        self, state: list[Tensor], rates: Tensor, limit: Tensor, going_on: Tensor, work: Work
+        self, state: list[Tensor], rates: Tensor, limit: Tensor, kl_scale: Tensor, going_on: Tensor, work: Work
     ) -> tuple[list[Tensor], Tensor, list[Tensor]]:
         values, mean, square, count = state
         parameters = self.optimizer.split(values.detach())
@@ -129,7 +132,7 @@ class CompiledStep:
         with torch.enable_grad():
             by_name = {names[key]: value.requires_grad_() for key, value in parameters.items()}
             losses: Losses = torch.func.functional_call(self._losses, by_name, (work,))
-            total = self._objective.total(self._policy, losses)
+            total = self._objective.total(self._policy, losses, kl_scale)
             gradients = torch.autograd.grad(total, list(parameters.values()), materialize_grads=True)
         with torch.no_grad():
             gradient = torch.cat([g.reshape(-1) for g in gradients])

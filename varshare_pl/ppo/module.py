@@ -31,6 +31,7 @@ from varshare_pl.ppo.compiled import CompiledStep
 from varshare_pl.ppo.objective import Objective
 from varshare_pl.ppo.optimizer import FlatAdam, anneal, build_optimizer
 from varshare_pl.ppo.record import EpisodeLog, update_details, update_metrics
+from varshare_pl.ppo.schedules import KLSchedule
 from varshare_pl.ppo.step import GradientStep
 from varshare_pl.ppo.update import (
     TakesSteps,
@@ -65,6 +66,8 @@ class PPOModule(pl.LightningModule):
         critic_noise: Weight noise of the critic in the value loss. "local": drawn per row at each layer's output (local
             reparameterisation); "weights": a draw per task and layer for a minibatch, cheaper; "mean": none.
         kl_weight: β̃, the weight of the KL to the prior, divided by the number of variational weights of a task.
+        kl_schedule: How kl_weight changes over the run. "constant", or "warmup_ramp": from 0 up to it over the first
+            tenth, held up to eight tenths, and up to twice that at the end.
         gamma: Discount γ.
         gae_lambda: λ of the advantage estimation.
         clip_range: ε of the clipped surrogate.
@@ -100,6 +103,7 @@ class PPOModule(pl.LightningModule):
         actor_noise: ActorNoise = "rollout",
         critic_noise: CriticNoise = "local",
         kl_weight: NonNegativeFloat = 0.1,
+        kl_schedule: KLSchedule = "constant",
         gamma: ClosedUnitInterval = 0.99,
         gae_lambda: ClosedUnitInterval = 0.95,
         clip_range: PositiveFloat = 0.2,
@@ -141,7 +145,7 @@ class PPOModule(pl.LightningModule):
         except ConfigError as error:  # a method knows its options, but not where they stand in a config
             text = str(error)
             raise ConfigError(text if text.startswith("model.") else f"model.sharing.init_args.{text}") from error
-        self.objective = Objective(clip_range, value_clip_range, value_coef, entropy_coef, kl_weight)
+        self.objective = Objective(clip_range, value_clip_range, value_coef, entropy_coef, kl_weight, kl_schedule)
         self.options = UpdateOptions(
             epochs=update_epochs,
             num_minibatches=spec.rollout_rows // minibatch_size,
@@ -166,7 +170,7 @@ class PPOModule(pl.LightningModule):
         self.gradient_steps = 0
         self._seconds_before = 0.0  # of the run before it was resumed
         self._started = time.perf_counter()
-        if actor_noise == "fresh" and self.policy.actor.num_variational:
+        if actor_noise == "fresh" and self.policy.actor.log_var_parameters():
             warnings.warn(
                 "model.actor_noise=fresh: acting and update use different weight noise, so PPO's ratio is not 1 before "
                 "any step; for comparison only",
@@ -245,7 +249,8 @@ class PPOModule(pl.LightningModule):
         if full and (noise_std := noise_ratio_std(self.policy, rows, groups, batch.index, self.seed)) is not None:
             metrics["diagnostics/noise_ratio_std"] = noise_std
         metrics["diagnostics/explained_variance"] = explained_variance(rows["values"], rows["returns"])
-        result = update(self.policy, rows, groups, batch.index, self.objective, self.options, step)
+        objective = self.objective.at(batch.index / self.spec.num_rollouts)
+        result = update(self.policy, rows, groups, batch.index, objective, self.options, step)
 
         sharing = measure(self.policy.layers())
         episode_metrics, episode_details = self.episodes.add(batch.episodes)

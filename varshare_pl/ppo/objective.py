@@ -9,7 +9,7 @@ and for every number of tasks.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from varshare_pl.policy.actor_critic import ActorCritic
 from varshare_pl.ppo.losses import weighted_losses
+from varshare_pl.ppo.schedules import KLSchedule, kl_factor
 from varshare_pl.sharing.base import Noise
 from varshare_pl.types import Minibatch
 
@@ -57,6 +58,7 @@ class Objective:
         value_coef: c_V.
         entropy_coef: c_H.
         kl_weight: β̃.
+        kl_schedule: How β̃ changes over a run.
     """
 
     clip_range: float
@@ -64,6 +66,12 @@ class Objective:
     value_coef: float
     entropy_coef: float
     kl_weight: float
+    kl_schedule: KLSchedule = "constant"
+
+    def at(self, fraction: float) -> Objective:
+        """The objective with the β̃ that holds when this fraction of training is done."""
+        factor = kl_factor(self.kl_schedule, fraction)
+        return self if factor == 1.0 else replace(self, kl_weight=self.kl_weight * factor, kl_schedule="constant")
 
     def __call__(
         self,
@@ -95,11 +103,12 @@ class Objective:
         """What the KL of one task, in nats, weighs in the loss: β̃ / (P M)."""
         return self.kl_weight / (policy.num_variational * policy.num_tasks) if policy.num_variational else 0.0
 
-    def total(self, policy: ActorCritic, losses: Losses) -> Tensor:
-        """The loss, () or (K,)."""
+    def total(self, policy: ActorCritic, losses: Losses, kl_scale: float | Tensor | None = None) -> Tensor:
+        """The loss, () or (K,); with kl_scale in place of the objective's own, if given."""
+        kl_scale = self.kl_scale(policy) if kl_scale is None else kl_scale
         policy_loss, value, entropy = losses.sums.sum(-1).unbind(-1)
         weighed = policy_loss + self.value_coef * value - self.entropy_coef * entropy
-        return weighed + self.kl_scale(policy) * losses.kl.sum(-1)
+        return weighed + kl_scale * losses.kl.sum(-1)
 
 
 class Backward:
@@ -115,14 +124,15 @@ class Backward:
         self._kl_scale = objective.kl_scale(policy)
         self._seeds: dict[torch.Size, Tensor] = {}
 
-    def __call__(self, losses: Losses, scale: float = 1.0) -> None:
-        """Of one minibatch, times ``scale``."""
+    def __call__(self, losses: Losses, scale: float = 1.0, kl_scale: float | None = None) -> None:
+        """Of one minibatch, times ``scale``; with kl_scale in place of the objective's own, if given."""
+        kl_scale = self._kl_scale if kl_scale is None else kl_scale
         sums, kl = losses.sums, losses.kl
         if sums.shape not in self._seeds:
             self._seeds[sums.shape] = torch.stack([torch.full_like(sums[0], weight) for weight in self._weights])
         seed = self._seeds[sums.shape]
         parts, seeds = [sums], [seed if scale == 1.0 else seed * scale]
-        if self._kl_scale:
+        if kl_scale:
             parts.append(kl)
-            seeds.append(torch.full_like(kl, self._kl_scale * scale))
+            seeds.append(torch.full_like(kl, kl_scale * scale))
         torch.autograd.backward(parts, seeds)

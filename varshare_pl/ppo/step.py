@@ -67,13 +67,14 @@ class GradientStep:
         self._scaler = scaler
         self._advance = advance or optimizer.advance
 
-    def take(self, work: Iterable[Work], rollout: int, target_kl: float | None) -> Taken:
+    def take(self, work: Iterable[Work], rollout: int, target_kl: float | None, kl_scale: float | None = None) -> Taken:
         """One step after the other.
 
         Args:
             work: A step's minibatch and noise, each asked for when the one before is done.
             rollout: For the message of an error.
             target_kl: Stop before the step at which the policy KL exceeds this; None: do not.
+            kl_scale: What the KL to the prior weighs in this rollout; None: as the objective says.
 
         Raises:
             NonFiniteError: before the optimizer's step, if a gradient is not finite.
@@ -90,22 +91,22 @@ class GradientStep:
                 stopped_early = True
                 break
             try:
-                norms.append(self(losses))
+                norms.append(self(losses, kl_scale))
             except NonFiniteError as fault:
                 parts = non_finite_parts(self._objective, self._policy, losses)
                 raise NonFiniteError(f"{fault} {place(rollout, len(norms))}; {parts}") from fault
         losses = Losses(*(torch.stack(column) for column in zip(*kept, strict=True)))
         return Taken(losses, torch.stack(weights), norms, stopped_early)
 
-    def __call__(self, losses: Losses) -> GradientNorms:
-        """Take one step; gives the norms of the gradients before clipping.
+    def __call__(self, losses: Losses, kl_scale: float | None = None) -> GradientNorms:
+        """Take one step, kl_scale as in ``take``; gives the norms of the gradients before clipping.
 
         Raises:
             NonFiniteError: before the optimizer's step, if a gradient is not finite.
         """
         self.optimizer.zero_grad()
         scaler = self._scaler
-        self._backward(losses, 1.0 if scaler is None else float(scaler.scale(losses.kl.new_ones(()))))
+        self._backward(losses, 1.0 if scaler is None else float(scaler.scale(losses.kl.new_ones(()))), kl_scale)
         average_(self.optimizer.gradient)
         if scaler is not None:
             scaler.unscale_(self.optimizer)  # it is the gradient itself that is clipped

@@ -49,7 +49,7 @@ class TakesSteps(Protocol):
 
     optimizer: FlatAdam
 
-    def take(self, work: Iterable[Work], rollout: int, target_kl: float | None) -> Taken:
+    def take(self, work: Iterable[Work], rollout: int, target_kl: float | None, kl_scale: float | None = None) -> Taken:
         """One step after the other."""
         ...
 
@@ -140,13 +140,13 @@ def update(
         rows: From ``build_rows``.
         groups: From ``build_rows``.
         rollout: Index of the rollout; its noise and the order of rows hang on it.
-        objective: The loss.
+        objective: The loss, with the KL's weight of this rollout.
         options: See ``UpdateOptions``.
         step: Takes the gradient steps.
     """
     row_weight = task_weights(rows["task"], policy.num_tasks)
     work = _work(policy, rows, groups, row_weight, rollout, options)
-    taken = step.take(work, rollout, options.target_kl)
+    taken = step.take(work, rollout, options.target_kl, objective.kl_scale(policy))
     first_deviation = taken.losses.log_ratio[0].expm1().abs().max()
     return UpdateResult(
         terms=_mean_terms(objective, policy, taken, groups),

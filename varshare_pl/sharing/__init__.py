@@ -10,7 +10,8 @@ from varshare_pl.sharing.independent import Independent, IndependentLinear
 from varshare_pl.sharing.shared import Shared, SharedLinear
 from varshare_pl.sharing.shared_onehot import OneHotLinear, SharedOneHot
 from varshare_pl.sharing.torso import MLPTorso, Torso, TorsoSpec
-from varshare_pl.sharing.varshare import VarShare, VarShareLinear
+from varshare_pl.sharing.varshare import VarShare
+from varshare_pl.sharing.varshare_linear import VarShareLinear
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

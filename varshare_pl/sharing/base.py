@@ -140,6 +140,7 @@ class LayerSpec:
     in_features: int
     out_features: int
     num_tasks: int
+    num_layers: int = 1  # of its network, the head included
 
 
 class SharingMethod:

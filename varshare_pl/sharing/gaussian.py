@@ -84,6 +84,27 @@ class _KLToPrior(torch.autograd.Function):
         return mu * (gradient * ctx.precision), excess * (gradient * 0.5), None
 
 
+def kl_to_learned_prior(mu: Tensor, log_var: Tensor, log_prior_std: Tensor) -> Tensor:
+    """``kl_to_prior`` with a gradient in log σ_p too: Σ [1 − σ²/σ_p² − μ²/σ_p²].
+
+    Args:
+        mu: (M, out, in) means.
+        log_var: (M, out, in) log variances.
+        log_prior_std: () log σ_p.
+
+    Returns:
+        (M,) nats, each ≥ 0.
+    """
+    relative_log_var = log_var - 2.0 * log_prior_std
+    terms = relative_log_var.expm1() - relative_log_var + mu.square() * (-2.0 * log_prior_std).exp()
+    return 0.5 * terms.flatten(1).sum(1)
+
+
+def mean_to_prior(mu: Tensor, prior_std: float) -> Tensor:
+    """The part of the KL that is left of ``kl_to_prior`` without σ: ``Σ ½ μ²/σ_p²``, (M,)."""
+    return 0.5 * prior_std**-2 * mu.square().flatten(1).sum(1)
+
+
 def local_output(mean_output: Tensor, x: Tensor, variance: Tensor, zeta: Tensor) -> Tensor:
     """``mean_output + √(x² · σ²) ζ``: the distribution of ``W x`` under independent weights, sampled per row.
 

@@ -31,6 +31,10 @@ class OneHotLinear(TaskLinear):
         columns = self.weight[:, self.in_features + group_task]  # (out, G)
         return Prepared(self.weight[:, : self.in_features], (self.bias + columns.mT).unsqueeze(1))
 
+    def active_parameters(self) -> int:
+        """Without the columns of the other tasks."""
+        return self.out_features * (self.in_features + 2)
+
 
 class SharedOneHot(SharingMethod):
     """One shared net whose input holds the task id as a one-hot vector."""

@@ -1,8 +1,8 @@
 """Trunks with their heads: what an actor or a critic is.
 
-A method that only changes the linear layers gets an ``MLPTorso`` of them. A whole-network method makes a ``Torso`` of its
-own. Both work in two calls, as layers do: ``prepare(group_task, noise)`` builds what the groups need, once per rollout or
-minibatch, ``compute(prepared, x)`` uses it.
+A method that only changes the linear layers gets an ``MLPTorso`` of them. A whole-network method makes a ``Torso`` of
+its own. Both work in two calls, as layers do: ``prepare(group_task, noise)`` builds what the groups need, once per
+rollout or minibatch, ``compute(prepared, x)`` uses it.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class MLPTorso(Torso):
         names = [f"layer_{i}" for i in range(1, len(spec.hidden_sizes) + 1)] + ["head"]
         self.stack = nn.ModuleDict()
         for index, (name, fan_in, fan_out) in enumerate(zip(names, sizes[:-1], sizes[1:], strict=True)):
-            layer = method.make_layer(LayerSpec(name, index, fan_in, fan_out, spec.num_tasks))
+            layer = method.make_layer(LayerSpec(name, index, fan_in, fan_out, spec.num_tasks, len(names)))
             layer.reset_parameters(spec.head_gain if name == "head" else spec.hidden_gain, generator)
             self.stack[name] = layer
         self._layers = cast("list[TaskLinear]", list(self.stack.values()))

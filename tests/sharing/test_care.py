@@ -1,0 +1,231 @@
+"""A mixture of encoders: against a forward with loops, and what the formula implies."""
+
+import dataclasses
+
+import pytest
+import torch
+from helpers import fit, generator, perturb, randn, weights_of
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.functional import linear
+
+from varshare_pl.errors import ConfigError
+from varshare_pl.sharing import TorsoSpec
+from varshare_pl.sharing.care import Care
+from varshare_pl.sharing.torso import tensors_of, with_tensors
+
+M, IN, OUT = 3, 4, 2
+TASK = torch.tensor([2, 0, 1, 2, 2, 0])
+SPEC = TorsoSpec("actor", IN, (6, 5), OUT, M)
+BASE = {"num_encoders": 3, "embedding_size": 4, "encoder_size": 7}
+
+
+def make_torso(spec=SPEC, **options):
+    torso = Care(**(BASE | options)).make_torso(spec, generator()).double()
+    perturb(torso)
+    return torso
+
+
+def plain(mlp, x):
+    """A multilayer perceptron for one row."""
+    *hidden, head = mlp.stack.values()
+    for layer in hidden:
+        x = torch.tanh(linear(x, layer.weight, layer.bias))
+    return linear(x, head.weight, head.bias)
+
+
+def by_hand(torso, x, m):
+    """One row through the network, encoder by encoder, with the context beside the mixture."""
+    size, context = torso.encoder_size, torso.task_embedding[m]
+    exponents = plain(torso.attention, context).exp()
+    mixture = torch.zeros(size).double()
+    for k, exponent in enumerate(exponents):
+        own = slice(k * size, (k + 1) * size)
+        hidden = torch.tanh(torso.encoder_in[own] @ x + torso.encoder_in_bias[own])
+        mixture += exponent / exponents.sum() * (torso.encoder_out[k] @ hidden + torso.encoder_out_bias[k])
+    return plain(torso.trunk, torch.cat([mixture, context]))
+
+
+@pytest.mark.parametrize("num_encoders", [1, 2, 5])
+@pytest.mark.parametrize("hidden_sizes", [(5,), (6, 5)])
+@torch.no_grad()
+def test_forward_by_hand(num_encoders, hidden_sizes):
+    torso = make_torso(dataclasses.replace(SPEC, hidden_sizes=hidden_sizes), num_encoders=num_encoders)
+    x = randn(6, IN)
+    expected = [by_hand(torso, row, m) for row, m in zip(x, TASK.tolist(), strict=True)]
+    torch.testing.assert_close(torso(x, TASK), torch.stack(expected))
+
+
+def test_shapes_and_start():
+    torso = Care(**BASE).make_torso(SPEC, generator())
+    assert {name: tuple(p.shape) for name, p in torso.named_parameters()} == {
+        "task_embedding": (M, 4),
+        "encoder_in": (21, IN),
+        "encoder_in_bias": (21,),
+        "encoder_out": (3, 7, 7),
+        "encoder_out_bias": (3, 7),
+        "attention.stack.layer_1.weight": (4, 4),
+        "attention.stack.layer_1.bias": (4,),
+        "attention.stack.head.weight": (3, 4),
+        "attention.stack.head.bias": (3,),
+        "trunk.stack.layer_1.weight": (6, 11),
+        "trunk.stack.layer_1.bias": (6,),
+        "trunk.stack.layer_2.weight": (5, 6),
+        "trunk.stack.layer_2.bias": (5,),
+        "trunk.stack.head.weight": (OUT, 5),
+        "trunk.stack.head.bias": (OUT,),
+    }
+    for name, p in torso.named_parameters():
+        if name.endswith("bias"):
+            assert not p.any()
+        elif name != "task_embedding":
+            norms = torch.linalg.svdvals(p.view(3, 7, IN) if name == "encoder_in" else p)
+            expected = 1.0 if name == "trunk.stack.head.weight" else 2**0.5
+            torch.testing.assert_close(norms, torch.full_like(norms, expected))
+    assert not torch.allclose(torso.encoder_in[:7], torso.encoder_in[7:14])
+    assert not torch.allclose(torso.encoder_out[0], torso.encoder_out[1])
+
+
+def test_initial_weights_hang_on_the_generator_only():
+    def weights(seed, global_seed):
+        torch.manual_seed(global_seed)
+        return torch.cat([p.flatten() for p in Care().make_torso(SPEC, generator(seed)).parameters()])
+
+    assert torch.equal(weights(1, 0), weights(1, 1))
+    assert not torch.equal(weights(1, 0), weights(2, 0))
+
+
+def test_attention_sums_to_one():
+    alpha = make_torso().attend(torch.tensor([0, 2]))
+    assert alpha.shape == (2, 3)
+    assert (alpha > 0).all()
+    torch.testing.assert_close(alpha.sum(1), torch.ones(2).double())
+    assert not torch.allclose(alpha[0], alpha[1])
+
+
+def test_attention_picks_an_encoder():
+    """With all attention on one encoder the others do not matter."""
+    torso, x = make_torso(), randn(6, IN)
+    with torch.no_grad():
+        torso.attention.stack["head"].bias += torch.tensor([0.0, 1000.0, 0.0])
+        before = torso(x, TASK)
+        torso.encoder_out[0] += 1.0
+        torso.encoder_in[14:] += 1.0
+        assert torch.equal(torso(x, TASK), before)
+        torso.encoder_out[1] += 1.0
+        assert not torch.allclose(torso(x, TASK), before)
+
+
+def test_mixed_equals_per_task():
+    torso, x = make_torso(), randn(6, IN)
+    output = torso(x, TASK)
+    for m in range(M):
+        torch.testing.assert_close(output[m == TASK], torso(x[m == TASK], TASK[m == TASK]))
+
+
+def test_relabelling_tasks_permutes_results():
+    torso, other, x = make_torso(), make_torso(), randn(6, IN)
+    new_name = torch.tensor([1, 2, 0])
+    with torch.no_grad():
+        other.task_embedding[new_name] = torso.task_embedding
+    torch.testing.assert_close(other(x, new_name[TASK]), torso(x, TASK))
+    assert not torch.allclose(torso(x, new_name[TASK]), torso(x, TASK))
+
+
+def test_absent_tasks_get_no_gradient():
+    torso = make_torso()
+    torso(randn(4, IN), torch.tensor([2, 0, 2, 2])).square().sum().backward()
+    assert not torso.task_embedding.grad[1].any()
+    for m in (0, 2):
+        assert torso.task_embedding.grad[m].all()
+    for name, p in torso.named_parameters():
+        assert p.grad.any(), name
+
+
+@torch.no_grad()
+def test_one_task():
+    torso, x = make_torso(dataclasses.replace(SPEC, num_tasks=1)), randn(3, IN)
+    output = torso(x, torch.zeros(3, dtype=torch.int64))
+    torch.testing.assert_close(output, torch.stack([by_hand(torso, row, 0) for row in x]))
+
+
+@pytest.mark.parametrize("activation", ["tanh", "silu"])
+def test_gradients(activation):
+    spec = dataclasses.replace(SPEC, activation=activation, hidden_sizes=(3,))
+    torso = make_torso(spec, num_encoders=2, embedding_size=2, encoder_size=3)
+    names, parameters = zip(*torso.named_parameters(), strict=True)
+
+    def function(x, *values):
+        return torch.func.functional_call(torso, dict(zip(names, values, strict=True)), (x, TASK))
+
+    values = [p.detach().clone().requires_grad_() for p in parameters]
+    assert torch.autograd.gradcheck(function, (randn(6, IN).requires_grad_(), *values))
+
+
+@pytest.mark.parametrize("options", [{"num_encoders": 2}, {"embedding_size": 5}, {"encoder_size": 5}])
+def test_options_change_the_network(options):
+    def outputs(**options):
+        return Care(**options).make_torso(SPEC, generator()).double()(randn(6, IN), TASK)
+
+    assert not torch.allclose(outputs(**BASE), outputs(**(BASE | options)))
+
+
+def test_activation_is_that_of_the_spec():
+    x, names = randn(6, IN), ("tanh", "relu", "elu", "silu")
+    outputs = [make_torso(dataclasses.replace(SPEC, activation=activation))(x, TASK) for activation in names]
+    for a in range(4):
+        for b in range(a):
+            assert not torch.allclose(outputs[a], outputs[b])
+
+
+@pytest.mark.parametrize("option", ["num_encoders", "embedding_size", "encoder_size"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_bad_options_raise(option, value):
+    with pytest.raises(ConfigError, match=f"{option}: {value}"):
+        make_torso(**{option: value})
+
+
+def test_under_autocast():
+    torso, x = make_torso().float(), randn(6, IN, dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = torso(x, TASK)
+    assert output.dtype == torch.float32
+    assert not torch.equal(output, torso(x, TASK))
+    torch.testing.assert_close(output, torso(x, TASK), rtol=0.1, atol=0.1)
+    output.square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in torso.parameters())
+
+
+def test_traced_with_its_gradient():
+    torso, group_task = make_torso(), torch.tensor([0, 2])
+
+    def function(x):
+        parameters = list(torso.parameters())
+        output = torso.compute(torso.prepare(group_task), x)
+        return [output, *torch.autograd.grad(output.square().sum(), parameters)]
+
+    x, other = randn(2, 3, IN), randn(2, 3, IN, seed=1)
+    graph = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(x)
+    for found, expected in zip(graph(other), function(other), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_every_weight_is_in_what_is_prepared():
+    """Compiled acting takes them from there."""
+    torso, x = make_torso(), randn(M, 4, IN)
+    with torch.no_grad():
+        prepared = torso.prepare(torch.arange(M))
+        kept = with_tensors(prepared, iter([tensor.clone() for tensor in tensors_of(prepared)]))
+        expected = torso.compute(prepared, x)
+        for p in torso.parameters():
+            p.fill_(torch.nan)
+        torch.testing.assert_close(torso.compute(kept, x), expected)
+
+
+@pytest.mark.parametrize("suite", ["MirroredCartPole", "CartPole"])
+def test_it_learns_from_rollouts(suite):
+    run = fit({"suite": suite}, sharing=Care())
+    start = weights_of(fit({"suite": suite, "total_env_steps": 128}, sharing=Care()).module)
+    assert len(run.records) == 3
+    for name, p in run.module.named_parameters():
+        assert p.isfinite().all()
+        assert not torch.equal(p, start[name]), name

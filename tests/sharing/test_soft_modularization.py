@@ -1,0 +1,247 @@
+"""Modules and the routes through them: against a forward with loops, and what the formula implies."""
+
+import dataclasses
+
+import pytest
+import torch
+from helpers import fit, generator, perturb, randn, weights_of
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from varshare_pl.errors import ConfigError
+from varshare_pl.sharing import TorsoSpec
+from varshare_pl.sharing.soft_modularization import SoftModularization
+from varshare_pl.sharing.torso import tensors_of, with_tensors
+
+M, IN, OUT = 3, 4, 2
+TASK = torch.tensor([2, 0, 1, 2, 2, 0])
+SPEC = TorsoSpec("actor", IN, (6, 5), OUT, M)
+
+
+def make_torso(spec=SPEC, scale=0.3, **options):
+    options = {"num_layers": 3, "num_modules": 2, "embedding_size": 7, **options}
+    torso = SoftModularization(**options).make_torso(spec, generator()).double()
+    perturb(torso, scale)
+    return torso
+
+
+def affine(layer, x):
+    return [
+        sum(w * v for w, v in zip(row, x, strict=True)) + b
+        for row, b in zip(layer.weight.tolist(), layer.bias.flatten().tolist(), strict=True)
+    ]
+
+
+def sigma(x):
+    return torch.tensor(x, dtype=torch.float64).tanh().tolist()
+
+
+def softmax(x):
+    return torch.tensor(x, dtype=torch.float64).softmax(0).tolist()
+
+
+def by_hand(torso, x, m):
+    """One row through the network, module by module."""
+    layer_1, head = torso.encoder.stack.values()
+    f = affine(head, sigma(affine(layer_1, x)))
+    u = [a * b for a, b in zip(f, torso.task_embedding[m].tolist(), strict=True)]
+    logits = [affine(torso.down[0], sigma(u))]
+    for up, down in zip(torso.up, torso.down[1:], strict=True):
+        logits.append(affine(down, sigma([a * b for a, b in zip(affine(up, logits[-1]), u, strict=True)])))
+    n = torso.num_modules
+    inputs = [sigma(f)] * n
+    for index, layer in enumerate(torso.layer_modules):
+        outputs = [
+            sigma((layer.weight[j] @ torch.tensor(inputs[j], dtype=torch.float64) + layer.bias[j, 0]).tolist())
+            for j in range(n)
+        ]
+        last = index + 1 == len(torso.layer_modules)
+        rows = [logits[index]] if last else [logits[index][i * n : (i + 1) * n] for i in range(n)]
+        inputs = [
+            [sum(p * outputs[j][k] for j, p in enumerate(softmax(row))) for k in range(len(outputs[0]))] for row in rows
+        ]
+    return affine(torso.head, inputs[0])
+
+
+@pytest.mark.parametrize("num_layers", [1, 2, 3])
+@pytest.mark.parametrize("num_modules", [1, 2, 3])
+def test_forward_by_hand(num_layers, num_modules):
+    torso = make_torso(num_layers=num_layers, num_modules=num_modules)
+    x = randn(6, IN)
+    expected = [by_hand(torso, row, m) for row, m in zip(x.tolist(), TASK.tolist(), strict=True)]
+    torch.testing.assert_close(torso(x, TASK), torch.tensor(expected, dtype=torch.float64))
+
+
+def test_shapes_and_start():
+    torso = SoftModularization(num_layers=2, num_modules=3).make_torso(SPEC, generator())
+    shapes = {name: tuple(p.shape) for name, p in torso.named_parameters() if "encoder" not in name}
+    assert shapes == {
+        "task_embedding": (M, 5),
+        "layer_modules.0.weight": (3, 5, 5),
+        "layer_modules.0.bias": (3, 1, 5),
+        "layer_modules.1.weight": (3, 5, 5),
+        "layer_modules.1.bias": (3, 1, 5),
+        "down.0.weight": (9, 5),
+        "down.0.bias": (9,),
+        "down.1.weight": (3, 5),
+        "down.1.bias": (3,),
+        "up.0.weight": (5, 9),
+        "up.0.bias": (5,),
+        "head.weight": (OUT, 5),
+        "head.bias": (OUT,),
+    }
+    for name, p in torso.named_parameters():
+        if name.endswith("bias"):
+            assert not p.any()
+        elif name != "task_embedding":
+            norms = torch.linalg.svdvals(p)
+            torch.testing.assert_close(norms, torch.full_like(norms, 1.0 if name == "head.weight" else 2**0.5))
+    assert not torch.allclose(torso.layer_modules[0].weight[0], torso.layer_modules[0].weight[1])
+
+
+def test_initial_weights_hang_on_the_generator_only():
+    def weights(seed, global_seed):
+        torch.manual_seed(global_seed)
+        return torch.cat([p.flatten() for p in SoftModularization().make_torso(SPEC, generator(seed)).parameters()])
+
+    assert torch.equal(weights(1, 0), weights(1, 1))
+    assert not torch.equal(weights(1, 0), weights(2, 0))
+
+
+def test_routes_are_probabilities():
+    torso = make_torso()
+    routes = torso.routes(torso.prepare(torch.tensor([0, 2])), randn(2, 5, IN))
+    assert [tuple(route.shape) for route in routes] == [(2, 5, 2, 2), (2, 5, 2, 2), (2, 5, 2)]
+    for route in routes:
+        assert (route > 0).all()
+        torch.testing.assert_close(route.sum(-1), torch.ones_like(route.sum(-1)))
+
+
+def test_routes_hang_on_state_and_task():
+    torso = make_torso()
+    for route in torso.routes(torso.prepare(torch.arange(M)), randn(1, 2, IN).expand(M, 2, IN)):
+        assert not torch.allclose(route[0], route[1])
+        assert not torch.allclose(route[:, 0], route[:, 1])
+
+
+def test_mixed_equals_per_task():
+    torso, x = make_torso(), randn(6, IN)
+    output = torso(x, TASK)
+    for m in range(M):
+        torch.testing.assert_close(output[m == TASK], torso(x[m == TASK], TASK[m == TASK]))
+
+
+def test_relabelling_tasks_permutes_results():
+    torso, other, x = make_torso(), make_torso(), randn(6, IN)
+    new_name = torch.tensor([1, 2, 0])
+    with torch.no_grad():
+        other.task_embedding[new_name] = torso.task_embedding
+    torch.testing.assert_close(other(x, new_name[TASK]), torso(x, TASK))
+    assert not torch.allclose(torso(x, new_name[TASK]), torso(x, TASK))
+
+
+def test_absent_tasks_get_no_gradient():
+    torso = make_torso()
+    torso(randn(4, IN), torch.tensor([2, 0, 2, 2])).square().sum().backward()
+    assert not torso.task_embedding.grad[1].any()
+    for m in (0, 2):
+        assert torso.task_embedding.grad[m].all()
+    for name, p in torso.named_parameters():
+        assert p.grad.any(), name
+
+
+def test_one_task():
+    torso, x = make_torso(dataclasses.replace(SPEC, num_tasks=1)), randn(3, IN)
+    output = torso(x, torch.zeros(3, dtype=torch.int64))
+    torch.testing.assert_close(
+        output, torch.tensor([by_hand(torso, row, 0) for row in x.tolist()], dtype=torch.float64)
+    )
+
+
+@pytest.mark.parametrize("activation", ["tanh", "silu"])
+def test_gradients(activation):
+    torso = make_torso(dataclasses.replace(SPEC, activation=activation, hidden_sizes=(3,)), embedding_size=3)
+    names, parameters = zip(*torso.named_parameters(), strict=True)
+
+    def function(x, *values):
+        return torch.func.functional_call(torso, dict(zip(names, values, strict=True)), (x, TASK))
+
+    values = [p.detach().clone().requires_grad_() for p in parameters]
+    assert torch.autograd.gradcheck(function, (randn(6, IN).requires_grad_(), *values))
+
+
+@pytest.mark.parametrize("options", [{"num_layers": 2}, {"num_modules": 3}, {"embedding_size": 5}])
+def test_options_change_the_network(options):
+    def outputs(**options):
+        return SoftModularization(**options).make_torso(SPEC, generator()).double()(randn(6, IN), TASK)
+
+    base = {"num_layers": 3, "num_modules": 2, "embedding_size": 7}
+    assert not torch.allclose(outputs(**base), outputs(**(base | options)))
+
+
+def test_widths_come_from_the_hidden_sizes():
+    torso = SoftModularization().make_torso(dataclasses.replace(SPEC, hidden_sizes=(9, 8, 6)), generator())
+    assert [layer.out_features for _, layer in torso.encoder.layers()] == [9, 8, 6]
+    assert torso.task_embedding.shape == (M, 6)
+    assert [tuple(layer.weight.shape) for layer in torso.layer_modules] == [(2, 6, 6), (2, 6, 6)]
+
+
+def test_activation_is_that_of_the_spec():
+    x, names = randn(6, IN), ("tanh", "relu", "elu", "silu")
+    outputs = [make_torso(dataclasses.replace(SPEC, activation=activation))(x, TASK) for activation in names]
+    for a in range(4):
+        for b in range(a):
+            assert not torch.allclose(outputs[a], outputs[b])
+
+
+@pytest.mark.parametrize("option", ["num_layers", "num_modules", "embedding_size"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_bad_options_raise(option, value):
+    with pytest.raises(ConfigError, match=f"{option}: {value}"):
+        make_torso(**{option: value})
+
+
+def test_under_autocast():
+    torso, x = make_torso().float(), randn(6, IN, dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = torso(x, TASK)
+    assert output.dtype == torch.float32
+    assert not torch.equal(output, torso(x, TASK))
+    torch.testing.assert_close(output, torso(x, TASK), rtol=0.1, atol=0.1)
+    output.square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in torso.parameters())
+
+
+def test_traced_with_its_gradient():
+    torso, group_task = make_torso(), torch.tensor([0, 2])
+
+    def function(x):
+        parameters = list(torso.parameters())
+        output = torso.compute(torso.prepare(group_task), x)
+        return [output, *torch.autograd.grad(output.square().sum(), parameters)]
+
+    x, other = randn(2, 3, IN), randn(2, 3, IN, seed=1)
+    graph = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(x)
+    for found, expected in zip(graph(other), function(other), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_every_weight_is_in_what_is_prepared():
+    """Compiled acting takes them from there."""
+    torso, x = make_torso(), randn(M, 4, IN)
+    with torch.no_grad():
+        prepared = torso.prepare(torch.arange(M))
+        kept = with_tensors(prepared, iter([tensor.clone() for tensor in tensors_of(prepared)]))
+        expected = torso.compute(prepared, x)
+        for p in torso.parameters():
+            p.fill_(torch.nan)
+        torch.testing.assert_close(torso.compute(kept, x), expected)
+
+
+@pytest.mark.parametrize("suite", ["MirroredCartPole", "CartPole"])
+def test_it_learns_from_rollouts(suite):
+    run = fit({"suite": suite}, sharing=SoftModularization())
+    start = weights_of(fit({"suite": suite, "total_env_steps": 128}, sharing=SoftModularization()).module)
+    assert len(run.records) == 3
+    for name, p in run.module.named_parameters():
+        assert p.isfinite().all()
+        assert not torch.equal(p, start[name]), name

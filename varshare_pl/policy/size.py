@@ -1,0 +1,120 @@
+"""How large the networks of a policy are: parameters stored, parameters that one task uses, and work per row.
+
+All of it is about evaluation: no noise, so the posterior mean. A parameter that such a forward never reads is stored,
+but not active. Of the others the active ones are counted by this rule: if the first axis has the size M, and the
+forward of one task reads that task's part alone, 1/M of it; else all. A layer or torso for which this is not true has a
+method ``active_parameters() -> int``, which then answers for all parameters below it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from varshare_pl.policy.actor_critic import ActorCritic
+from varshare_pl.sharing.torso import Torso
+
+ROWS = 64
+
+
+class Size(NamedTuple):
+    """Of a network."""
+
+    stored: int  # parameters
+    active: int  # parameters that the evaluation of one task uses
+    flops: int  # 2 × multiply-adds of the products that one row takes, once the weights are prepared
+
+
+@dataclass(frozen=True)
+class ParameterRow:
+    """One parameter."""
+
+    network: str
+    name: str
+    shape: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        """Numbers in it."""
+        return torch.Size(self.shape).numel()
+
+
+def parameter_rows(policy: ActorCritic) -> list[ParameterRow]:
+    """All parameters in their order."""
+    rows = []
+    for full_name, parameter in policy.named_parameters():
+        network, _, name = full_name.partition(".")
+        rows.append(ParameterRow(network, name.removeprefix("stack."), tuple(parameter.shape)))
+    return rows
+
+
+def network_sizes(policy: ActorCritic, obs_size: int) -> dict[str, Size]:
+    """The size of each network by its name.
+
+    Args:
+        policy: The actor-critic.
+        obs_size: Of an observation row.
+    """
+    return {
+        name: Size(
+            sum(p.numel() for p in torso.parameters()), active_parameters(torso, obs_size), row_flops(torso, obs_size)
+        )
+        for name, torso in policy.networks()
+    }
+
+
+def total_size(sizes: Iterable[Size]) -> Size:
+    """The sum."""
+    return Size(*(sum(column) for column in zip(*sizes, strict=True)))
+
+
+def active_parameters(torso: Torso, obs_size: int) -> int:
+    """Parameters that the evaluation of one task uses, by the rule at the top of this file."""
+    count, told = 0, set[int]()
+    for module in torso.modules():
+        own = getattr(module, "active_parameters", None)
+        new = {id(parameter) for parameter in module.parameters()} - told
+        if own is not None and new:
+            count += int(own())
+            told |= new
+    left = [p for p in torso.parameters() if id(p) not in told]
+    return count + sum(
+        _active(parameter, gradient, torso.num_tasks)
+        for parameter, gradient in zip(left, _gradients(torso, left, obs_size), strict=True)
+    )
+
+
+@torch.no_grad()
+def row_flops(torso: Torso, obs_size: int) -> int:
+    """Twice the multiply-adds of all products in ``compute`` for one row."""
+    from torch.utils.flop_counter import FlopCounterMode  # only here is it needed
+
+    first = next(torso.parameters())
+    prepared = torso.prepare(torch.zeros(1, dtype=torch.int64, device=first.device))
+    with FlopCounterMode(display=False) as counter:
+        torso.compute(prepared, first.new_zeros(1, 1, obs_size))
+    return int(counter.get_total_flops())
+
+
+def _gradients(torso: Torso, parameters: list[nn.Parameter], obs_size: int) -> list[Tensor | None]:
+    """Of the outputs for some rows of task 0; None for a parameter that they do not depend on."""
+    if not parameters:
+        return []
+    like = parameters[0]
+    generator = torch.Generator().manual_seed(0)
+    with torch.enable_grad():
+        rows = torch.randn(1, ROWS, obs_size, generator=generator).to(like)
+        output = torso.compute(torso.prepare(torch.zeros(1, dtype=torch.int64, device=like.device)), rows)
+        mixed = (output * torch.randn(output.shape, generator=generator).to(output)).sum()
+        return list(torch.autograd.grad(mixed, parameters, allow_unused=True))
+
+
+def _active(parameter: Tensor, gradient: Tensor | None, num_tasks: int) -> int:
+    if gradient is None:
+        return 0
+    own = parameter.dim() > 0 and len(parameter) == num_tasks and not bool(gradient[1:].any())
+    return parameter.numel() // num_tasks if own else parameter.numel()

@@ -1,0 +1,82 @@
+"""VarShare's linear layer: shared weights plus a Gaussian residual per task.
+
+    W_m = θ + φ_m,   φ_m ~ N(μ_m, σ_m²),   σ_m = exp(½ log_var_m),   prior N(0, σ_p²)
+
+θ and the bias are deterministic and shared by all tasks; μ and log_var are stacked over tasks.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from varshare_pl.random import normal
+from varshare_pl.sharing.base import Noise, Prepared
+from varshare_pl.sharing.gaussian import LocalNoise, kl_to_prior, sample
+from varshare_pl.sharing.residual import ResidualLinear, check_positive
+
+
+class VarShareLinear(ResidualLinear):
+    """``y = (θ + μ_m + σ_m ε) x + b``, a linear layer with a variational residual per task.
+
+    Args:
+        in_features: Size of an input row.
+        out_features: Size of an output row.
+        num_tasks: Number of tasks M.
+        prior_scale: c in σ_p = c / √in_features.
+        initial_sigma: σ at the start, as a share of σ_p.
+        task_bias: Whether tasks have biases of their own beside the shared one.
+
+    Attributes:
+        log_var: (M, out, in) residual log variances; the others are those of ``ResidualLinear``.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        num_tasks: int,
+        prior_scale: float = 0.1,
+        initial_sigma: float = 0.5,
+        task_bias: bool = False,
+    ) -> None:
+        super().__init__(in_features, out_features, num_tasks, prior_scale, task_bias)
+        check_positive("initial_sigma", initial_sigma)
+        self.initial_sigma = initial_sigma
+        self.log_var = nn.Parameter(torch.empty(num_tasks, out_features, in_features))
+        self._reset_log_var()
+
+    def reset_parameters(self, gain: float, generator: torch.Generator | None = None) -> None:
+        super().reset_parameters(gain, generator)
+        self._reset_log_var()
+
+    @torch.no_grad()
+    def _reset_log_var(self) -> None:
+        self.log_var.fill_(2.0 * math.log(self.initial_sigma * self.prior_std))
+
+    def prepare(self, group_task: Tensor, noise: Noise = None) -> Prepared:
+        mu, log_var, bias = self._of(group_task, self.mu), self._of(group_task, self.log_var), self._bias(group_task)
+        if isinstance(noise, LocalNoise):
+            return Prepared(self.theta + mu, bias, log_var.exp(), noise.zeta)
+        if noise is not None:
+            return Prepared(sample(self.theta, mu, log_var, self._of(group_task, noise)), bias)
+        return Prepared(self.theta + mu, bias)
+
+    def kl(self) -> Tensor:
+        return kl_to_prior(self.mu, self.log_var, self.prior_std)
+
+    def draw_weight_noise(self, generator: torch.Generator) -> Tensor:
+        return torch.randn(self.mu.shape, generator=generator, dtype=self.mu.dtype).to(self.mu.device)
+
+    def draw_local_noise(self, groups: int, rows: int, generator: np.random.Generator) -> LocalNoise:
+        zeta = normal((groups, rows, self.out_features), generator, self.mu.dtype)
+        return LocalNoise(zeta.to(self.mu.device))
+
+    def sigma(self) -> Tensor:
+        return torch.exp(0.5 * self.log_var)
+
+    def log_var_parameters(self) -> list[nn.Parameter]:
+        return [self.log_var]

@@ -126,7 +126,7 @@ def told(capsys: pytest.CaptureFixture[str], *parts: str) -> None:
     assert out == ""
     assert err.startswith("varshare: error: ")
     assert err.count("\n") == 1
-    assert len(err) < 400
+    assert len(err) < 500
     for part in parts:
         assert part in err
     for noise in ("Traceback", "usage:", "jsonargparse", "Parser key", "<class"):

@@ -6,13 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import METHODS, fit, make_spec
+from helpers import fit, make_spec
 
 from varshare_pl.envs import get_suite, make_vector_env
 from varshare_pl.errors import ConfigError, NonFiniteError
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.ppo.step import GradientStep
 from varshare_pl.rollout.collector import Collector
+from varshare_pl.sharing import method_names
 
 SUITE = "MirroredCartPole"
 ENVS, STEPS = 12, 4
@@ -29,7 +30,7 @@ def cache(tmp_path_factory):
 def make_module(sharing="varshare", **options):
     sizes = {"hidden_sizes": (8,), "minibatch_size": 24, "update_epochs": 2}
     with warnings.catch_warnings(action="ignore"):  # "fresh" is for comparison only
-        method = METHODS[sharing](**options.pop("method", {}))
+        method = method_names()[sharing](**options.pop("method", {}))
         return PPOModule(make_spec(get_suite(SUITE), ENVS * STEPS), method, **{**sizes, **options})
 
 
@@ -51,17 +52,17 @@ def train(module, compiled, rollouts=2):
     return records, [p.detach().clone() for p in module.parameters()], optimizer
 
 
-CASES = [(method, {}) for method in METHODS] + [
-    ("varshare", options)
-    for options in (
-        {"actor_noise": "fresh"},
-        {"actor_noise": "mean", "critic_noise": "weights"},
-        {"critic_noise": "mean", "max_grad_norm": None, "value_clip_range": 0.2, "activation": "silu"},
-        {"minibatch_size": 12, "activation": "relu", "target_kl": 0.5},  # four in a call
-        {"kl_schedule": "warmup_ramp", "kl_weight": 20.0},
-        {"method": {"layers": ["head"], "task_bias": True, "learned_prior": True}, "kl_weight": 20.0},
-        {"method": {"deterministic": True}, "kl_weight": 20.0},
-    )
+LEARNED = {"layers": ["head"], "task_bias": True, "learned_prior": True}
+# Compiling takes a quarter of a minute each, so that options stand together.
+CASES = [
+    ("varshare", {}),
+    ("shared_onehot", {}),
+    ("moore", {}),  # a whole network
+    ("varshare", {"actor_noise": "fresh", "activation": "silu"}),
+    ("varshare", {"actor_noise": "mean", "critic_noise": "weights", "max_grad_norm": None, "value_clip_range": 0.2}),
+    ("varshare", {"minibatch_size": 12, "activation": "relu", "target_kl": 0.5}),  # four in a call
+    ("varshare", {"method": LEARNED, "kl_schedule": "warmup_ramp", "kl_weight": 20.0}),
+    ("varshare", {"method": {"deterministic": True}, "critic_noise": "mean", "kl_weight": 20.0}),
 ]
 
 
@@ -144,7 +145,10 @@ def test_refused_where_tasks_change():
     spec = make_spec(get_suite(SUITE), 96)
     with pytest.raises(ConfigError, match=r"model\.compile: true is not allowed where envs change their tasks"):
         PPOModule(
-            type(spec)(**{**vars(spec), "tasks_fixed": False}), METHODS["shared"](), minibatch_size=96, compile=True
+            type(spec)(**{**vars(spec), "tasks_fixed": False}),
+            method_names()["shared"](),
+            minibatch_size=96,
+            compile=True,
         )
 
 

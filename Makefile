@@ -26,7 +26,7 @@ $(VENV)/.installed-bench: $(VENV)/.installed
 
 install: $(VENV)/.installed  ## make .venv and install varshare into it
 
-demo: $(VENV)/.installed  ## train VarShare on five CartPoles, about a quarter of a minute
+demo: $(VENV)/.installed  ## train VarShare on five CartPoles, about ten seconds
 	$(BIN)/varshare fit --config complex_cartpole
 
 test: $(VENV)/.installed-test  ## run the fast tests

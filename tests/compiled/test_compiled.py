@@ -143,13 +143,9 @@ def test_a_fit_with_the_switch_compiles_and_resumes_exactly(tmp_path, capfd):
 
 def test_refused_where_tasks_change():
     spec = make_spec(get_suite(SUITE), 96)
+    changing = type(spec)(**{**vars(spec), "tasks_fixed": False})
     with pytest.raises(ConfigError, match=r"model\.compile: true is not allowed where envs change their tasks"):
-        PPOModule(
-            type(spec)(**{**vars(spec), "tasks_fixed": False}),
-            method_names()["shared"](),
-            minibatch_size=96,
-            compile=True,
-        )
+        PPOModule(changing, method_names()["shared"](), minibatch_size=96, compile=True)
 
 
 @pytest.mark.parametrize(

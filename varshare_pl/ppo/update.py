@@ -163,14 +163,10 @@ def _work(
 ) -> Iterator[Work]:
     noise = rollout_noise(policy, options.actor_noise, options.seed, rollout)
     fresh = stream(options.seed, "fresh_noise/update", rollout)
-    critic_noises: list[Sequence[Noise] | None] = []
     for number, batch in enumerate(_minibatches(rows, groups, row_weight, rollout, options)):
         if options.actor_noise == "fresh":
             noise = policy.actor.draw_weight_noise(fresh)
-        if number < options.num_minibatches:
-            # Drawn in the first epoch. In the next ones the same draws meet other rows, for the order is another.
-            critic_noises.append(_draw_critic_noise(policy, options, batch.weight.shape, rollout, number))
-        yield Work(batch, noise, critic_noises[number % options.num_minibatches])
+        yield Work(batch, noise, _draw_critic_noise(policy, options, batch.weight.shape, rollout, number))
 
 
 def _draw_critic_noise(

@@ -164,6 +164,11 @@ class SharingMethod:
         return MLPTorso(self, spec, generator)
 
 
+def of_tasks(stacked: Tensor, group_task: Tensor) -> Tensor:
+    """The groups' share of a parameter (M, …); a batch with every task in it, the usual one, needs no copy."""
+    return stacked if len(group_task) == len(stacked) else stacked[group_task]
+
+
 def orthogonal(weight: Tensor, gain: float, generator: torch.Generator | None) -> None:
     """Fill weight (out, in) with an orthogonal matrix scaled by gain."""
     nn.init.orthogonal_(weight, gain=gain, generator=generator)

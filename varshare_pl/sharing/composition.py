@@ -22,11 +22,6 @@ def initial_composition(num_tasks: int, parts: int, generator: torch.Generator) 
     return nn.functional.normalize(drawn, dim=1)
 
 
-def of_tasks(stacked: Tensor, group_task: Tensor) -> Tensor:
-    """The groups' share of a parameter (M, …); a batch with every task in it, the usual one, needs no copy."""
-    return stacked if len(group_task) == len(stacked) else stacked[group_task]
-
-
 def check_count(name: str, value: int) -> None:
     """Refuse an option that is no positive number of parts."""
     if value < 1:

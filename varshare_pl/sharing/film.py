@@ -21,7 +21,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from varshare_pl.sharing.base import LayerSpec, Noise, Prepared, SharingMethod, TaskLinear, orthogonal
+from varshare_pl.sharing.base import LayerSpec, Noise, Prepared, SharingMethod, TaskLinear, of_tasks, orthogonal
 from varshare_pl.sharing.shared import SharedLinear
 
 
@@ -49,9 +49,7 @@ class FiLMLinear(TaskLinear):
             nn.init.zeros_(parameter)
 
     def prepare(self, group_task: Tensor, noise: Noise = None) -> Prepared:
-        every = len(group_task) == self.num_tasks
-        gamma, beta = (self.gamma, self.beta) if every else (self.gamma[group_task], self.beta[group_task])
-        scale = 1.0 + gamma
+        scale, beta = 1.0 + of_tasks(self.gamma, group_task), of_tasks(self.beta, group_task)
         return Prepared(scale.unsqueeze(2) * self.weight, torch.addcmul(beta, scale, self.bias).unsqueeze(1))
 
     def prepare_shared(self, group_task: Tensor) -> Prepared:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from varshare_pl.sharing.base import LayerSpec, Noise, Prepared, SharingMethod, TaskLinear, orthogonal
+from varshare_pl.sharing.base import LayerSpec, Noise, Prepared, SharingMethod, TaskLinear, of_tasks, orthogonal
 
 
 class IndependentLinear(TaskLinear):
@@ -25,9 +25,7 @@ class IndependentLinear(TaskLinear):
         nn.init.zeros_(self.bias)
 
     def prepare(self, group_task: Tensor, noise: Noise = None) -> Prepared:
-        if len(group_task) == self.num_tasks:
-            return Prepared(self.weight, self.bias.unsqueeze(1))
-        return Prepared(self.weight[group_task], self.bias[group_task].unsqueeze(1))
+        return Prepared(of_tasks(self.weight, group_task), of_tasks(self.bias, group_task).unsqueeze(1))
 
     def prepare_shared(self, group_task: Tensor) -> Prepared:
         weight, bias = self.weight.mean(0), self.bias.mean(0)

@@ -27,8 +27,8 @@ from torch import Tensor, nn
 
 from varshare_pl.errors import ConfigError
 from varshare_pl.sharing.activations import ACTIVATIONS
-from varshare_pl.sharing.base import Noise, Prepared, SharingMethod, orthogonal
-from varshare_pl.sharing.composition import check_count, initial_composition, network, of_tasks
+from varshare_pl.sharing.base import Noise, Prepared, SharingMethod, of_tasks, orthogonal
+from varshare_pl.sharing.composition import check_count, initial_composition, network
 from varshare_pl.sharing.torso import Torso, TorsoSpec
 
 EPSILON = 1e-4

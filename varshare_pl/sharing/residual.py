@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from varshare_pl.errors import ConfigError
-from varshare_pl.sharing.base import Noise, Prepared, TaskLinear, orthogonal
+from varshare_pl.sharing.base import Noise, Prepared, TaskLinear, of_tasks, orthogonal
 from varshare_pl.sharing.gaussian import mean_to_prior
 
 
@@ -57,16 +57,12 @@ class ResidualLinear(TaskLinear):
                 self.task_bias.zero_()
 
     def prepare(self, group_task: Tensor, noise: Noise = None) -> Prepared:
-        return Prepared(self.theta + self._of(group_task, self.mu), self._bias(group_task))
-
-    def _of(self, group_task: Tensor, stacked: Tensor) -> Tensor:
-        # A batch with every task in it, the usual one, needs no copy.
-        return stacked if len(group_task) == self.num_tasks else stacked[group_task]
+        return Prepared(self.theta + of_tasks(self.mu, group_task), self._bias(group_task))
 
     def _bias(self, group_task: Tensor) -> Tensor:
         if self.task_bias is None:
             return self.bias
-        return (self.bias + self._of(group_task, self.task_bias)).unsqueeze(1)
+        return (self.bias + of_tasks(self.task_bias, group_task)).unsqueeze(1)
 
     def prepare_shared(self, group_task: Tensor) -> Prepared:
         shared = (self.theta + self.mu.mean(0)).expand(len(group_task), -1, -1)

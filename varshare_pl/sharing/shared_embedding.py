@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from varshare_pl.errors import ConfigError
-from varshare_pl.sharing.base import LayerSpec, Noise, Prepared, SharingMethod, TaskLinear, orthogonal
+from varshare_pl.sharing.base import LayerSpec, Noise, Prepared, SharingMethod, TaskLinear, of_tasks, orthogonal
 from varshare_pl.sharing.shared import SharedLinear
 
 
@@ -67,8 +67,7 @@ class EmbeddingLinear(TaskLinear):
 
     def prepare(self, group_task: Tensor, noise: Noise = None) -> Prepared:
         of_x, of_embedding = self.weight.tensor_split([self.in_features], dim=1)
-        every = len(group_task) == self.num_tasks
-        embedding = self.embedding if every else self.embedding[group_task]
+        embedding = of_tasks(self.embedding, group_task)
         return Prepared(of_x, torch.addmm(self.bias, embedding, of_embedding.mT).unsqueeze(1))
 
     def prepare_shared(self, group_task: Tensor) -> Prepared:

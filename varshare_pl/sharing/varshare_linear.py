@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from varshare_pl.random import normal
-from varshare_pl.sharing.base import Noise, Prepared
+from varshare_pl.sharing.base import Noise, Prepared, of_tasks
 from varshare_pl.sharing.gaussian import LocalNoise, kl_to_prior, sample
 from varshare_pl.sharing.residual import ResidualLinear, check_positive
 
@@ -58,11 +58,11 @@ class VarShareLinear(ResidualLinear):
         self.log_var.fill_(2.0 * math.log(self.initial_sigma * self.prior_std))
 
     def prepare(self, group_task: Tensor, noise: Noise = None) -> Prepared:
-        mu, log_var, bias = self._of(group_task, self.mu), self._of(group_task, self.log_var), self._bias(group_task)
+        mu, log_var, bias = of_tasks(self.mu, group_task), of_tasks(self.log_var, group_task), self._bias(group_task)
         if isinstance(noise, LocalNoise):
             return Prepared(self.theta + mu, bias, log_var.exp(), noise.zeta)
         if noise is not None:
-            return Prepared(sample(self.theta, mu, log_var, self._of(group_task, noise)), bias)
+            return Prepared(sample(self.theta, mu, log_var, of_tasks(noise, group_task)), bias)
         return Prepared(self.theta + mu, bias)
 
     def kl(self) -> Tensor:

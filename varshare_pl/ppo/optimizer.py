@@ -61,17 +61,14 @@ class FlatAdam(torch.optim.Adam):
     @torch.no_grad()
     def tie(self) -> None:
         """Make parameters and their gradients views of the vectors, where they are not; their values stay."""
-        start = 0
+        values, gradients = self.split(self._values), self.split(self.gradient)
         for parameter in self._parameters:
-            end = start + parameter.numel()
-            value = self._values[start:end].view(parameter.shape)
+            value, gradient = values[id(parameter)], gradients[id(parameter)]
             if parameter.data_ptr() != value.data_ptr():
                 value.copy_(parameter)
                 parameter.data = value
-            gradient = self.gradient[start:end].view(parameter.shape)
             if parameter.grad is None or parameter.grad.data_ptr() != gradient.data_ptr():
                 parameter.grad = gradient
-            start = end
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set all gradients to 0; they stay views."""

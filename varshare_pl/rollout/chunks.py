@@ -18,10 +18,6 @@ LONGEST = 8  # steps in a chunk: what compiling takes grows with it
 class CompilablePolicy(Protocol):
     """A policy whose acting is a pure function of tensors."""
 
-    def draw_action_noise(self, steps: int, envs: int) -> Tensor:
-        """Noise for all actions of a rollout, (steps, envs, …)."""
-        ...
-
     def tensors(self, groups: TaskGroups) -> list[Tensor]:
         """The weights that act for the envs of these groups."""
         ...

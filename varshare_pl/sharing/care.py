@@ -30,9 +30,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from varshare_pl.errors import ConfigError
 from varshare_pl.sharing.activations import ACTIVATIONS
 from varshare_pl.sharing.base import Noise, Prepared, SharingMethod, orthogonal
+from varshare_pl.sharing.checks import check_count
 from varshare_pl.sharing.fused import mlp
 from varshare_pl.sharing.shared import Shared
 from varshare_pl.sharing.torso import MLPTorso, Torso, TorsoSpec
@@ -74,8 +74,7 @@ class CareTorso(Torso):
         super().__init__(spec.num_tasks)
         sizes = {"num_encoders": num_encoders, "embedding_size": embedding_size, "encoder_size": encoder_size}
         for name, value in sizes.items():
-            if value < 1:
-                raise ConfigError(f"{name}: {value} is not allowed; a positive integer is")
+            check_count(name, value)
         self.activation = ACTIVATIONS[spec.activation]
         self.encoder_size = encoder_size
         gain = spec.hidden_gain

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from varshare_pl.errors import ConfigError
 from varshare_pl.sharing.activations import Activation
 from varshare_pl.sharing.base import Prepared
 from varshare_pl.sharing.fused import mlp
@@ -20,12 +19,6 @@ def initial_composition(num_tasks: int, parts: int, generator: torch.Generator) 
     """
     drawn = torch.randn(num_tasks, parts, generator=generator).abs()
     return nn.functional.normalize(drawn, dim=1)
-
-
-def check_count(name: str, value: int) -> None:
-    """Refuse an option that is no positive number of parts."""
-    if value < 1:
-        raise ConfigError(f"{name}: {value} is not allowed; a positive integer is")
 
 
 def network(x: Tensor, prepared: Sequence[Prepared], activation: Activation) -> Tensor:

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 
 from varshare_pl.sharing.activations import ACTIVATIONS
 from varshare_pl.sharing.base import Noise, Prepared, SharingMethod, of_tasks, orthogonal
-from varshare_pl.sharing.composition import check_count, initial_composition, network
+from varshare_pl.sharing.checks import check_count
+from varshare_pl.sharing.composition import initial_composition, network
 from varshare_pl.sharing.torso import Torso, TorsoSpec
 
 

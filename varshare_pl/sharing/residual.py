@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from varshare_pl.errors import ConfigError
 from varshare_pl.sharing.base import Noise, Prepared, TaskLinear, of_tasks, orthogonal
+from varshare_pl.sharing.checks import check_positive
 from varshare_pl.sharing.gaussian import mean_to_prior
 
 
@@ -81,9 +81,3 @@ class ResidualLinear(TaskLinear):
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, prior_std={self.prior_std:.4g}"
-
-
-def check_positive(name: str, value: float) -> None:
-    """Raise ConfigError if value is not a positive number."""
-    if not (math.isfinite(value) and value > 0):
-        raise ConfigError(f"{name}: {value} is not allowed; a positive number is")

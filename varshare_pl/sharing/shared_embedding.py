@@ -16,14 +16,13 @@ Deviations:
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from varshare_pl.errors import ConfigError
 from varshare_pl.sharing.base import LayerSpec, Noise, Prepared, SharingMethod, TaskLinear, of_tasks, orthogonal
+from varshare_pl.sharing.checks import check_count, check_positive
 from varshare_pl.sharing.shared import SharedLinear
 
 
@@ -49,10 +48,8 @@ class EmbeddingLinear(TaskLinear):
         embedding_scale: float = 1.0,
     ) -> None:
         super().__init__(in_features, out_features, num_tasks)
-        if embedding_size < 1:
-            raise ConfigError(f"embedding_size: {embedding_size} is not allowed; a positive integer is")
-        if not (math.isfinite(embedding_scale) and embedding_scale > 0):
-            raise ConfigError(f"embedding_scale: {embedding_scale} is not allowed; a positive number is")
+        check_count("embedding_size", embedding_size)
+        check_positive("embedding_scale", embedding_scale)
         self.embedding_size = embedding_size
         self.embedding_scale = embedding_scale
         self.weight = nn.Parameter(torch.empty(out_features, in_features + embedding_size))

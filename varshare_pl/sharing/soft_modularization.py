@@ -33,9 +33,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from varshare_pl.errors import ConfigError
 from varshare_pl.sharing.activations import ACTIVATIONS
 from varshare_pl.sharing.base import Noise, Prepared, SharingMethod, orthogonal
+from varshare_pl.sharing.checks import check_count
 from varshare_pl.sharing.shared import Shared, SharedLinear
 from varshare_pl.sharing.torso import MLPTorso, Torso, TorsoSpec
 
@@ -99,8 +99,7 @@ class SoftModularTorso(Torso):
         width = spec.hidden_sizes[-1]
         size = width if embedding_size is None else embedding_size
         for name, value in (("num_layers", num_layers), ("num_modules", num_modules), ("embedding_size", size)):
-            if value < 1:
-                raise ConfigError(f"{name}: {value} is not allowed; a positive integer is")
+            check_count(name, value)
         self.activation = ACTIVATIONS[spec.activation].function
         self.num_modules = num_modules
         gain = spec.hidden_gain

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from varshare_pl.random import normal
 from varshare_pl.sharing.base import Noise, Prepared, of_tasks
+from varshare_pl.sharing.checks import check_positive
 from varshare_pl.sharing.gaussian import LocalNoise, kl_to_prior, sample
-from varshare_pl.sharing.residual import ResidualLinear, check_positive
+from varshare_pl.sharing.residual import ResidualLinear
 
 
 class VarShareLinear(ResidualLinear):

@@ -35,6 +35,19 @@ class Prepared(NamedTuple):
     zeta: Tensor | None = None  # (G, R, out), only under local noise
 
 
+def times(prepared: Prepared, x: Tensor) -> Tensor:
+    """Rows x (G, R, in) through prepared weights, by autograd's rules: (G, R, out)."""
+    if prepared.weight.dim() == 2:
+        output = torch.matmul(x, prepared.weight.mT) + prepared.bias
+    elif prepared.bias.dim() == 1:
+        output = torch.baddbmm(prepared.bias.view(1, 1, -1), x, prepared.weight.mT)
+    else:
+        output = torch.baddbmm(prepared.bias, x, prepared.weight.mT)
+    if prepared.variance is not None and prepared.zeta is not None:
+        output = local_output(output, x, prepared.variance, prepared.zeta)
+    return output
+
+
 class TaskLinear(nn.Module, ABC):
     """A linear layer whose weights may depend on the task.
 
@@ -63,15 +76,7 @@ class TaskLinear(nn.Module, ABC):
 
     def compute(self, prepared: Prepared, x: Tensor) -> Tensor:
         """Rows x (G, R, in) through their groups' weights: (G, R, out)."""
-        if prepared.weight.dim() == 2:
-            output = torch.matmul(x, prepared.weight.mT) + prepared.bias
-        elif prepared.bias.dim() == 1:
-            output = torch.baddbmm(prepared.bias.view(1, 1, -1), x, prepared.weight.mT)
-        else:
-            output = torch.baddbmm(prepared.bias, x, prepared.weight.mT)
-        if prepared.variance is not None and prepared.zeta is not None:
-            output = local_output(output, x, prepared.variance, prepared.zeta)
-        return output
+        return times(prepared, x)
 
     def forward(self, x: Tensor, task: Tensor, noise: Noise = None) -> Tensor:
         """Rows of any mix of tasks.

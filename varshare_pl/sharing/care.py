@@ -115,15 +115,7 @@ class CareTorso(Torso):
         return PreparedCare(encoders, [first, *deeper])
 
     def compute(self, prepared: PreparedCare, x: Tensor) -> Tensor:
-        return self.trunk.compute(prepared.trunk, self._encode(prepared.encoders, x))
-
-    def _encode(self, encoders: Sequence[Prepared], x: Tensor) -> Tensor:
-        """The mixture (G, R, encoder_size)."""
-        if not torch.is_autocast_enabled(x.device.type):
-            return mlp(x, encoders, self.activation)
-        first, second = encoders
-        hidden = self.activation.function(linear(x, first.weight, first.bias))
-        return torch.baddbmm(second.bias, hidden, second.weight.mT)
+        return self.trunk.compute(prepared.trunk, mlp(x, prepared.encoders, self.activation))
 
 
 class Care(SharingMethod):

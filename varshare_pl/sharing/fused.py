@@ -14,13 +14,21 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from varshare_pl.sharing.activations import Activation
-from varshare_pl.sharing.base import Prepared
+from varshare_pl.sharing.base import Prepared, times
 
 NARROW = 16  # columns
 
 
 def mlp(x: Tensor, prepared: Sequence[Prepared], activation: Activation) -> Tensor:
-    """Rows x (G, R, in) through all layers, the activation between them: (G, R, out)."""
+    """Rows x (G, R, in) through all layers, the activation between them: (G, R, out).
+
+    Under autocast, which does not look into the fused form, layer by layer.
+    """
+    if torch.is_autocast_enabled(x.device.type):
+        *hidden, last = prepared
+        for weights in hidden:
+            x = activation.function(times(weights, x))
+        return times(last, x)
     rows, noisy, common = x, False, True
     for weights in prepared:
         noisy |= weights.variance is not None

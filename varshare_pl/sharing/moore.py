@@ -29,7 +29,8 @@ from varshare_pl.errors import ConfigError
 from varshare_pl.sharing.activations import ACTIVATIONS
 from varshare_pl.sharing.base import Noise, Prepared, SharingMethod, of_tasks, orthogonal
 from varshare_pl.sharing.checks import check_count
-from varshare_pl.sharing.composition import initial_composition, network
+from varshare_pl.sharing.composition import initial_composition
+from varshare_pl.sharing.fused import mlp
 from varshare_pl.sharing.torso import Torso, TorsoSpec
 
 EPSILON = 1e-4
@@ -109,14 +110,14 @@ class ExpertTorso(Torso):
     def representations(self, prepared: PreparedExperts, x: Tensor) -> Tensor:
         """What the experts make of rows x (G, R, in): (K, G, R, H)."""
         rows = x.reshape(1, -1, x.shape[-1]).expand(self.num_experts, -1, -1)
-        vectors = network(rows, prepared.experts, self.activation).to(self.head_weight.dtype)
+        vectors = mlp(rows, prepared.experts, self.activation).to(self.head_weight.dtype)
         vectors = orthonormal(vectors) if self.orthogonal_experts else vectors
         return vectors.reshape(self.num_experts, *x.shape[:2], -1)
 
     def compute(self, prepared: PreparedExperts, x: Tensor) -> Tensor:
         weighed = self.representations(prepared, x) * prepared.composition.mT[:, :, None, None]
         hidden = self.activation.function(weighed.sum(0))
-        return network(hidden, [prepared.head], self.activation).to(self.head_weight.dtype)
+        return mlp(hidden, [prepared.head], self.activation).to(self.head_weight.dtype)
 
 
 def _stack(count: int, fan_out: int, fan_in: int, gain: float, generator: torch.Generator) -> Tensor:

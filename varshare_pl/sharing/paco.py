@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from varshare_pl.sharing.activations import ACTIVATIONS
 from varshare_pl.sharing.base import Noise, Prepared, SharingMethod, of_tasks, orthogonal
 from varshare_pl.sharing.checks import check_count
-from varshare_pl.sharing.composition import initial_composition, network
+from varshare_pl.sharing.composition import initial_composition
+from varshare_pl.sharing.fused import mlp
 from varshare_pl.sharing.torso import Torso, TorsoSpec
 
 
@@ -75,7 +76,7 @@ class PaCoTorso(Torso):
         return [Prepared(next(pieces).view(-1, *shape), next(pieces).unsqueeze(1)) for shape in self._shapes]
 
     def compute(self, prepared: Sequence[Prepared], x: Tensor) -> Tensor:
-        return network(x, prepared, self.activation).to(self.sets.dtype)
+        return mlp(x, prepared, self.activation).to(self.sets.dtype)
 
 
 class PaCo(SharingMethod):

@@ -128,8 +128,8 @@ class MLPTorso(Torso):
         return [layer.prepare_shared(group_task) for layer in self._layers]
 
     def compute(self, prepared: Sequence[Prepared], x: Tensor) -> Tensor:
-        if self._fusable and not torch.is_autocast_enabled(x.device.type):
-            return mlp(x, prepared, self.activation)
+        if self._fusable:
+            return mlp(x, prepared, self.activation).to(prepared[-1].weight.dtype)
         return self.compute_by_layers(prepared, x)
 
     def compute_by_layers(self, prepared: Sequence[Prepared], x: Tensor) -> Tensor:

@@ -4,17 +4,22 @@ import dataclasses
 
 import pytest
 import torch
-from helpers import fit, generator, perturb, randn, weights_of
-from torch.fx.experimental.proxy_tensor import make_fx
+from helpers import generator, perturb, randn
+from torso_checks import (
+    IN,
+    OUT,
+    SPEC,
+    TASK,
+    M,
+    check_activation,
+    check_autocast,
+    check_learning,
+    check_prepared,
+    check_trace,
+)
 
 from varshare_pl.errors import ConfigError
-from varshare_pl.sharing import TorsoSpec
 from varshare_pl.sharing.soft_modularization import SoftModularization
-from varshare_pl.sharing.torso import tensors_of, with_tensors
-
-M, IN, OUT = 3, 4, 2
-TASK = torch.tensor([2, 0, 1, 2, 2, 0])
-SPEC = TorsoSpec("actor", IN, (6, 5), OUT, M)
 
 
 def make_torso(spec=SPEC, scale=0.3, **options):
@@ -186,11 +191,7 @@ def test_widths_come_from_the_hidden_sizes():
 
 
 def test_activation_is_that_of_the_spec():
-    x, names = randn(6, IN), ("tanh", "relu", "elu", "silu")
-    outputs = [make_torso(dataclasses.replace(SPEC, activation=activation))(x, TASK) for activation in names]
-    for a in range(4):
-        for b in range(a):
-            assert not torch.allclose(outputs[a], outputs[b])
+    check_activation(make_torso)
 
 
 @pytest.mark.parametrize("option", ["num_layers", "num_modules", "embedding_size"])
@@ -201,47 +202,17 @@ def test_bad_options_raise(option, value):
 
 
 def test_under_autocast():
-    torso, x = make_torso().float(), randn(6, IN, dtype=torch.float32)
-    with torch.autocast("cpu", torch.bfloat16):
-        output = torso(x, TASK)
-    assert output.dtype == torch.float32
-    assert not torch.equal(output, torso(x, TASK))
-    torch.testing.assert_close(output, torso(x, TASK), rtol=0.1, atol=0.1)
-    output.square().sum().backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in torso.parameters())
+    check_autocast(make_torso().float())
 
 
 def test_traced_with_its_gradient():
-    torso, group_task = make_torso(), torch.tensor([0, 2])
-
-    def function(x):
-        parameters = list(torso.parameters())
-        output = torso.compute(torso.prepare(group_task), x)
-        return [output, *torch.autograd.grad(output.square().sum(), parameters)]
-
-    x, other = randn(2, 3, IN), randn(2, 3, IN, seed=1)
-    graph = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(x)
-    for found, expected in zip(graph(other), function(other), strict=True):
-        torch.testing.assert_close(found, expected)
+    check_trace(make_torso())
 
 
 def test_every_weight_is_in_what_is_prepared():
-    """Compiled acting takes them from there."""
-    torso, x = make_torso(), randn(M, 4, IN)
-    with torch.no_grad():
-        prepared = torso.prepare(torch.arange(M))
-        kept = with_tensors(prepared, iter([tensor.clone() for tensor in tensors_of(prepared)]))
-        expected = torso.compute(prepared, x)
-        for p in torso.parameters():
-            p.fill_(torch.nan)
-        torch.testing.assert_close(torso.compute(kept, x), expected)
+    check_prepared(make_torso())
 
 
 @pytest.mark.parametrize("suite", ["MirroredCartPole", "CartPole"])
 def test_it_learns_from_rollouts(suite):
-    run = fit({"suite": suite}, sharing=SoftModularization())
-    start = weights_of(fit({"suite": suite, "total_env_steps": 128}, sharing=SoftModularization()).module)
-    assert len(run.records) == 3
-    for name, p in run.module.named_parameters():
-        assert p.isfinite().all()
-        assert not torch.equal(p, start[name]), name
+    check_learning(SoftModularization, suite)

@@ -1,0 +1,71 @@
+"""What must hold for a whole network of a method, whatever the method."""
+
+import dataclasses
+
+import torch
+from helpers import fit, randn, weights_of
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from varshare_pl.sharing.torso import TorsoSpec, tensors_of, with_tensors
+
+M, IN, OUT = 3, 4, 2
+TASK = torch.tensor([2, 0, 1, 2, 2, 0])
+SPEC = TorsoSpec("actor", IN, (6, 5), OUT, M)
+
+
+def check_activation(make_torso):
+    """Every activation gives another network."""
+    x, names = randn(6, IN), ("tanh", "relu", "elu", "silu")
+    outputs = [make_torso(dataclasses.replace(SPEC, activation=activation))(x, TASK) for activation in names]
+    for a in range(4):
+        for b in range(a):
+            assert not torch.allclose(outputs[a], outputs[b])
+
+
+def check_autocast(torso):
+    """In fewer digits, but near, of the weights' type, and with gradients everywhere."""
+    x = randn(6, IN, dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = torso(x, TASK)
+    assert output.dtype == torch.float32
+    assert not torch.equal(output, torso(x, TASK))
+    torch.testing.assert_close(output, torso(x, TASK), rtol=0.1, atol=0.1)
+    output.square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in torso.parameters())
+
+
+def check_trace(torso):
+    """Output and gradient of a trace are those of the network."""
+    group_task = torch.tensor([0, 2])
+
+    def function(x):
+        parameters = list(torso.parameters())
+        output = torso.compute(torso.prepare(group_task), x)
+        return [output, *torch.autograd.grad(output.square().sum(), parameters)]
+
+    x, other = randn(2, 3, IN), randn(2, 3, IN, seed=1)
+    graph = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(x)
+    for found, expected in zip(graph(other), function(other), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+def check_prepared(torso):
+    """Every weight is in what is prepared: compiled acting takes them from there."""
+    x = randn(torso.num_tasks, 4, IN)
+    with torch.no_grad():
+        prepared = torso.prepare(torch.arange(torso.num_tasks))
+        kept = with_tensors(prepared, iter([tensor.clone() for tensor in tensors_of(prepared)]))
+        expected = torso.compute(prepared, x)
+        for p in torso.parameters():
+            p.fill_(torch.nan)
+        torch.testing.assert_close(torso.compute(kept, x), expected)
+
+
+def check_learning(method, suite):
+    """Every parameter moves in training, and stays finite."""
+    run = fit({"suite": suite}, sharing=method())
+    start = weights_of(fit({"suite": suite, "total_env_steps": 128}, sharing=method()).module)
+    assert len(run.records) == 3
+    for name, p in run.module.named_parameters():
+        assert p.isfinite().all()
+        assert not torch.equal(p, start[name]), name

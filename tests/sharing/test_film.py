@@ -22,7 +22,7 @@ def make(tasks=M):
 
 def test_name_layers_and_parameters():
     assert method_names()["film"] is FiLM
-    torso = MLPTorso(FiLM(), TorsoSpec("actor", IN, (6, 5), 2, M), generator())
+    torso = MLPTorso(FiLM().make_layer, TorsoSpec("actor", IN, (6, 5), 2, M), generator())
     kinds = {name: type(layer) for name, layer in torso.layers()}
     assert kinds == {"layer_1": FiLMLinear, "layer_2": FiLMLinear, "head": SharedLinear}
     shapes = {name: tuple(p.shape) for name, p in make().named_parameters()}
@@ -70,7 +70,7 @@ def test_an_absent_task_gets_no_gradient_from_data():
 
 
 def test_gradients_by_differences():
-    torso, x = MLPTorso(FiLM(), TorsoSpec("actor", IN, (4, 4), 2, M), generator()).double(), randn(len(ABSENT), IN)
+    torso, x = MLPTorso(FiLM().make_layer, TorsoSpec("actor", IN, (4, 4), 2, M), generator()).double(), randn(len(ABSENT), IN)
     perturb(torso)
     names, values = zip(*torso.named_parameters(), strict=True)
     values = [v.detach().clone().requires_grad_() for v in values]

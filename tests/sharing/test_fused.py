@@ -39,7 +39,7 @@ INPUTS = ["contiguous", "interleaved", "sliced", "expanded"]
 def make_torso(sizes, activation="tanh"):
     first, *hidden, last = sizes
     spec = TorsoSpec("actor", first, tuple(hidden), last, G, activation, 1.0, 1.0)
-    return MLPTorso(Shared(), spec, generator())
+    return MLPTorso(Shared().make_layer, spec, generator())
 
 
 def make_prepared(sizes, kind, dtype=torch.float64, groups=G, rows=R, seed=0):
@@ -244,7 +244,7 @@ class Doubled(SharedLinear):
 
 def test_layers_with_a_product_of_their_own_are_asked_for_it():
     method = SimpleNamespace(make_layer=lambda spec: Doubled(spec.in_features, spec.out_features, spec.num_tasks))
-    torso = MLPTorso(method, TorsoSpec("actor", 4, (5,), 3, G, "tanh", 1.0, 1.0), generator())
+    torso = MLPTorso(method.make_layer, TorsoSpec("actor", 4, (5,), 3, G, "tanh", 1.0, 1.0), generator())
     x, prepared = randn(G, R, 4, dtype=torch.float32), torso.prepare(torch.arange(G))
     by_hand = 2 * torch.tanh(2 * x @ prepared[0].weight.mT) @ prepared[1].weight.mT  # biases start at 0
     torch.testing.assert_close(torso.compute(prepared, x), by_hand)

@@ -15,7 +15,7 @@ ABSENT = torch.tensor([3, 1, 3, 3, 1])
 
 
 def make_torso(tasks=M):
-    torso = MLPTorso(MultiHead(), TorsoSpec("actor", IN, (6, 5), OUT, tasks), generator()).double()
+    torso = MLPTorso(MultiHead().make_layer, TorsoSpec("actor", IN, (6, 5), OUT, tasks), generator()).double()
     perturb(torso)
     return torso
 
@@ -78,7 +78,7 @@ def test_gradients_by_differences():
 def test_one_task_is_a_shared_net():
     spec = TorsoSpec("actor", IN, (6, 5), OUT, 1)
     x, task = randn(5, IN, dtype=torch.float32), torch.zeros(5, dtype=torch.int64)
-    alone, shared = (MLPTorso(method_names()[name](), spec, generator()) for name in ("multi_head", "shared"))
+    alone, shared = (MLPTorso(method_names()[name]().make_layer, spec, generator()) for name in ("multi_head", "shared"))
     torch.testing.assert_close(alone(x, task), shared(x, task))
 
 

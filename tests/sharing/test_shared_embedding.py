@@ -61,7 +61,7 @@ def test_an_absent_task_gets_no_gradient_from_data():
 
 def test_gradients_by_differences():
     spec = TorsoSpec("actor", IN, (4, 4), 2, M)
-    torso, x = MLPTorso(SharedEmbedding(E), spec, generator()).double(), randn(len(ABSENT), IN)
+    torso, x = MLPTorso(SharedEmbedding(E).make_layer, spec, generator()).double(), randn(len(ABSENT), IN)
     perturb(torso)
     names, values = zip(*torso.named_parameters(), strict=True)
     values = [v.detach().clone().requires_grad_() for v in values]

@@ -12,7 +12,8 @@ from varshare_pl.groups import TaskGroups
 from varshare_pl.policy.heads import CategoricalHead
 from varshare_pl.random import stream
 from varshare_pl.sharing.activations import ActivationName
-from varshare_pl.sharing.base import SharingMethod, TaskLinear
+from varshare_pl.sharing.base import TaskLinear
+from varshare_pl.sharing.method import SharingMethod
 from varshare_pl.sharing.torso import Torso, TorsoSpec
 from varshare_pl.types import EnvSpec
 

@@ -4,9 +4,10 @@ import importlib
 import pkgutil
 from typing import Any
 
-from varshare_pl.sharing.base import LayerSpec, Noise, Prepared, SharingMethod, TaskLinear
+from varshare_pl.sharing.base import LayerSpec, Noise, Prepared, TaskLinear
 from varshare_pl.sharing.gaussian import LocalNoise
 from varshare_pl.sharing.independent import Independent, IndependentLinear
+from varshare_pl.sharing.method import SharingMethod
 from varshare_pl.sharing.shared import Shared, SharedLinear
 from varshare_pl.sharing.shared_onehot import OneHotLinear, SharedOneHot
 from varshare_pl.sharing.torso import MLPTorso, Torso, TorsoSpec

@@ -1,4 +1,4 @@
-"""What a sharing method is: a factory of task-aware linear layers (``TaskLinear``), or of whole torsos.
+"""Task-aware linear layers (``TaskLinear``), which a sharing method makes, and what goes through them.
 
 A batch inside the system is a stack of task groups: x (G, R, in) holds R rows for each of G groups, and group_task (G,)
 names each group's task. So absent tasks cost nothing, and a layer is one batched multiply. A layer works in two calls:
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,9 +18,6 @@ from torch import Tensor, nn
 
 from varshare_pl.groups import TaskGroups
 from varshare_pl.sharing.gaussian import LocalNoise, local_output
-
-if TYPE_CHECKING:
-    from varshare_pl.sharing.torso import Torso, TorsoSpec
 
 Noise = Tensor | LocalNoise | None
 """A layer's noise: standard normal weight noise (M, out, in), local noise, or None for the posterior mean."""
@@ -146,27 +143,6 @@ class LayerSpec:
     out_features: int
     num_tasks: int
     num_layers: int = 1  # of its network, the head included
-
-
-class SharingMethod:
-    """How tasks share parameters. One subclass a file; its init arguments are the method's options.
-
-    A method makes layers, or, if it is about whole networks, torsos.
-
-    ``name`` is the short name that configs and the command line accept.
-    """
-
-    name: ClassVar[str]
-
-    def make_layer(self, spec: LayerSpec) -> TaskLinear:
-        """A new layer; its parameters are drawn afterwards by ``reset_parameters``."""
-        raise NotImplementedError(f"{type(self).__name__} makes neither layers nor torsos, for {spec.name}")
-
-    def make_torso(self, spec: TorsoSpec, generator: torch.Generator) -> Torso:
-        """A new network with its initial weights, drawn from generator: a multilayer perceptron of the layers."""
-        from varshare_pl.sharing.torso import MLPTorso  # it knows layers, and so this module
-
-        return MLPTorso(self, spec, generator)
 
 
 def of_tasks(stacked: Tensor, group_task: Tensor) -> Tensor:

@@ -31,9 +31,10 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from varshare_pl.sharing.activations import ACTIVATIONS
-from varshare_pl.sharing.base import Noise, Prepared, SharingMethod, orthogonal
+from varshare_pl.sharing.base import Noise, Prepared, orthogonal
 from varshare_pl.sharing.checks import check_count
 from varshare_pl.sharing.fused import mlp
+from varshare_pl.sharing.method import SharingMethod
 from varshare_pl.sharing.shared import Shared
 from varshare_pl.sharing.torso import MLPTorso, Torso, TorsoSpec
 
@@ -92,8 +93,8 @@ class CareTorso(Torso):
             out_features=num_encoders,
             head_gain=gain,
         )
-        self.attention = MLPTorso(Shared(), of_attention, generator)
-        self.trunk = MLPTorso(Shared(), replace(spec, in_features=encoder_size + embedding_size), generator)
+        self.attention = MLPTorso(Shared().make_layer, of_attention, generator)
+        self.trunk = MLPTorso(Shared().make_layer, replace(spec, in_features=encoder_size + embedding_size), generator)
 
     def attend(self, group_task: Tensor) -> Tensor:
         """The attention weights α (G, K)."""

@@ -21,7 +21,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from varshare_pl.sharing.base import LayerSpec, Noise, Prepared, SharingMethod, TaskLinear, of_tasks, orthogonal
+from varshare_pl.sharing.base import LayerSpec, Noise, Prepared, TaskLinear, of_tasks, orthogonal
+from varshare_pl.sharing.method import SharingMethod
 from varshare_pl.sharing.shared import SharedLinear
 
 

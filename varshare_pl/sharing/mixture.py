@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import torch
 
-from varshare_pl.sharing.base import SharingMethod
+from varshare_pl.sharing.method import SharingMethod
 from varshare_pl.sharing.moore import ExpertTorso
 from varshare_pl.sharing.torso import TorsoSpec
 

@@ -24,10 +24,11 @@ import torch
 from torch import Tensor, nn
 
 from varshare_pl.sharing.activations import ACTIVATIONS
-from varshare_pl.sharing.base import Noise, Prepared, SharingMethod, of_tasks, orthogonal
+from varshare_pl.sharing.base import Noise, Prepared, of_tasks, orthogonal
 from varshare_pl.sharing.checks import check_count
 from varshare_pl.sharing.composition import initial_composition
 from varshare_pl.sharing.fused import mlp
+from varshare_pl.sharing.method import SharingMethod
 from varshare_pl.sharing.torso import Torso, TorsoSpec
 
 

@@ -7,7 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from varshare_pl.sharing.base import LayerSpec, Noise, Prepared, SharingMethod, TaskLinear, orthogonal
+from varshare_pl.sharing.base import LayerSpec, Noise, Prepared, TaskLinear, orthogonal
+from varshare_pl.sharing.method import SharingMethod
 
 
 class SharedLinear(TaskLinear):

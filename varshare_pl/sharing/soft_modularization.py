@@ -34,8 +34,9 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from varshare_pl.sharing.activations import ACTIVATIONS
-from varshare_pl.sharing.base import Noise, Prepared, SharingMethod, orthogonal
+from varshare_pl.sharing.base import Noise, Prepared, orthogonal
 from varshare_pl.sharing.checks import check_count
+from varshare_pl.sharing.method import SharingMethod
 from varshare_pl.sharing.shared import Shared, SharedLinear
 from varshare_pl.sharing.torso import MLPTorso, Torso, TorsoSpec
 
@@ -104,7 +105,7 @@ class SoftModularTorso(Torso):
         self.num_modules = num_modules
         gain = spec.hidden_gain
         of_encoder = replace(spec, hidden_sizes=spec.hidden_sizes[:-1], out_features=size, head_gain=gain)
-        self.encoder = MLPTorso(Shared(), of_encoder, generator)
+        self.encoder = MLPTorso(Shared().make_layer, of_encoder, generator)
         self.task_embedding = nn.Parameter(torch.randn(spec.num_tasks, size, generator=generator))
         self.layer_modules = nn.ModuleList(
             ModuleLayer(num_modules, width if layer else size, width, gain, generator) for layer in range(num_layers)

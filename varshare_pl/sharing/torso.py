@@ -8,7 +8,7 @@ rollout or minibatch, ``compute(prepared, x)`` uses it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from varshare_pl.groups import TaskGroups
 from varshare_pl.sharing.activations import ACTIVATIONS, ActivationName
-from varshare_pl.sharing.base import LayerSpec, Noise, Prepared, SharingMethod, TaskLinear
+from varshare_pl.sharing.base import LayerSpec, Noise, Prepared, TaskLinear
 from varshare_pl.sharing.fused import mlp
 from varshare_pl.sharing.gaussian import LocalNoise
 
@@ -98,19 +98,21 @@ class MLPTorso(Torso):
     """A multilayer perceptron of task-aware layers.
 
     Args:
-        method: Makes the layers.
+        make_layer: Makes a layer; its parameters are drawn here.
         spec: The sizes.
         generator: Draws the initial weights.
     """
 
-    def __init__(self, method: SharingMethod, spec: TorsoSpec, generator: torch.Generator) -> None:
+    def __init__(
+        self, make_layer: Callable[[LayerSpec], TaskLinear], spec: TorsoSpec, generator: torch.Generator
+    ) -> None:
         super().__init__(spec.num_tasks)
         self.activation = ACTIVATIONS[spec.activation]
         sizes = [spec.in_features, *spec.hidden_sizes, spec.out_features]
         names = [f"layer_{i}" for i in range(1, len(spec.hidden_sizes) + 1)] + ["head"]
         self.stack = nn.ModuleDict()
         for index, (name, fan_in, fan_out) in enumerate(zip(names, sizes[:-1], sizes[1:], strict=True)):
-            layer = method.make_layer(LayerSpec(name, index, fan_in, fan_out, spec.num_tasks, len(names)))
+            layer = make_layer(LayerSpec(name, index, fan_in, fan_out, spec.num_tasks, len(names)))
             layer.reset_parameters(spec.head_gain if name == "head" else spec.hidden_gain, generator)
             self.stack[name] = layer
         self._layers = cast("list[TaskLinear]", list(self.stack.values()))

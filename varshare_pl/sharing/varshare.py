@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 from varshare_pl.errors import ConfigError
-from varshare_pl.sharing.base import LayerSpec, SharingMethod, TaskLinear
+from varshare_pl.sharing.base import LayerSpec, TaskLinear
 from varshare_pl.sharing.layer_choice import is_chosen
 from varshare_pl.sharing.learned_prior import LearnedPriorLinear
+from varshare_pl.sharing.method import SharingMethod
 from varshare_pl.sharing.residual import ResidualLinear
 from varshare_pl.sharing.shared import SharedLinear
 from varshare_pl.sharing.varshare_linear import VarShareLinear

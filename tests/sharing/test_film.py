@@ -70,7 +70,8 @@ def test_an_absent_task_gets_no_gradient_from_data():
 
 
 def test_gradients_by_differences():
-    torso, x = MLPTorso(FiLM().make_layer, TorsoSpec("actor", IN, (4, 4), 2, M), generator()).double(), randn(len(ABSENT), IN)
+    torso = MLPTorso(FiLM().make_layer, TorsoSpec("actor", IN, (4, 4), 2, M), generator()).double()
+    x = randn(len(ABSENT), IN)
     perturb(torso)
     names, values = zip(*torso.named_parameters(), strict=True)
     values = [v.detach().clone().requires_grad_() for v in values]

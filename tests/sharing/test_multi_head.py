@@ -78,7 +78,8 @@ def test_gradients_by_differences():
 def test_one_task_is_a_shared_net():
     spec = TorsoSpec("actor", IN, (6, 5), OUT, 1)
     x, task = randn(5, IN, dtype=torch.float32), torch.zeros(5, dtype=torch.int64)
-    alone, shared = (MLPTorso(method_names()[name]().make_layer, spec, generator()) for name in ("multi_head", "shared"))
+    methods = (method_names()[name]() for name in ("multi_head", "shared"))
+    alone, shared = (MLPTorso(method.make_layer, spec, generator()) for method in methods)
     torch.testing.assert_close(alone(x, task), shared(x, task))
 
 

@@ -91,7 +91,7 @@ def bare_loop(scale: float, setting: str, method: str) -> Figures:
         if index == sizes.warmup:
             start = time.perf_counter()
         rollout = collector.collect(module.behaviour(index), data.rollout_steps, index)
-        module.learn(rollout, step)
+        module.learner(rollout, step)
     return {SPEED: timed * sizes.rows / (time.perf_counter() - start)}
 
 

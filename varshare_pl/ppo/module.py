@@ -5,7 +5,6 @@ Glue only; the work is in its neighbours.
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -28,22 +27,15 @@ from varshare_pl.policy.actor_critic import ActorCritic
 from varshare_pl.ppo.advantages import AdvantageNorm
 from varshare_pl.ppo.behaviour import ActorNoise, Behaviour, CriticNoise
 from varshare_pl.ppo.compiled import CompiledStep
+from varshare_pl.ppo.learner import Learner
 from varshare_pl.ppo.objective import Objective
-from varshare_pl.ppo.optimizer import FlatAdam, anneal, build_optimizer
-from varshare_pl.ppo.record import EpisodeLog, update_details, update_metrics
+from varshare_pl.ppo.optimizer import FlatAdam, build_optimizer
+from varshare_pl.ppo.record import EpisodeLog
 from varshare_pl.ppo.schedules import KLSchedule
 from varshare_pl.ppo.step import GradientStep
-from varshare_pl.ppo.update import (
-    TakesSteps,
-    UpdateOptions,
-    build_rows,
-    explained_variance,
-    noise_ratio_std,
-    update,
-)
+from varshare_pl.ppo.update import TakesSteps, UpdateOptions
 from varshare_pl.sharing import SharingMethod
 from varshare_pl.sharing.activations import ActivationName
-from varshare_pl.sharing.metrics import details, headline, measure
 from varshare_pl.types import EnvSpec, Record, Rollout
 
 SMALL_MINIBATCH = 256  # rows, up to which compiled steps are several in a call
@@ -158,18 +150,15 @@ class PPOModule(pl.LightningModule):
             seed=seed,
         )
         self.episodes = EpisodeLog(spec.num_tasks)
+        self.learner = Learner(
+            self.policy, self.objective, self.options, self.episodes, spec, anneal_lr, diagnostics_every
+        )
         self.seed = seed
         self._lrs = (lr_actor, lr_critic, lr_log_var)
         self._eps = (adam_eps, adam_eps_log_var)
-        self._anneal_lr = anneal_lr
         self.max_grad_norm = max_grad_norm
         self.compile_steps = compile
         self._compiled: CompiledStep | None = None
-        self._diagnostics_every = diagnostics_every
-        self.env_steps = 0
-        self.gradient_steps = 0
-        self._seconds_before = 0.0  # of the run before it was resumed
-        self._started = time.perf_counter()
         if actor_noise == "fresh" and self.policy.actor.log_var_parameters():
             warnings.warn(
                 "model.actor_noise=fresh: acting and update use different weight noise, so PPO's ratio is not 1 before "
@@ -181,6 +170,16 @@ class PPOModule(pl.LightningModule):
     def num_tasks(self) -> int:
         """M."""
         return self.spec.num_tasks
+
+    @property
+    def env_steps(self) -> int:
+        """Of the run, up to the newest rollout."""
+        return self.learner.env_steps
+
+    @property
+    def gradient_steps(self) -> int:
+        """Of the run."""
+        return self.learner.gradient_steps
 
     def behaviour(self, rollout: int) -> Behaviour:
         """The policy of this moment, to collect the rollout of that index with."""
@@ -207,12 +206,12 @@ class PPOModule(pl.LightningModule):
         self._count_steps()
         if isinstance(self.trainer.model, DistributedDataParallel):
             self.trainer.model.broadcast_buffers = False  # they come from sums over all processes, so all have the same
-        self._started = time.perf_counter()
+        self.learner.start_clock()
 
     def training_step(self, batch: Rollout, batch_idx: int) -> dict[str, Record]:
         """One PPO update on one rollout; the record of it goes to the callbacks."""
         optimizer = cast("FlatAdam", self.optimizers(use_pl_optimizer=False))
-        record = self.learn(batch, self._step(optimizer))
+        record = self.learner(batch, self._step(optimizer))
         self._count_steps()
         return {"record": record}
 
@@ -237,32 +236,6 @@ class PPOModule(pl.LightningModule):
         steps = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
         steps.ready = steps.completed = self.gradient_steps
 
-    def learn(self, batch: Rollout, step: TakesSteps) -> Record:
-        """The update without Lightning."""
-        start = time.perf_counter()
-        self.env_steps = batch.env_steps
-        if self._anneal_lr:
-            anneal(step.optimizer, 1.0 - batch.index / self.spec.num_rollouts)
-        rows, groups = build_rows(self.policy, batch, self.options)
-        metrics: dict[str, float] = {}
-        full = batch.index % self._diagnostics_every == 0 or batch.index + 1 == self.spec.num_rollouts
-        if full and (noise_std := noise_ratio_std(self.policy, rows, groups, batch.index, self.seed)) is not None:
-            metrics["diagnostics/noise_ratio_std"] = noise_std
-        metrics["diagnostics/explained_variance"] = explained_variance(rows["values"], rows["returns"])
-        objective = self.objective.at(batch.index / self.spec.num_rollouts)
-        result = update(self.policy, rows, groups, batch.index, objective, self.options, step)
-
-        sharing = measure(self.policy.layers())
-        episode_metrics, episode_details = self.episodes.add(batch.episodes)
-        metrics |= update_metrics(result, self.policy) | headline(sharing) | episode_metrics
-        self.gradient_steps += result.steps
-        metrics["gradient_steps"] = self.gradient_steps
-        metrics["wall_time_s"] = self._wall_time()
-        metrics["sps"] = self.spec.rollout_rows / (batch.seconds + time.perf_counter() - start)
-        rates = {group["name"]: group["lr"] for group in step.optimizer.param_groups}
-        extra = update_details(result, rates) + (details(sharing) if full else [])
-        return Record(batch.env_steps, metrics, episode_details + extra)
-
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Nothing: the ``Evaluation`` callback evaluates. Lightning asks for the method to run ``validate``."""
 
@@ -270,19 +243,12 @@ class PPOModule(pl.LightningModule):
         # Lightning's loops are left out: a resumed fit is a fresh one over the rollouts that are left. Their counters
         # within an epoch would have to agree with ours, and an extended run would find its one epoch done.
         checkpoint.pop("loops", None)
-        checkpoint[CHECKPOINT_KEY] = self._identity() | {
-            "env_steps": self.env_steps,
-            "gradient_steps": self.gradient_steps,
-            "wall_time_s": self._wall_time(),
-        }
+        checkpoint[CHECKPOINT_KEY] = self._identity() | self.learner.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         check_checkpoint(checkpoint, self._identity(), self.state_dict())
         check_optimizer(checkpoint)
-        saved = checkpoint[CHECKPOINT_KEY]
-        self.env_steps = saved["env_steps"]
-        self.gradient_steps = saved["gradient_steps"]
-        self._seconds_before = saved["wall_time_s"]
+        self.learner.load_state(checkpoint[CHECKPOINT_KEY])
 
     def load_weights(self, checkpoint: dict[str, Any]) -> None:
         """Start from a checkpoint's weights, with everything else new; any suite of the same sizes will do."""
@@ -290,9 +256,6 @@ class PPOModule(pl.LightningModule):
         prefix = "policy."
         weights = checkpoint["state_dict"]
         self.policy.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
-
-    def _wall_time(self) -> float:
-        return self._seconds_before + time.perf_counter() - self._started
 
     def _identity(self) -> dict[str, Any]:
         return {"suite": self.spec.suite, "num_tasks": self.spec.num_tasks, "sharing": self.method_name}

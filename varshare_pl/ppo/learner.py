@@ -1,0 +1,111 @@
+"""Learning from rollouts, without Lightning: an update and its record for each, and the count of what was done."""
+
+from __future__ import annotations
+
+import time
+
+from varshare_pl.policy.actor_critic import ActorCritic
+from varshare_pl.ppo.objective import Objective
+from varshare_pl.ppo.optimizer import anneal
+from varshare_pl.ppo.record import EpisodeLog, update_details, update_metrics
+from varshare_pl.ppo.update import (
+    TakesSteps,
+    UpdateOptions,
+    build_rows,
+    explained_variance,
+    noise_ratio_std,
+    update,
+)
+from varshare_pl.sharing.metrics import details, headline, measure
+from varshare_pl.types import EnvSpec, Record, Rollout
+
+
+class Learner:
+    """Updates a policy, rollout by rollout.
+
+    Args:
+        policy: Is trained.
+        objective: The loss.
+        options: How a rollout is turned into gradient steps.
+        episodes: The training returns, which it keeps up to date.
+        spec: Sizes of the task suite and the rollouts.
+        anneal_lr: Lower the learning rates linearly to 0 over the run.
+        diagnostics_every: Rollouts between the costly diagnostics.
+
+    Attributes:
+        env_steps: Of the run, up to the newest rollout.
+        gradient_steps: Of the run.
+    """
+
+    def __init__(
+        self,
+        policy: ActorCritic,
+        objective: Objective,
+        options: UpdateOptions,
+        episodes: EpisodeLog,
+        spec: EnvSpec,
+        anneal_lr: bool = True,
+        diagnostics_every: int = 10,
+    ) -> None:
+        self.policy = policy
+        self.objective = objective
+        self.options = options
+        self.env_steps = 0
+        self.gradient_steps = 0
+        self._episodes = episodes
+        self._spec = spec
+        self._anneal_lr = anneal_lr
+        self._diagnostics_every = diagnostics_every
+        self._seconds_before = 0.0  # of the run before it was resumed
+        self._started = time.perf_counter()
+
+    def start_clock(self) -> None:
+        """From here on the run's wall time counts."""
+        self._started = time.perf_counter()
+
+    @property
+    def wall_time(self) -> float:
+        """Seconds of training, all parts of a resumed run together."""
+        return self._seconds_before + time.perf_counter() - self._started
+
+    def __call__(self, batch: Rollout, step: TakesSteps) -> Record:
+        """Update the policy with one rollout."""
+        start = time.perf_counter()
+        self.env_steps = batch.env_steps
+        done = batch.index / self._spec.num_rollouts
+        if self._anneal_lr:
+            anneal(step.optimizer, 1.0 - done)
+        rows, groups = build_rows(self.policy, batch, self.options)
+        metrics: dict[str, float] = {}
+        full = batch.index % self._diagnostics_every == 0 or batch.index + 1 == self._spec.num_rollouts
+        if full:
+            noise_std = noise_ratio_std(self.policy, rows, groups, batch.index, self.options.seed)
+            if noise_std is not None:
+                metrics["diagnostics/noise_ratio_std"] = noise_std
+        metrics["diagnostics/explained_variance"] = explained_variance(rows["values"], rows["returns"])
+        result = update(self.policy, rows, groups, batch.index, self.objective.at(done), self.options, step)
+
+        sharing = measure(self.policy.layers())
+        episode_metrics, episode_details = self._episodes.add(batch.episodes)
+        metrics |= update_metrics(result, self.policy) | headline(sharing) | episode_metrics
+        self.gradient_steps += result.steps
+        metrics["gradient_steps"] = self.gradient_steps
+        metrics["wall_time_s"] = self.wall_time
+        metrics["sps"] = self._spec.rollout_rows / (batch.seconds + time.perf_counter() - start)
+        rates = {group["name"]: group["lr"] for group in step.optimizer.param_groups}
+        extra = update_details(result, rates) + (details(sharing) if full else [])
+        return Record(batch.env_steps, metrics, episode_details + extra)
+
+    def state(self) -> dict[str, float]:
+        """The counts, for a checkpoint."""
+        return {
+            "env_steps": self.env_steps,
+            "gradient_steps": self.gradient_steps,
+            "wall_time_s": self.wall_time,
+        }
+
+    def load_state(self, state: dict[str, float]) -> None:
+        """Take up the counts of a checkpoint."""
+        self.env_steps = int(state["env_steps"])
+        self.gradient_steps = int(state["gradient_steps"])
+        self._seconds_before = state["wall_time_s"]

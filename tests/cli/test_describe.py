@@ -31,6 +31,24 @@ def test_summary_holds_the_same_numbers(tiny_run: Path, here: Path, capsys: pyte
     assert re.search(r"^total +987 +195 +176$", out, re.MULTILINE)
 
 
+def test_matched_widths_are_shown_and_recorded(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--config", "complex_cartpole", "--model.sharing", "shared", "--model.match_parameters", "stored"]
+    assert main(["describe", *options]) == 0
+    assert "\nhidden sizes: 218, 218; tasks: 5\n" in capsys.readouterr().out
+    short = ["--data.total_env_steps", "10240", "--evaluation.episodes", "1", "--plots.enabled", "false"]
+    assert main(["fit", *options, *short, "--model.hidden_sizes", "[8]", "--experiment", "x"]) == 0
+    run = here / "logs" / "x" / "seed_1"
+    assert json.loads((run / "run.json").read_text())["hidden_sizes"] == [76]
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["hidden_sizes"] == [76]
+    assert summary["parameters"]["stored"] == pytest.approx(987, rel=0.02)
+    # The run's config and checkpoint build the same networks again.
+    assert main(["resume", str(run), "--data.total_env_steps", "15360"]) == 0
+    assert (
+        main(["validate", "--config", str(run / "config.yaml"), "--ckpt_path", str(run / "checkpoints/last.ckpt")]) == 0
+    )
+
+
 def test_a_method_by_its_config(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--trainer.accelerator", "cuda", "--trainer.devices", "2"]  # no device is asked for
     assert main(["describe", "--config", "complex_cartpole", "--config", "methods/independent", *options]) == 0

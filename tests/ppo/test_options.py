@@ -46,7 +46,7 @@ WEIGHTS = {
 # Where other actions may or may not follow, and with them other rewards for the critic.
 AT_LEAST = {"actor_noise"}
 # Options with a test of their own below; compile has a folder.
-OTHERS = {"spec", "sharing", "hidden_sizes", "anneal_lr", "diagnostics_every", "compile"}
+OTHERS = {"spec", "sharing", "hidden_sizes", "match_parameters", "anneal_lr", "diagnostics_every", "compile"}
 
 
 def test_no_option_is_without_a_test():
@@ -115,6 +115,19 @@ def test_annealing():
 def test_hidden_sizes():
     shapes = [tuple(layer.theta.shape) for *_, layer in fit(ONE_ROLLOUT, hidden_sizes=(5,)).module.policy.layers()]
     assert shapes == [(5, 4), (2, 5), (5, 4), (1, 5)]
+
+
+def test_match_parameters(baseline):
+    matched = {m: fit(ONE_ROLLOUT, sharing=Shared(), match_parameters=m).module.policy for m in ("active", "stored")}
+    counts = {mode: sum(p.numel() for p in policy.parameters()) for mode, policy in matched.items()}
+    stored = sum(p.numel() for p in baseline.module.policy.parameters())
+    active = sum(
+        p.numel() for n, p in baseline.module.policy.named_parameters() if "log_var" not in n and "mu" not in n
+    )
+    weights = baseline.module.policy.num_variational  # of one task's μ, which it uses beside θ and b
+    assert counts["stored"] == pytest.approx(stored, rel=0.02)
+    assert counts["active"] == pytest.approx(active + weights, rel=0.02)
+    assert changed(fit(ONE_ROLLOUT, match_parameters="stored"), baseline) == set()  # VarShare is its own match
 
 
 def test_sharing():

@@ -110,6 +110,7 @@ class RunFiles(Callback):
             "suite": suite.name,
             "suite_version": suite.version,
             "method": module.method_name,
+            "hidden_sizes": list(module.policy.hidden_sizes),  # those of the networks, matched or not
             "task_names": [task.name for task in suite.tasks],
             "solved_return": suite.solved_return,
             "total_env_steps": self._lengths,

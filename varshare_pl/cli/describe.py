@@ -68,8 +68,11 @@ def description(policy: ActorCritic, obs_size: int) -> str:
     summed = [("network", "", "stored", "active per task", "FLOPs per row")]
     summed += [(name, "", *_numbers(size)) for name, size in sizes.items()]
     summed.append(("total", "", *_numbers(total_size(sizes.values()))))
-    note = f"tasks: {policy.num_tasks}; active: what the evaluation of one task uses; FLOPs: 2 × multiply-adds"
-    return "\n".join([*text_table(rows), "", *text_table(summed), note])
+    notes = (
+        f"hidden sizes: {', '.join(map(str, policy.hidden_sizes))}; tasks: {policy.num_tasks}",
+        "active: what the evaluation of one task uses; FLOPs: 2 × multiply-adds",
+    )
+    return "\n".join([*text_table(rows), "", *text_table(summed), *notes])
 
 
 def _numbers(size: Size) -> tuple[str, str, str]:

@@ -48,12 +48,13 @@ class ActorCritic(nn.Module):
             raise ConfigError(
                 f"model.hidden_sizes: {list(hidden_sizes)} is not allowed; a list of positive integers is"
             )
+        self.hidden_sizes = tuple(hidden_sizes)
         self.num_tasks = spec.num_tasks
         self.head = CategoricalHead(spec.num_actions)
 
         def torso(network: str, outputs: int, head_gain: float) -> Torso:
             generator = stream(seed, f"init/{network}")
-            sizes = (spec.obs_size, tuple(hidden_sizes), outputs, spec.num_tasks)
+            sizes = (spec.obs_size, self.hidden_sizes, outputs, spec.num_tasks)
             return sharing.make_torso(TorsoSpec(network, *sizes, activation, hidden_gain, head_gain), generator)
 
         self.actor = torso("actor", self.head.num_outputs, actor_head_gain)

@@ -8,7 +8,7 @@ method ``active_parameters() -> int``, which then answers for all parameters bel
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -74,18 +74,35 @@ def total_size(sizes: Iterable[Size]) -> Size:
 
 def active_parameters(torso: Torso, obs_size: int) -> int:
     """Parameters that the evaluation of one task uses, by the rule at the top of this file."""
-    count, told = 0, set[int]()
+    return count_active(torso, read_parts(torso, obs_size))
+
+
+def count_active(torso: Torso, parts: Mapping[str, int]) -> int:
+    """The same for a torso whose parts are known: those of ``read_parts``, of this torso or of one of other widths."""
+    told = sum(module.active_parameters() for module in _telling(torso))  # type: ignore[operator]
+    return int(told) + sum(p.numel() // parts[n] for n, p in torso.named_parameters() if parts.get(n))
+
+
+def read_parts(torso: Torso, obs_size: int) -> dict[str, int]:
+    """Into how many parts a parameter is divided of which one task uses one: M or 1; 0: it uses none.
+
+    By name, without the parameters of modules that count themselves.
+    """
+    told = {id(parameter) for module in _telling(torso) for parameter in module.parameters()}
+    left = {name: p for name, p in torso.named_parameters() if id(p) not in told}
+    gradients = _gradients(torso, list(left.values()), obs_size)
+    return {name: _parts(p, g, torso.num_tasks) for (name, p), g in zip(left.items(), gradients, strict=True)}
+
+
+def _telling(torso: Torso) -> list[nn.Module]:
+    """The modules with an ``active_parameters`` of their own, the outer one where they are nested."""
+    found, told = [], set[int]()
     for module in torso.modules():
-        own = getattr(module, "active_parameters", None)
         new = {id(parameter) for parameter in module.parameters()} - told
-        if own is not None and new:
-            count += int(own())
+        if new and hasattr(module, "active_parameters"):
+            found.append(module)
             told |= new
-    left = [p for p in torso.parameters() if id(p) not in told]
-    return count + sum(
-        _active(parameter, gradient, torso.num_tasks)
-        for parameter, gradient in zip(left, _gradients(torso, left, obs_size), strict=True)
-    )
+    return found
 
 
 @torch.no_grad()
@@ -113,8 +130,8 @@ def _gradients(torso: Torso, parameters: list[nn.Parameter], obs_size: int) -> l
         return list(torch.autograd.grad(mixed, parameters, allow_unused=True))
 
 
-def _active(parameter: Tensor, gradient: Tensor | None, num_tasks: int) -> int:
+def _parts(parameter: Tensor, gradient: Tensor | None, num_tasks: int) -> int:
     if gradient is None:
         return 0
     own = parameter.dim() > 0 and len(parameter) == num_tasks and not bool(gradient[1:].any())
-    return parameter.numel() // num_tasks if own else parameter.numel()
+    return num_tasks if own else 1

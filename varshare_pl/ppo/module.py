@@ -24,6 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 from varshare_pl.checkpoints import CHECKPOINT_KEY, check_checkpoint, check_optimizer
 from varshare_pl.errors import ConfigError
 from varshare_pl.policy.actor_critic import ActorCritic
+from varshare_pl.policy.matching import MatchParameters, matched_hidden_sizes
 from varshare_pl.ppo.advantages import AdvantageNorm
 from varshare_pl.ppo.behaviour import ActorNoise, Behaviour, CriticNoise
 from varshare_pl.ppo.compiled import CompiledStep
@@ -49,6 +50,8 @@ class PPOModule(pl.LightningModule):
         sharing: The sharing method: varshare, independent, shared, shared_onehot or the class path of another one;
             --model.sharing.help NAME explains a method's options.
         hidden_sizes: Widths of the hidden layers, of actor and critic each.
+        match_parameters: Widen or narrow the hidden layers until actor and critic together have as many "active" or
+            "stored" parameters as VarShare's with its default options and hidden_sizes; null: off.
         activation: After every hidden layer.
         hidden_gain: Scale of the hidden layers' orthogonal initial weights.
         actor_head_gain: The same for the actor's head.
@@ -88,6 +91,7 @@ class PPOModule(pl.LightningModule):
         spec: EnvSpec,
         sharing: SharingMethod,
         hidden_sizes: Sequence[PositiveInt] = (64, 64),
+        match_parameters: MatchParameters | None = None,
         activation: ActivationName = "tanh",
         hidden_gain: PositiveFloat = 2**0.5,
         actor_head_gain: PositiveFloat = 0.01,
@@ -133,7 +137,8 @@ class PPOModule(pl.LightningModule):
         self.method_name = getattr(type(sharing), "name", type(sharing).__name__)
         gains = (hidden_gain, actor_head_gain, critic_head_gain)
         try:
-            self.policy = ActorCritic(spec, sharing, hidden_sizes, activation, *gains, seed=seed)
+            widths = matched_hidden_sizes(spec, sharing, hidden_sizes, match_parameters)
+            self.policy = ActorCritic(spec, sharing, widths, activation, *gains, seed=seed)
         except ConfigError as error:  # a method knows its options, but not where they stand in a config
             text = str(error)
             raise ConfigError(text if text.startswith("model.") else f"model.sharing.init_args.{text}") from error

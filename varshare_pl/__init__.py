@@ -4,6 +4,7 @@ Importing the package registers its Gymnasium ids; it loads neither torch nor Li
 """
 
 from importlib import metadata
+from typing import TYPE_CHECKING, Any
 
 from varshare_pl.envs.registration import register_envs
 
@@ -14,4 +15,16 @@ except metadata.PackageNotFoundError:  # run from a source tree that is not inst
 
 register_envs()
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from varshare_pl.policy.trained import TrainedPolicy, load_policy
+
+__all__ = ["TrainedPolicy", "__version__", "load_policy"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what needs torch when it is first asked for."""
+    if name not in ("TrainedPolicy", "load_policy"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from varshare_pl.policy import trained
+
+    return getattr(trained, name)

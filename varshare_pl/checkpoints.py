@@ -13,6 +13,7 @@ from torch import Tensor
 from varshare_pl.errors import ConfigError
 
 CHECKPOINT_KEY = "varshare"
+CONFIG_KEY = "varshare_config"  # the run's config.yaml as text, so that a checkpoint can be used without its folder
 
 
 def read_checkpoint(path: Path | str, option: str = "--ckpt_path") -> dict[str, Any]:
@@ -36,31 +37,37 @@ def read_checkpoint(path: Path | str, option: str = "--ckpt_path") -> dict[str, 
     return checkpoint
 
 
-def check_checkpoint(checkpoint: Mapping[str, Any], identity: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
+def check_checkpoint(
+    checkpoint: Mapping[str, Any],
+    identity: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    option: str = "--ckpt_path",
+) -> None:
     """See that a checkpoint fits a model.
 
     Args:
         checkpoint: Loaded.
         identity: Suite, number of tasks and sharing method of the model.
         state: The model's state dict.
+        option: What brought the checkpoint, named in errors.
 
     Raises:
         ConfigError: naming the first difference.
     """
     saved = checkpoint.get(CHECKPOINT_KEY)
     if saved is None:
-        raise ConfigError("--ckpt_path: this is not a checkpoint of varshare")
+        raise ConfigError(f"{option}: this is not a checkpoint of varshare")
     for key, value in identity.items():
         if saved.get(key) != value:
-            raise ConfigError(f"--ckpt_path: the checkpoint has {key} {saved.get(key)}, the config has {value}")
+            raise ConfigError(f"{option}: the checkpoint has {key} {saved.get(key)}, the config has {value}")
     weights = checkpoint["state_dict"]
     for name in sorted(weights.keys() ^ state.keys()):
         where = "checkpoint" if name in weights else "config's model"
-        raise ConfigError(f"--ckpt_path: only the {where} has the parameter {name}")
+        raise ConfigError(f"{option}: only the {where} has the parameter {name}")
     for name, tensor in state.items():
         if weights[name].shape != tensor.shape:
             sizes = f"{tuple(weights[name].shape)}, the config's model {tuple(tensor.shape)}"
-            raise ConfigError(f"--ckpt_path: {name} has the shape {sizes}")
+            raise ConfigError(f"{option}: {name} has the shape {sizes}")
 
 
 def check_optimizer(checkpoint: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from varshare_pl.callbacks.evaluation import Evaluation
 from varshare_pl.callbacks.signals import stopped_by_signal
+from varshare_pl.checkpoints import CONFIG_KEY
 from varshare_pl.errors import writing
 from varshare_pl.parallel import together
 from varshare_pl.policy.size import network_sizes, total_size
@@ -81,6 +82,10 @@ class RunFiles(Callback):
         (folder / f".{CONFIG_FILE}.tmp").replace(folder / CONFIG_FILE)
         write_json(folder / RUN_FILE, self._identity(trainer, pl_module))
         self._start = time.perf_counter()
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if trainer.is_global_zero:
+            checkpoint[CONFIG_KEY] = (Path(trainer.default_root_dir) / CONFIG_FILE).read_text(encoding="utf-8")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self.teardown(trainer, pl_module, "fit")  # Lightning calls no teardown after a fault

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from helpers import generator, randn
 
 from varshare_pl import load_policy
@@ -163,3 +164,28 @@ def test_a_config_that_does_not_fit_is_told_in_one_line(run, tmp_path, old, new,
     torch.save(content, tmp_path / "other.ckpt")
     with pytest.raises(ConfigError, match=message):
         load_policy(Path(tmp_path / "other.ckpt"))
+
+
+@pytest.mark.parametrize("class_path", ["subprocess.Popen", "subprocess.check_output", "os.system"])
+def test_a_crafted_config_calls_nothing_but_a_sharing_method(run, tmp_path, class_path):
+    content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    config = yaml.safe_load(content["varshare_config"])
+    argument = "command" if class_path == "os.system" else "args"
+    payload = f"touch {tmp_path / 'ran'}"
+    value = payload if class_path == "os.system" else payload.split()
+    config["model"]["sharing"] = {"class_path": class_path, "init_args": {argument: value}}
+    content["varshare_config"] = yaml.safe_dump(config)
+    torch.save(content, tmp_path / "crafted.ckpt")
+    with pytest.raises(ConfigError, match=f"{class_path} is not allowed as sharing method"):
+        load_policy(tmp_path / "crafted.ckpt")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_matched_widths_are_found_again(tmp_path, obs):
+    sizes = ["--data.num_envs", "10", "--data.rollout_steps", "32", "--data.total_env_steps", "320"]
+    sizes += ["--model.minibatch_size", "160", "--model.hidden_sizes", "[16]", "--evaluation.episodes", "1"]
+    sizes += ["--model.sharing", "shared", "--model.match_parameters", "stored", "--plots.enabled", "false"]
+    assert main(["fit", *sizes, "--experiment", "matched", "--logs_dir", str(tmp_path)]) == 0
+    policy = load_policy(tmp_path / "matched" / "seed_1")
+    assert policy.policy.hidden_sizes[0] > 32
+    assert policy(obs, 0).shape == (40,)

@@ -20,6 +20,7 @@ from varshare_pl.errors import ConfigError
 from varshare_pl.groups import TaskGroups
 from varshare_pl.policy.actor_critic import ActorCritic
 from varshare_pl.policy.export import export_actor
+from varshare_pl.policy.matching import matched_hidden_sizes
 from varshare_pl.run_folder import CHECKPOINTS, CONFIG_FILE
 from varshare_pl.sharing.method import SharingMethod
 from varshare_pl.types import EnvSpec
@@ -173,7 +174,8 @@ def load_policy(path: Path | str, checkpoint: Literal["last", "best"] = "last") 
             rollout_rows=1,
             num_rollouts=1,
         )
-        policy = ActorCritic(spec, sharing, model["hidden_sizes"], model["activation"])
+        sizes = matched_hidden_sizes(spec, sharing, model["hidden_sizes"], model.get("match_parameters"))
+        policy = ActorCritic(spec, sharing, sizes, model["activation"])
     except (KeyError, TypeError) as error:
         raise ConfigError(f"load_policy: the config of {path} is incomplete or damaged: {error}") from error
     saved, prefix = content[CHECKPOINT_KEY], "policy."
@@ -200,10 +202,13 @@ def _config(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 
 def _method(class_path: str, init_args: dict[str, Any] | None = None) -> SharingMethod:
+    """The sharing method of a config; the text may come out of a crafted checkpoint, so nothing else is ever called."""
     module, _, name = class_path.rpartition(".")
     try:
-        method: SharingMethod = getattr(importlib.import_module(module), name)(**(init_args or {}))
+        found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         text = f"load_policy: the run's sharing method {class_path} cannot be loaded: {error}"
         raise ConfigError(f"{text}; its module must be on the import path") from error
-    return method
+    if not (isinstance(found, type) and issubclass(found, SharingMethod)):
+        raise ConfigError(f"load_policy: {class_path} is not allowed as sharing method; a subclass of SharingMethod is")
+    return found(**(init_args or {}))

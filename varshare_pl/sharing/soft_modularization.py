@@ -137,7 +137,7 @@ class SoftModularTorso(Torso):
         (weight, bias), *deeper = prepared.modules
         # The modules of the first layer take the same rows, so that they are one multiply.
         output = linear(self.activation(embedded).flatten(0, 1), weight.flatten(0, 1), bias.flatten())
-        output = self.activation(output).unflatten(1, (self.num_modules, -1))  # (G · R, n, width)
+        output = self.activation(output).view(-1, self.num_modules, weight.shape[-2])  # (G · R, n, width)
         for route, (weight, bias) in zip(routes, deeper, strict=True):
             mixed = torch.bmm(route.flatten(0, 1), output)
             output = self.activation(torch.baddbmm(bias, mixed.transpose(0, 1), weight.mT)).transpose(0, 1)

@@ -40,7 +40,7 @@ lint: $(VENV)/.installed-test  ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.installed-bench  ## measure speed beside Stable-Baselines3; about half an hour
+bench: $(VENV)/.installed-bench  ## measure speed beside Stable-Baselines3; about an hour
 	$(BIN)/python -m benchmarks
 
 bench-check: $(VENV)/.installed-bench  ## compare the quick speed ratios with the recorded ones

@@ -3,7 +3,8 @@
 python -m benchmarks                     all ratios, five rounds, as Markdown tables
 python -m benchmarks --only rival gemm   some ratios or groups of them
 python -m benchmarks check               the quick ratios beside the recorded ones; exit code 1 if one got worse
-python -m benchmarks docs FILE           tables and chart of a --json file into the README
+python -m benchmarks docs FILE           tables and charts of a --json file into README and docs
+python -m benchmarks pages [RUNS]        docs/methods: text and options from the code, curves from a folder of runs
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         if options.command == "docs":
             return _docs(Path(options.file))
+        if options.command == "pages":
+            return _pages(options.runs)
         return _check(options) if options.command == "check" else _run(options)
     except UsageError as error:
         print(f"python -m benchmarks: {error}", file=sys.stderr)
@@ -68,9 +71,16 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _docs(path: Path) -> int:
-    from benchmarks.docs import write_readme
+    from benchmarks.docs import write_docs
 
-    write_readme(Results.read(path))
+    write_docs(Results.read(path))
+    return 0
+
+
+def _pages(runs: Path | None) -> int:
+    from benchmarks.pages import write_pages
+
+    write_pages(runs)
     return 0
 
 
@@ -92,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_common(parser, rounds=5)
     parser.add_argument("--record", action="store_true", help="add the ratios to the history")
-    commands = parser.add_subparsers(dest="command", metavar="{check,docs}")
+    commands = parser.add_subparsers(dest="command", metavar="{check,docs,pages}")
     check = commands.add_parser("check", help="compare the quick ratios with the recorded ones")
     _add_common(check, rounds=3)
     check.add_argument(
@@ -101,8 +111,10 @@ def _parser() -> argparse.ArgumentParser:
         default=history.TOLERANCE,
         help=f"share by which a ratio may get worse (default {history.TOLERANCE})",
     )
-    docs = commands.add_parser("docs", help="write tables and chart into the README")
+    docs = commands.add_parser("docs", help="write tables and charts into README and docs")
     docs.add_argument("file", help="what --json wrote")
+    pages = commands.add_parser("pages", help="bring docs/methods up to date")
+    pages.add_argument("runs", nargs="?", type=Path, help="folder of runs of every method, for curves and tables")
     case = commands.add_parser("case")  # what the harness starts
     case.add_argument("name", choices=list(CASES))
     case.add_argument("--scale", type=float, default=1.0)

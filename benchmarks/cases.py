@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
+from benchmarks.machine import ROOT
+
 Figures = dict[str, float]
 SPEED = "speed"  # env steps per second
 START = "start_s"  # seconds from the call of fit to the end of the second rollout's update: what compiling costs
@@ -49,12 +51,22 @@ class Setting:
 
 
 EPOCHS = 4
+TASK_COUNTS = (5, 10, 25, 50)
+TASK_METHODS = ("varshare", "shared", "independent", "paco", "moore")  # whose cost is measured against tasks
+# The methods of the package: a file of the name in both folders.
+METHODS = tuple(
+    sorted(
+        path.stem
+        for path in (ROOT / "configs" / "methods").glob("*.yaml")
+        if (ROOT / "varshare_pl" / "sharing" / f"{path.stem}.py").exists()
+    )
+)
 SETTINGS = {
     "a": Setting("CartPole", 8, 256, 64),
     "b": Setting("CartPole", 32, 128, 1024),
     "default": Setting("ComplexCartPole", 40, 128, 1280),  # configs/complex_cartpole.yaml
-    "tasks_5": Setting(5, 100, 128, 3200, timed=16),
-    "tasks_50": Setting(50, 100, 128, 3200, timed=16),
+    "methods": Setting("ComplexCartPole", 40, 128, 1280, timed=20),
+    **{f"tasks_{count}": Setting(count, 100, 128, 3200, timed=8) for count in TASK_COUNTS},
     "width_64": Setting("CartPole", 32, 128, 1024, 64, timed=20),
     "width_128": Setting("CartPole", 32, 128, 1024, 128, timed=15),
     "width_256": Setting("CartPole", 32, 128, 1024, 256, timed=10),
@@ -110,8 +122,8 @@ CASES: dict[str, Case] = {
     "env_batched": Case("envs:batched"),
     "env_gymnasium_vector": Case("envs:gymnasium_vector"),
     "env_gymnasium_sync": Case("envs:gymnasium_sync"),
-    "tasks_5": _fit("tasks_5", "varshare"),
-    "tasks_50": _fit("tasks_50", "varshare"),
+    **{f"method_{method}": _fit("methods", method) for method in METHODS},
+    **{f"tasks_{count}_{method}": _fit(f"tasks_{count}", method) for count in TASK_COUNTS for method in TASK_METHODS},
     **{
         f"gemm_{width}{'_compiled' * compiled}": _fit(f"width_{width}", "shared", compiled, gemm=True)
         for compiled in (False, True)

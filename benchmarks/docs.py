@@ -1,19 +1,20 @@
-"""The README's section on speed, and its chart."""
+"""What the docs say of speed: the README's section with its chart, and the methods' table."""
 
 from __future__ import annotations
 
-import re
 import statistics
 from pathlib import Path
 
+from benchmarks import sections
 from benchmarks.cases import SPEED, START
 from benchmarks.machine import ROOT
+from benchmarks.methods import write_page
 from benchmarks.ratios import UsageError
 from benchmarks.report import heading, min_max, verdict
 from benchmarks.results import Results
 
 README, CHART = ROOT / "README.md", ROOT / "docs" / "speed.png"
-BEGIN, END = "<!-- speed -->", "<!-- /speed -->"
+MARKER = "speed"
 
 # (what, sizes, Stable-Baselines3's case, ours, ours compiled)
 LOOPS: tuple[tuple[str, str, str | None, str, str], ...] = (
@@ -25,21 +26,29 @@ LOOPS: tuple[tuple[str, str, str | None, str, str], ...] = (
 BARS = (("Stable-Baselines3", "#999999"), ("ours", "#0072B2"), ("ours, compiled", "#D55E00"))
 
 
-def write_readme(results: Results, readme: Path = README, chart: Path = CHART) -> None:
-    """Put tables and chart in place.
+def write_docs(results: Results) -> None:
+    """Put into the docs what was measured: the README's section, the methods' table, or both.
 
     Raises:
-        UsageError: if the README lacks the markers, or the figures are those of a trial.
+        UsageError: if the figures are those of a trial, or none is for the docs.
     """
     if results.facts.get("scale", 1) != 1:
-        raise UsageError("figures of less work than usual are not for the README")
-    text = readme.read_text(encoding="utf-8")
-    pattern = re.compile(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", re.DOTALL)
-    if not pattern.search(text):
-        raise UsageError(f"{readme} has no {BEGIN} … {END}")
+        raise UsageError("figures of less work than usual are not for the docs")
+    if not any([write_readme(results), write_page(results)]):
+        raise UsageError("none of these figures is for the docs; those of rival, varshare and methods are")
+
+
+def write_readme(results: Results, readme: Path = README, chart: Path = CHART) -> bool:
+    """Put tables and chart in place; gives whether any training loop was measured.
+
+    Raises:
+        UsageError: if the README lacks the markers.
+    """
+    if not loop_table(results):
+        return False
     drawn = draw(results, chart)
-    content = section(results, chart.relative_to(readme.parent).as_posix() if drawn else None)
-    readme.write_text(pattern.sub(lambda _: f"{BEGIN}\n{content}\n{END}", text), encoding="utf-8")
+    sections.write(readme, MARKER, section(results, chart.relative_to(readme.parent).as_posix() if drawn else None))
+    return True
 
 
 def section(results: Results, chart: str | None) -> str:
@@ -61,10 +70,10 @@ def loop_table(results: Results) -> str:
 
 
 def promise_table(results: Results) -> str:
-    """Every ratio with a bar that was measured."""
+    """Every ratio with a bar that was measured, but for the methods', which have a table of their own."""
     lines = ["| ratio | median | min–max | promised | verdict |", "|---|---:|---:|---:|---|"]
     for ratio in results.asked():
-        if ratio.bar is not None and (values := results.values(ratio)):
+        if ratio.group != "methods" and ratio.bar is not None and (values := results.values(ratio)):
             shown = f"{ratio.text(statistics.median(values))} | {min_max([ratio.text(v) for v in sorted(values)])}"
             lines.append(f"| {ratio.title} | {shown} | {ratio.limit(ratio.bar)} | {verdict(ratio, values)} |")
     return "\n".join(lines) if len(lines) > 2 else ""

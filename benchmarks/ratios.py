@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmarks.cases import SPEED, Figures
+from benchmarks.cases import METHODS, SPEED, TASK_COUNTS, TASK_METHODS, Figures
 
 Unit = Literal["×", "%", "s", "MB"]
 
@@ -153,7 +153,31 @@ RATIOS: tuple[Ratio, ...] = (
         "env_gymnasium_sync",
         bar=10.0,
     ),
-    Ratio("tasks", "tasks", "cost of an env step, 50 tasks / 5 tasks", "tasks_5", "tasks_50", bar=3.0, most=True),
+    *(
+        Ratio(
+            f"method_{method}",
+            "methods",
+            f"{method} / shared net, 5 tasks",
+            f"method_{method}",
+            "method_shared",
+            bar=0.15,
+        )
+        for method in METHODS
+        if method != "shared"
+    ),
+    *(
+        Ratio(
+            "tasks" if (method, count) == ("varshare", 50) else f"tasks_{count}_{method}",
+            "tasks",
+            f"cost of an env step, {method}, {count} tasks / 5 tasks",
+            f"tasks_5_{method}",
+            f"tasks_{count}_{method}",
+            bar=3.0 if (method, count) == ("varshare", 50) else None,
+            most=True,
+        )
+        for method in TASK_METHODS
+        for count in TASK_COUNTS[1:]
+    ),
     *(
         Ratio(
             f"gemm_{width}{'_compiled' * compiled}",

@@ -1,7 +1,9 @@
 """Small things that several tests need."""
 
+import re
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,6 +35,14 @@ def perturb(module: torch.nn.Module, scale: float = 0.3, seed: int = 7) -> None:
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(scale * torch.randn(parameter.shape, generator=g, dtype=torch.float64).to(parameter.dtype))
+
+
+def readme_example() -> str:
+    """The module ``task_bias``, with a method, that the README shows."""
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"<!-- example: task_bias.py -->\n```python\n(.*?)```", text, re.DOTALL)
+    assert found
+    return found[1]
 
 
 def make_spec(suite: TaskSuite, rollout_rows: int, num_rollouts: int = 3) -> EnvSpec:

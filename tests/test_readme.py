@@ -1,10 +1,13 @@
-"""The README's example of a method is real: it is taken from there, trained and held to what every method must do."""
+"""The README's example of a method is real: it is taken from there and trained.
 
-import re
+``tests/sharing/test_properties.py`` holds it to what every method must do.
+"""
+
 import sys
 from pathlib import Path
 
 import pytest
+from helpers import readme_example
 
 from varshare_pl.cli.main import main
 
@@ -12,11 +15,7 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 def test_the_example_method_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = re.search(
-        r"<!-- example: task_bias.py -->\n```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL
-    )
-    assert found
-    (tmp_path / "task_bias.py").write_text(found[1], encoding="utf-8")
+    (tmp_path / "task_bias.py").write_text(readme_example(), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     args = ["fit", "--config", "complex_cartpole", "--model.sharing", "task_bias.TaskBias"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import docs, harness, history
+from benchmarks import docs, harness, history, methods
 from benchmarks.__main__ import main
 from benchmarks.cases import CASES, SPEED, START, NotAvailableError
 from benchmarks.flops import update_flops
@@ -184,7 +184,7 @@ def test_flops_of_an_update() -> None:
 
 def test_the_readme_gets_tables_and_chart(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
-    readme.write_text(f"before\n\n{docs.BEGIN}\nold\n{docs.END}\n\nafter\n", encoding="utf-8")
+    readme.write_text("before\n\n<!-- speed -->\nold\n<!-- /speed -->\n\nafter\n", encoding="utf-8")
     found = results(
         sb3_a=speeds(10, 11, 12),
         shared_a=speeds(30, 33, 36),
@@ -194,8 +194,8 @@ def test_the_readme_gets_tables_and_chart(tmp_path: Path) -> None:
     )
     docs.write_readme(found, readme, tmp_path / "docs" / "speed.png")
     text = readme.read_text(encoding="utf-8")
-    assert text.startswith(f"before\n\n{docs.BEGIN}\n![")
-    assert text.endswith(f"{docs.END}\n\nafter\n")
+    assert text.startswith("before\n\n<!-- speed -->\n![")
+    assert text.endswith("<!-- /speed -->\n\nafter\n")
     assert "old" not in text
     assert "(docs/speed.png)" in text
     assert "32 envs × 128 steps, minibatch 1,024 | 20 | 50 | 90 |" in text
@@ -209,11 +209,40 @@ def test_the_readme_takes_no_trial_figures(tmp_path: Path) -> None:
     found = results(shared_b=speeds(60), sb3_b=speeds(20))
     found.facts["scale"] = 0.05
     with pytest.raises(UsageError, match="less work"):
-        docs.write_readme(found, tmp_path / "README.md", tmp_path / "x.png")
+        docs.write_docs(found)
     with pytest.raises(UsageError, match="less work"):
         history.append(tmp_path / "history.jsonl", found)
 
 
+def test_methods_have_a_table_of_their_own(tmp_path: Path) -> None:
+    page, chart = tmp_path / "methods" / "index.md", tmp_path / "cost.png"
+    page.parent.mkdir()
+    page.write_text("<!-- speed -->\n<!-- /speed -->\n", encoding="utf-8")
+    found = results(
+        method_shared=speeds(100, 100, 50),
+        method_paco=speeds(20, 10, 10),
+        method_moore=speeds(10, 10, 10),
+        tasks_5_paco=speeds(20, 25),
+        tasks_50_paco=speeds(10, 10),
+    )
+    assert methods.write_page(found, page, chart)
+    text = page.read_text(encoding="utf-8")
+    assert "| [shared](shared.md) | 100 | 1 × | | | |" in text
+    assert "| [paco](paco.md) | 10 | 0.20 × | 0.10–0.20 × | ≥ 0.15 × | met |" in text
+    assert "| [moore](moore.md) | 10 | 0.10 × | 0.10–0.20 × | ≥ 0.15 × | **missed** |" in text
+    assert "](../cost.png)" in text
+    assert chart.stat().st_size > 5000
+    assert methods.costs(found, "paco") == {5: 1e6 / 22.5, 50: 1e5}
+    assert "paco" not in docs.promise_table(found).replace("paco, 50 tasks", "")
+    assert not docs.write_readme(found)  # no training loop of the README was measured
+    assert not methods.write_page(results(shared_b=speeds(60)), page, chart)
+
+
+def test_figures_that_no_page_shows_are_refused() -> None:
+    with pytest.raises(UsageError, match="none of these figures"):
+        docs.write_docs(results(env_batched=speeds(60)))
+
+
 def test_our_readme_has_the_markers() -> None:
     text = docs.README.read_text(encoding="utf-8")
-    assert text.count(docs.BEGIN) == text.count(docs.END) == 1
+    assert text.count("<!-- speed -->") == text.count("<!-- /speed -->") == 1

@@ -1,14 +1,17 @@
 """What every sharing method of the package must do, whole networks at a time; a new method is picked up by itself.
 
+The README's example of a method is among them.
+
 Which axis of a parameter belongs to the tasks is seen from nets of M and M + 1 tasks: it is longer by one.
 """
 
 import warnings
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
-from helpers import collect, fit, generator, make_policy, make_spec, perturb, randn
+from helpers import collect, fit, generator, make_policy, make_spec, perturb, randn, readme_example
 from lightning.pytorch import Callback
 from torch.autograd import gradcheck
 from torch.func import functional_call
@@ -23,6 +26,9 @@ from varshare_pl.random import array_stream
 from varshare_pl.sharing import LocalNoise, TorsoSpec, method_names
 
 METHODS = {name: cls for name, cls in method_names().items() if cls.__module__.startswith("varshare_pl.")}
+example: dict[str, Any] = {"__name__": "task_bias"}
+exec(readme_example(), example)
+METHODS["README's"] = example["TaskBias"]
 NO_TASK_AXIS: dict[str, str] = {}
 """Methods whose parameters cannot be taken apart by task, and why: no relabelling, no net of one task cut out."""
 
@@ -235,7 +241,7 @@ def test_a_traced_gradient_step_is_an_eager_one(method, monkeypatch):
         optimizer = module.configure_optimizers()
         eager = GradientStep(module.policy, module.objective, optimizer, module.max_grad_norm)
         (rollout,) = collect(module.policy, SUITE, num_envs=4, steps=4)
-        module.learn(rollout, module.compiled_step(optimizer) if traced else eager)
+        module.learner(rollout, module.compiled_step(optimizer) if traced else eager)
         weights.append([p.detach().clone() for p in module.parameters()])
     for one, two in zip(*weights, strict=True):
         torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-5)

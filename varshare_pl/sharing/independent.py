@@ -1,4 +1,12 @@
-"""A network of its own for each task: the single-task reference, trained side by side."""
+"""A network of its own for each task: the single-task reference, trained side by side.
+
+    y = W_m x + b_m   in every layer
+
+Tasks have nothing in common: none helps another and none disturbs another, and each learns from its own share of the
+env steps alone. It is M times plain PPO, J. Schulman et al., 2017, arXiv 1707.06347. What is different here: all
+tasks are trained in the same steps, with one Adam; the gradient's norm is clipped over all tasks' actors together,
+and over all their critics.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,12 @@
-"""One network for all tasks, which never learns which task it is in."""
+"""One network for all tasks, which never learns which task it is in: full sharing.
+
+    y = W x + b   in every layer
+
+It has the fewest parameters and learns from every task's data at once, but it can only act alike where observations are
+alike: tasks that ask for different actions there cannot all be solved. It is plain PPO, J. Schulman et al., 2017, arXiv
+1707.06347, on the pooled tasks. What is different here: every task weighs the same in the loss, and advantages are
+normalised per task.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,13 @@
-"""One network for all tasks that reads the task as a one-hot vector beside the observation."""
+"""One network for all tasks that reads the task as a one-hot vector beside the observation.
+
+    y = W [x, onehot(m)] + b   in the first layer,   y = W x + b in all others
+
+A task can shift the first layer's units and nothing else; all further weights are shared. It is how T. Yu et al.,
+Meta-World, 2019, arXiv 1910.10897, tell PPO, TRPO and SAC the task. What is different here:
+
+1. The one-hot part picks a column of W, so it is computed as a bias per task and no observation is made longer.
+2. Weights start orthogonal as everywhere here, the columns of the tasks included.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,22 @@
 """VarShare: shared weights plus a Gaussian residual per task, held to sharing by a KL penalty.
 
-The KL is weighed by ``model.kl_weight``; see the README for the objective and ``VarShareLinear`` for the layer.
+    W_m = θ + φ_m,   φ_m ~ q_m = N(μ_m, diag σ_m²),   p = N(0, σ_p² I),   σ_p = c / √fan_in,   y = W_m x + b
+    L = mean over tasks of [ L_PPO,m + (β̃ / P) · KL(q_m ‖ p) ]
+
+μ_m starts at 0, so all tasks start as one net. Sharing is free; a residual that leaves 0 costs KL, and so leaves it
+only where that raises the task's return. The penalty also keeps σ_m near σ_p wherever the return does not mind the
+noise. β̃ is ``model.kl_weight``; P is the number of variational weights of a task, so that β̃ means the same at every
+width.
+
+VarShare is this project's own method; its parts are older. Gaussian posteriors of weights, trained through samples,
+are those of C. Blundell et al., Weight Uncertainty in Neural Networks, ICML 2015, arXiv 1505.05424; the critic's
+noise is drawn at the layers' outputs by the local reparameterisation of D. Kingma et al., NeurIPS 2015, arXiv
+1506.02557. What is different here:
+
+1. Only what a task has of its own is random; what tasks share, θ and b, is deterministic.
+2. The actor's noise is drawn once per rollout and kept through its update, so that PPO's ratio starts at 1.
+3. The KL is scaled by β̃ / P, not by the number of samples: it is a price of specialising, not a bound on evidence.
+4. Evaluation uses the posterior mean θ + μ_m.
 """
 
 from __future__ import annotations

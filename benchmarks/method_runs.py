@@ -109,8 +109,15 @@ def draw(runs: MethodRuns, path: Path) -> None:
         means = np.stack([run.returns[:points].mean(axis=1) for run in found])
         worst = np.stack([run.returns[:points].min(axis=1) for run in found])
         axes.fill_between(steps, means.min(axis=0), means.max(axis=0), color="#0072B2", alpha=0.2, linewidth=0)
-        axes.plot(steps, means.mean(axis=0), color="#0072B2", label="mean of the tasks (band: seeds)")
-        axes.plot(steps, worst.mean(axis=0), color="#D55E00", linestyle="--", linewidth=1, label="worst task")
+        axes.plot(steps, means.mean(axis=0), color="#0072B2", label="mean of the tasks (mean and range of the seeds)")
+        axes.plot(
+            steps,
+            worst.mean(axis=0),
+            color="#D55E00",
+            linestyle="--",
+            linewidth=1,
+            label="worst task (mean of the seeds)",
+        )
         axes.axhline(SOLVED, color="#888888", linewidth=0.8, linestyle=":", label=f"solved ({SOLVED})")
         axes.set_title(suite, fontsize=10.5)
         axes.set_xlabel("env steps, thousands", fontsize=9)

@@ -18,6 +18,9 @@ from benchmarks import sections
 from benchmarks.cases import METHODS
 from benchmarks.machine import ROOT
 from benchmarks.method_runs import SUITES, MethodRuns, draw, read_runs, results_table, suite_cell
+from varshare_pl.policy.actor_critic import ActorCritic
+from varshare_pl.policy.size import network_sizes, total_size
+from varshare_pl.rollout.datamodule import RolloutDataModule
 from varshare_pl.sharing import SharingMethod, method_names
 
 FOLDER = ROOT / "docs" / "methods"
@@ -86,13 +89,16 @@ def _markdown(text: str) -> str:
 
 
 def index_table() -> str:
-    """The methods, each with one sentence."""
-    lines = ["| method | what it is | options |", "|---|---|---|"]
+    """The methods, each with one sentence, its options and its size."""
+    spec = RolloutDataModule("ComplexCartPole", num_envs=5, rollout_steps=1, total_env_steps=5).spec
+    lines = ["| method | what it is | options | stored | active | FLOPs |", "|---|---|---|---:|---:|---:|"]
     for method in METHODS:
         cls = method_names()[method]
         options = ", ".join(f"`{name}`" for name, _ in _options(cls)) or "–"
         sentence = parse(cls.__doc__ or "").short_description
-        lines.append(f"| [{method}]({method}.md) | {sentence} | {options} |")
+        size = total_size(network_sizes(ActorCritic(spec, cls()), spec.obs_size).values())
+        numbers = " | ".join(f"{number:,}" for number in size)
+        lines.append(f"| [{method}]({method}.md) | {sentence} | {options} | {numbers} |")
     return "\n".join(lines)
 
 

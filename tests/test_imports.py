@@ -31,7 +31,7 @@ ORDER = [
     {"sharing"},
     {"policy"},
     {"ppo"},
-    {"evaluation", "results"},
+    {"evaluation", "results", "play"},
     {"loggers"},
     {"callbacks"},
     {"cli", "study"},

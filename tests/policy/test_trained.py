@@ -1,9 +1,11 @@
 """A trained policy without its Trainer: the same actions, from a folder or a lone file, and one-line errors."""
 
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,6 +101,18 @@ def test_a_checkpoint_alone_is_enough_and_an_older_one_needs_its_folder(run, tmp
     shutil.copy(alone, tmp_path / "old" / "checkpoints" / "last.ckpt")
     shutil.copy(run / "config.yaml", tmp_path / "old")
     assert torch.equal(load_policy(tmp_path / "old")(obs, 3), load_policy(run)(obs, 3))
+
+
+def test_the_readmes_example_runs(run, tmp_path, monkeypatch):
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "load_policy" in block)
+    (tmp_path / "logs" / "complex_cartpole").mkdir(parents=True)
+    (tmp_path / "logs" / "complex_cartpole" / "seed_1").symlink_to(run)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["action"] in (0, 1)
+    assert torch.equal(names["actions"], names["policy"](torch.zeros(8, 4), "low gravity"))
 
 
 def test_lightning_is_not_loaded(run):

@@ -23,6 +23,7 @@ commands:
   validate   evaluate a checkpoint: varshare validate --config complex_cartpole --ckpt_path FILE
   describe   show a config's networks and their sizes, without training: varshare describe --config complex_cartpole
   resume     go on with a run that was stopped: varshare resume logs/complex_cartpole/seed_1
+  play       watch a run's policy on every task: varshare play logs/complex_cartpole/seed_1
   plot       rebuild the plots of finished or running runs: varshare plot logs/complex_cartpole/seed_1
   report     put an experiment's runs together over their seeds: varshare report logs/complex_cartpole
 
@@ -87,11 +88,12 @@ def _dispatch(args: list[str]) -> int:
         "validate": _lightning,
         "describe": _describe,
         "resume": _resume,
+        "play": _play,
         "plot": _plot,
         "report": _report,
     }
     if args[0] not in commands:
-        raise ConfigError(f"{args[0]} is not a command; fit, validate, describe, resume, plot and report are")
+        raise ConfigError(f"{args[0]} is not a command; fit, validate, describe, resume, play, plot and report are")
     return commands[args[0]](args)
 
 
@@ -129,6 +131,12 @@ def _resume(args: list[str]) -> int:
         raise ConfigError(f"resume: {folder} is not the folder of a run, it has no config.yaml")
     options = check_arguments(["fit", "--config", str(config), *args[2:], "--ckpt_path", "last"])
     return load_run()(options, folder)
+
+
+def _play(args: list[str]) -> int:
+    from varshare_pl.cli.play import play_command
+
+    return play_command(args[1:])
 
 
 def _plot(args: list[str]) -> int:

@@ -1,0 +1,1 @@
+"""Watching a policy: every task side by side, to a GIF, an MP4 or a window."""

@@ -34,7 +34,8 @@ ORDER = [
     {"evaluation", "results", "play"},
     {"loggers"},
     {"callbacks"},
-    {"cli", "study"},
+    {"study"},
+    {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 ALONE = {"envs": {"errors"}, "sharing": {"errors", "random", "types", "groups", "parallel"}}

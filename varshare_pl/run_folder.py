@@ -42,7 +42,9 @@ def check_free(folder: Path, overwrite: bool) -> None:
     """
     try:
         _check_writable(folder)
-        if not folder.exists() or (folder.is_dir() and {path.name for path in folder.iterdir()} <= {LOCK_FILE}):
+        # A run that is killed while it writes its config leaves a part of it.
+        left = {LOCK_FILE, f".{CONFIG_FILE}.tmp"}
+        if not folder.exists() or (folder.is_dir() and {path.name for path in folder.iterdir()} <= left):
             return
     except OSError as error:
         raise ConfigError(f"--logs_dir: cannot use {folder}: {error.strerror}") from error

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from tqdm import tqdm
 
 from varshare_pl.callbacks.heartbeat import record_of
+from varshare_pl.results.table import clock
 from varshare_pl.types import Record
 
 MAX_BAR = 30
@@ -179,10 +180,3 @@ def short(count: float) -> str:
 def number(value: float) -> str:
     """A return in few characters."""
     return f"{value:.0f}" if 100 <= abs(value) < 1e6 else f"{value:.3g}"
-
-
-def clock(seconds: float) -> str:
-    """Seconds as minutes:seconds, or hours:minutes:seconds."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

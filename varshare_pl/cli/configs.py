@@ -8,6 +8,7 @@ from pathlib import Path
 
 from varshare_pl.errors import ConfigError
 
+STUDIES, TUNED = "studies/", "tuned/"  # folders of configs that are no configs of a run
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -19,8 +20,32 @@ def configs_folder() -> Path:
 
 def shipped_configs() -> dict[str, Path]:
     """Shipped configs by name, e.g. "complex_cartpole", "experiments/complex_serial", "methods/independent"."""
+    return {name: path for name, path in _shipped().items() if not name.startswith((STUDIES, TUNED))}
+
+
+def shipped_studies() -> dict[str, Path]:
+    """Shipped studies by name, e.g. "sharing"."""
+    return {name.removeprefix(STUDIES): path for name, path in _shipped().items() if name.startswith(STUDIES)}
+
+
+def _shipped() -> dict[str, Path]:
     folder = configs_folder()
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
+
+
+def resolve_study(value: str) -> Path:
+    """The file that names a study: a path, or the name of a shipped study.
+
+    Raises:
+        ConfigError: if it is neither.
+    """
+    if Path(value).is_file():
+        return Path(value)
+    shipped = shipped_studies()
+    name = value.removesuffix(".yaml").removeprefix("configs/").removeprefix(STUDIES)
+    if name not in shipped:
+        raise ConfigError(f"study: {value} is neither a file nor a shipped study; shipped are {', '.join(shipped)}")
+    return shipped[name]
 
 
 def resolve_config(value: str) -> str:

@@ -25,6 +25,7 @@ commands:
   resume     go on with a run that was stopped: varshare resume logs/complex_cartpole/seed_1
   play       watch a run's policy on every task: varshare play logs/complex_cartpole/seed_1
   plot       rebuild the plots of finished or running runs: varshare plot logs/complex_cartpole/seed_1
+  study      run all runs of a study: varshare study sharing
   report     put an experiment's runs together over their seeds: varshare report logs/complex_cartpole
 
 options:
@@ -91,9 +92,11 @@ def _dispatch(args: list[str]) -> int:
         "play": _play,
         "plot": _plot,
         "report": _report,
+        "study": _study,
     }
     if args[0] not in commands:
-        raise ConfigError(f"{args[0]} is not a command; fit, validate, describe, resume, play, plot and report are")
+        *most, last = commands
+        raise ConfigError(f"{args[0]} is not a command; {', '.join(most)} and {last} are")
     return commands[args[0]](args)
 
 
@@ -137,6 +140,12 @@ def _play(args: list[str]) -> int:
     from varshare_pl.cli.play import play_command
 
     return play_command(args[1:])
+
+
+def _study(args: list[str]) -> int:
+    from varshare_pl.cli.study import study_command
+
+    return study_command(args[1:])
 
 
 def _plot(args: list[str]) -> int:

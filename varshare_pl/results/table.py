@@ -1,4 +1,4 @@
-"""The table of an evaluation, as text."""
+"""Tables and times as text."""
 
 from __future__ import annotations
 
@@ -41,6 +41,13 @@ def text_table(rows: Sequence[Sequence[str]]) -> list[str]:
         lines.append("  ".join([*left, *right]).rstrip())
     rule = "-" * max(map(len, lines))
     return [lines[0], rule, *lines[1:-1], rule, lines[-1]]
+
+
+def clock(seconds: float) -> str:
+    """Seconds as minutes:seconds, or hours:minutes:seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def _numbers(values: NDArray[np.float64]) -> tuple[str, str, str]:

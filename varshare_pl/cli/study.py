@@ -1,0 +1,195 @@
+"""``varshare study``: plan, check, run, and say what came of it. Light: torch is loaded in processes of its own."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from varshare_pl.cli.configs import resolve_config, resolve_study
+from varshare_pl.errors import ConfigError, RunError
+from varshare_pl.study.definition import EXECUTORS, Study, read_study
+from varshare_pl.study.executor import Executor
+from varshare_pl.study.folder import StudyFolder
+from varshare_pl.study.local import ForkServer, LocalExecutor
+from varshare_pl.study.runs import Run, State, make_run
+from varshare_pl.study.scheduler import Scheduler, StopSignals
+from varshare_pl.study.tuning import TUNED, Searches
+from varshare_pl.study.values import integer
+from varshare_pl.study.view import make_view
+
+DESCRIPTION = """Run all runs of a study: each method on each suite for each seed, as its YAML file says. The same
+command goes on with a study that was stopped: finished runs are skipped, interrupted ones resumed exactly, failed ones
+shown."""
+PRELOAD = "varshare_pl.cli.preload"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"study: {message}; 'varshare study --help' lists all options")
+
+
+def study_command(argv: list[str]) -> int:
+    """Run ``varshare study`` with these arguments; gives the exit code."""
+    options = _options(argv)
+    path = resolve_study(options.study)
+    study = read_study(path, resolve_config, options.tune)
+    if options.tune and study.tuning is None:
+        raise ConfigError(f"tune: missing in {path}; --tune needs parameters, trials, env_steps and seeds")
+    folder = StudyFolder(options.logs_dir / study.name)
+    folder.check(study)
+    server = ForkServer(PRELOAD)
+    lengths = check_variants(study, options.logs_dir, server, options.tune)
+    if options.tune:
+        searches = Searches(study, folder, options.logs_dir, TUNED / study.name)
+        searches.check()
+        if options.dry_run:
+            print(searches.plan())
+            return 0
+        counts, signal = _run(study, searches.runs, lengths, folder, options, server)
+        if not signal:
+            print(searches.result())
+        return _end(counts, signal)
+    runs = plan(study, options.logs_dir, lengths)
+    if options.dry_run:
+        print(plan_text(study, runs, folder))
+        return 0
+    counts, signal = _run(study, lambda: runs, lengths, folder, options, server)
+    for run in runs:
+        if failure := folder.failure(run):
+            print(f"failed: {run.name}: {failure['message']} ({folder.path / failure['log']})")
+    if counts.get(State.FINISHED):
+        print(f"report: varshare report {folder.path}")
+    return _end(counts, signal)
+
+
+def _options(argv: list[str]) -> argparse.Namespace:
+    parser = _Parser(prog="varshare study", description=DESCRIPTION, allow_abbrev=False)
+    parser.add_argument("study", metavar="STUDY", help="a study's YAML file, or the name of a shipped one, as sharing")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the plan with the command of each run; run nothing"
+    )
+    parser.add_argument("--workers", metavar="N", help="runs at once; default: one per core, with slurm all")
+    parser.add_argument("--executor", metavar="NAME", help="local: processes here (default); slurm: jobs of a cluster")
+    parser.add_argument("--retry-failed", action="store_true", help="go on with failed runs too")
+    parser.add_argument("--tune", action="store_true", help="search the parameters under tune, for each variant")
+    parser.add_argument(
+        "--logs_dir", metavar="DIR", type=Path, default=Path("logs"), help="where runs go; default: logs"
+    )
+    options = parser.parse_args(argv)
+    if options.workers is not None:
+        number = int(options.workers) if options.workers.isdecimal() else options.workers
+        options.workers = integer(number, "--workers")
+    if options.executor not in (None, *EXECUTORS):
+        raise ConfigError(f"--executor: {options.executor} is not allowed; {' or '.join(EXECUTORS)} is")
+    return options
+
+
+def plan(study: Study, logs_dir: Path, lengths: Mapping[str, int]) -> list[Run]:
+    """All runs of a study; one seed of all variants before the next, so that early results compare all."""
+    return [
+        make_run(study.name, (variant.name,), variant.args, seed, logs_dir, lengths[variant.name])
+        for seed in study.seeds
+        for variant in study.variants
+    ]
+
+
+def plan_text(study: Study, runs: Sequence[Run], folder: StudyFolder) -> str:
+    """The plan: each run with its state and command, and how much there is to do."""
+    lines = [f"{study.name}: {len(study.variants)} variants × {len(study.seeds)} seeds in {folder.path}"]
+    states = {run.name: folder.state(run) for run in runs}
+    lines += [f"{states[run.name]:<11}  varshare {shlex.join(run.args)}" for run in runs]
+    left = sum(run.env_steps for run in runs if states[run.name] is not State.FINISHED)
+    lines.append(f"{len(runs)} runs, {sum(run.env_steps for run in runs):,} env steps, {left:,} of them left")
+    return "\n".join(lines)
+
+
+def check_variants(study: Study, logs_dir: Path, server: ForkServer, tune: bool) -> dict[str, int]:
+    """Check all variants as ``varshare fit`` would, in a process that has torch; gives the length of a run of each.
+
+    Raises:
+        ConfigError: for the first mistake, naming the variant.
+    """
+    questions = []
+    for variant in study.variants:
+        folders = [] if tune else [logs_dir / study.name / variant.name / f"seed_{seed}" for seed in study.seeds]
+        corners = study.tuning.corners() if tune and study.tuning is not None else [()]
+        questions += [(variant.name, ["fit", *variant.args, *corner], folders) for corner in corners]
+    receive, send = server.pipe()
+    process = server.start(_check, send, questions)
+    send.close()
+    try:
+        answers: dict[str, int] | str = receive.recv()
+    except EOFError:
+        process.join()
+        raise RunError(f"the variants could not be checked: exit code {process.exitcode}") from None
+    process.join()
+    if isinstance(answers, str):
+        raise ConfigError(answers)
+    return answers
+
+
+def _check(send: Any, questions: list[tuple[str, list[str], list[Path]]]) -> None:
+    """What the checking process does."""
+    from varshare_pl.cli.variants import check_variant
+
+    answers: dict[str, int] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # each run tells its own
+        for name, args, folders in questions:
+            try:
+                answers[name] = check_variant(args, folders)
+            except ConfigError as error:
+                send.send(f"{name}: {error}")
+                return
+    send.send(answers)
+
+
+def _run(
+    study: Study,
+    runs: Any,
+    lengths: Mapping[str, int],
+    folder: StudyFolder,
+    options: argparse.Namespace,
+    server: ForkServer,
+) -> tuple[dict[State, int], int]:
+    """Bring runs to their ends; gives how many are in which state, and the signal that stopped them, or 0."""
+    executor = _executor(study, folder, options, server)
+    held = folder.lock()
+    try:
+        folder.describe(study, lengths)
+        if options.retry_failed:
+            folder.forget_failures(runs())
+        with StopSignals() as stop:
+            counts = Scheduler(runs, folder, executor, make_view(), stop).run()
+        return counts, stop.received[0] if stop.received else 0
+    finally:
+        held.release()
+
+
+def _executor(study: Study, folder: StudyFolder, options: argparse.Namespace, server: ForkServer) -> Executor:
+    from varshare_pl.cli.main import main
+
+    workers = options.workers or study.workers
+    if (options.executor or study.executor) == "local":
+        return LocalExecutor(server, main, folder.log, workers)
+    from varshare_pl.study.slurm import SlurmExecutor
+
+    return SlurmExecutor(study.slurm, main, folder.path, study.name, workers)
+
+
+def _end(counts: Mapping[State, int], signal: int) -> int:
+    """The last line and the exit code."""
+    print("; ".join(f"{count} {state}" for state, count in sorted(counts.items())))
+    if signal:
+        print("stopped; the same command goes on")
+        return 128 + signal
+    unfinished = sum(count for state, count in counts.items() if state is not State.FINISHED)
+    if counts.get(State.FAILED):
+        print("failed runs are not started again, unless --retry-failed asks for it")
+    return int(unfinished > 0)

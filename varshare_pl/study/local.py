@@ -1,0 +1,134 @@
+"""Running on this machine: processes that are forked once everything is imported, so that a run starts at once."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing as mp
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+from varshare_pl.study.executor import Ended
+from varshare_pl.study.runs import Run
+
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+PR_SET_PDEATHSIG = 1
+
+
+class ForkServer:
+    """Python's fork server with our heavy imports done once: it has one thread, so that forks of it are safe.
+
+    Whoever asks for a process is itself free of torch. A process asks for its threads with ``threads`` as ever.
+
+    Args:
+        preload: Module that imports what the processes need.
+    """
+
+    def __init__(self, preload: str) -> None:
+        before = {name: os.environ.get(name) for name in ONE_THREAD}
+        self._context = mp.get_context("forkserver")
+        self._context.set_forkserver_preload([preload])
+        os.environ.update(ONE_THREAD)  # read when NumPy and torch are loaded
+        try:
+            mp.forkserver.ensure_running()  # type: ignore[attr-defined]
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+    def start(self, target: Callable[..., None], *args: Any) -> ForkServerProcess:
+        """Call a function in a process of its own."""
+        process = self._context.Process(target=_in_place, args=(str(Path.cwd()), sys.argv[0], target, *args))
+        process.start()
+        return process
+
+    def pipe(self) -> Any:
+        """A one-way pipe: the end to receive and the end to send."""
+        return self._context.Pipe(duplex=False)
+
+
+class LocalExecutor:
+    """A process per run, so many at once.
+
+    Args:
+        server: Makes the processes.
+        main: Runs a command line of ``varshare`` and gives its exit code.
+        log: The file for a run's output.
+        slots: How many at once; None for one per core.
+    """
+
+    def __init__(
+        self, server: ForkServer, main: Callable[[list[str]], int], log: Callable[[Run], Path], slots: int | None
+    ) -> None:
+        self._server, self._main, self._log = server, main, log
+        self.slots = slots or usable_cores()
+        self._running: dict[str, tuple[Run, ForkServerProcess]] = {}
+
+    def attach(self, runs: Sequence[Run]) -> list[Run]:
+        """None: processes end with the study."""
+        return []
+
+    def start(self, runs: Sequence[Run]) -> None:
+        for run in runs:
+            log = self._log(run)
+            log.parent.mkdir(exist_ok=True)
+            self._running[run.name] = run, self._server.start(_train, self._main, run.command, str(log))
+
+    def wait(self, seconds: float) -> list[Ended]:
+        processes = {process.sentinel: run for run, process in self._running.values()}
+        ready = wait(list(processes), timeout=seconds)
+        ended = []
+        for sentinel in ready:
+            assert isinstance(sentinel, int)
+            run, process = self._running.pop(processes[sentinel].name)
+            process.join()
+            assert process.exitcode is not None
+            ended.append(Ended(run, process.exitcode, self._log(run)))
+            process.close()
+        return ended
+
+    def stop(self, number: int) -> None:
+        for _, process in self._running.values():
+            if process.pid is not None and process.is_alive():
+                os.kill(process.pid, number)
+
+
+def usable_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _in_place(folder: str, program: str, target: Callable[..., None], *args: Any) -> None:
+    """What each process does first: it is started far from where the study was, and outlives nobody."""
+    os.setsid()  # Ctrl-C reaches the study alone, which passes it on once
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _end_with_parent()
+    os.chdir(folder)
+    sys.argv[0] = program
+    target(*args)
+
+
+def _end_with_parent() -> None:
+    """Have Linux send SIGTERM when the parent dies, so that a killed study leaves no run behind.
+
+    Elsewhere such a run goes on by itself, and the study started again waits for its lock.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _train(main: Callable[[list[str]], int], args: list[str], log: str) -> None:
+    """One command of ``varshare``, as if typed: its output in the log, its own name where Lightning starts it again."""
+    with open(os.devnull) as nothing, open(log, "ab", buffering=0) as output:  # noqa: PTH123
+        for target, source in ((0, nothing), (1, output), (2, output)):
+            os.dup2(source.fileno(), target)
+    sys.argv[1:] = args
+    sys.modules["__main__"].__spec__ = find_spec("varshare_pl.__main__")  # further devices: python -m varshare_pl
+    sys.exit(main(args))

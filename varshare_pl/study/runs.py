@@ -1,0 +1,128 @@
+"""The runs of a study, and what their folders say about them."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from varshare_pl.results.files import HEARTBEAT
+from varshare_pl.run_folder import CONFIG_FILE, LOCK_FILE, SUMMARY_FILE
+
+TAIL = 1 << 14  # bytes; more than a row of a heartbeat ever has
+
+
+class State(StrEnum):
+    """What is known of a run."""
+
+    WAITING = "waiting"
+    INTERRUPTED = "interrupted"  # has begun and can be resumed
+    RUNNING = "running"
+    LOCKED = "locked"  # another process is writing it
+    FAILED = "failed"
+    FINISHED = "finished"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: a variant, a seed, and where it lands.
+
+    Attributes:
+        name: Unique within the study; that of its log and of the record of its failure.
+        folder: Its run folder.
+        args: The whole command line of ``varshare`` that makes it, beginning with "fit".
+        env_steps: Its length.
+    """
+
+    name: str
+    folder: Path
+    args: tuple[str, ...]
+    env_steps: int
+
+    @property
+    def begun(self) -> bool:
+        """Whether it wrote its config, so that it can be resumed."""
+        return (self.folder / CONFIG_FILE).is_file()
+
+    @property
+    def finished(self) -> bool:
+        """Whether it came to its end; a run that is stopped writes no summary, and a resumed one removes it."""
+        return (self.folder / SUMMARY_FILE).is_file()
+
+    @property
+    def command(self) -> list[str]:
+        """What starts it, or goes on with it."""
+        return ["resume", str(self.folder)] if self.begun else list(self.args)
+
+    def locked(self) -> bool:
+        """Whether some process is writing it."""
+        path = self.folder / LOCK_FILE
+        if not path.exists():
+            return False
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        lock.release()
+        return False
+
+
+def make_run(
+    study: str, place: Sequence[str], options: Sequence[str], seed: int, logs_dir: Path, env_steps: int
+) -> Run:
+    """The run of a seed.
+
+    Args:
+        study: Name of the study.
+        place: Folders below that of the study, the variant's first.
+        options: Of ``varshare fit``.
+        seed: The run's.
+        logs_dir: Where experiments are.
+        env_steps: The run's length, for the view.
+    """
+    experiment = "/".join([study, *place])
+    args = ["fit", *options, "--experiment", experiment, "--seed_everything", str(seed)]
+    if logs_dir != Path("logs"):
+        args += ["--logs_dir", str(logs_dir)]
+    named = [part for part in place if part != "tuning"]
+    return Run("__".join([*named, f"seed_{seed}"]), logs_dir / experiment / f"seed_{seed}", tuple(args), env_steps)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come."""
+
+    env_steps: int = 0
+    train_return: float | None = None  # mean over tasks of the last rollout that ended an episode
+    seconds: float = 0.0  # of training
+
+    def time_left(self, total: int) -> float | None:
+        """Seconds to the end at the speed so far; None while that is not known."""
+        if not self.env_steps or not self.seconds:
+            return None
+        return self.seconds / self.env_steps * max(total - self.env_steps, 0)
+
+
+def read_progress(folder: Path) -> Progress:
+    """The newest row of a run's heartbeat; only the end of the file is read, so that it may be asked often."""
+    try:
+        with (folder / HEARTBEAT).open("rb") as table:
+            header = table.readline().decode().strip().split(",")
+            begin = table.tell()
+            table.seek(max(begin, table.seek(0, os.SEEK_END) - TAIL))
+            lines = table.read().decode(errors="replace").split("\n")[:-1]  # without what is not written to its end
+    except FileNotFoundError:
+        return Progress()
+    rows = [row for row in csv.reader(lines) if len(row) == len(header)]
+    if not rows:
+        return Progress()
+    newest = dict(zip(header, rows[-1], strict=True))
+    returns = [dict(zip(header, row, strict=True))["train/return_mean"] for row in rows]
+    known = [value for value in returns if value]
+    return Progress(int(newest["env_steps"]), float(known[-1]) if known else None, float(newest["wall_time_s"] or 0.0))

@@ -1,0 +1,124 @@
+"""The ``tune`` section of a study: what is searched, how, and with which budget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from varshare_pl.errors import ConfigError
+from varshare_pl.study.values import arguments, check_keys, integer, label, mapping, one_of, refuse, seeds
+
+KEYS = ("parameters", "trials", "env_steps", "seeds", "sampler", "pruner")
+SAMPLERS = ("tpe", "random")
+PRUNERS = ("none", "median")
+LENGTH = "data.total_env_steps"
+BUDGET_FILE = "tuning.json"
+"""Beside tuned configs: the budget that they were found with."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """Where the values of one option come from: a range, or a list of choices."""
+
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    choices: tuple[str | int | float | bool, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether values are integers: both ends of the range are."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The budget and the space of a search; the same for every variant."""
+
+    parameters: Mapping[str, Parameter]
+    trials: int
+    env_steps: int
+    seeds: tuple[int, ...]
+    sampler: str
+    pruner: str
+
+    def corners(self) -> list[list[str]]:
+        """Options at the ends of all ranges and lists, to be checked before a search begins."""
+        ends = [{key: (one.choices or (one.low, one.high))[i] for key, one in self.parameters.items()} for i in (0, -1)]
+        return [arguments({**values, LENGTH: self.env_steps}) for values in ends]
+
+    def record(self) -> dict[str, Any]:
+        """What the report says of it."""
+        return {
+            "trials": self.trials,
+            "env_steps": self.env_steps,
+            "seeds": list(self.seeds),
+            "sampler": self.sampler,
+            "pruner": self.pruner,
+            "parameters": list(self.parameters),
+        }
+
+
+def read_tuning(value: Any, report_seeds: Sequence[int], set_by_file: Mapping[str, Any]) -> Tuning:
+    """Check the section.
+
+    Args:
+        value: The section.
+        report_seeds: Seeds of the study, which must not be tuned on.
+        set_by_file: Options that the study sets itself.
+
+    Raises:
+        ConfigError: for whatever is wrong in it.
+    """
+    content = mapping(value, "tune")
+    check_keys(content, KEYS, "tune.")
+    for key in ("parameters", "trials", "env_steps", "seeds"):
+        if not content.get(key):
+            raise ConfigError(f"tune.{key}: missing; parameters, trials, env_steps and seeds are needed")
+    own = seeds(content["seeds"], "tune.seeds")
+    shared = [seed for seed in own if seed in report_seeds]
+    if shared:
+        raise ConfigError(
+            f"tune.seeds: {shared[0]} is a seed of the study; only seeds that it does not use are allowed"
+        )
+    parameters = {key: _parameter(key, item) for key, item in mapping(content["parameters"], "tune.parameters").items()}
+    for key in parameters:
+        if key == LENGTH or key in set_by_file:
+            where = "tune.env_steps" if key == LENGTH else "the study"
+            raise ConfigError(f"tune.parameters.{key}: {where} sets it already; one place is allowed")
+    return Tuning(
+        parameters,
+        integer(content["trials"], "tune.trials"),
+        integer(content["env_steps"], "tune.env_steps"),
+        own,
+        one_of(content.get("sampler", "tpe"), "tune.sampler", SAMPLERS),
+        one_of(content.get("pruner", "none"), "tune.pruner", PRUNERS),
+    )
+
+
+def _parameter(name: str, value: Any) -> Parameter:
+    key = f"tune.parameters.{name}"
+    for part in name.split("."):
+        label(part, key)
+    if isinstance(value, list):
+        plain = all(isinstance(item, str | int | float | bool) for item in value)
+        if not plain or not value or len(set(map(repr, value))) < len(value):
+            raise refuse(key, value, "a list of different plain values is")
+        return Parameter(choices=tuple(value))
+    content = mapping(value, key)
+    check_keys(content, ("low", "high", "log"), f"{key}.")
+    low, high, log = content.get("low"), content.get("high"), content.get("log", False)
+    for end, number in (("low", low), ("high", high)):
+        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+            raise refuse(f"{key}.{end}", number, "a finite number is")
+    assert low is not None
+    assert high is not None
+    if not low < high:
+        raise refuse(f"{key}.high", high, f"a number above low, {low}, is")
+    if not isinstance(log, bool):
+        raise refuse(f"{key}.log", log, "true or false is")
+    if log and low <= 0:
+        raise refuse(f"{key}.low", low, "a positive number is where log is true")
+    return Parameter(low, high, log)

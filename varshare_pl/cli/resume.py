@@ -12,7 +12,7 @@ from jsonargparse import Namespace
 from varshare_pl.callbacks.checkpoint import LAST, PREVIOUS
 from varshare_pl.checkpoints import CHECKPOINT_KEY, read_checkpoint
 from varshare_pl.errors import ConfigError
-from varshare_pl.run_folder import CHECKPOINTS, CONFIG_FILE
+from varshare_pl.run_folder import CHECKPOINTS, CONFIG_FILE, SUMMARY_FILE
 
 MAY_CHANGE = (
     "trainer.",
@@ -94,13 +94,22 @@ def choose_checkpoint(folder: Path, wanted: str, total_env_steps: int) -> Path |
     if path is None:
         print(f"{folder}: no checkpoint yet; starting from the beginning", file=sys.stderr)
         return None
-    env_steps = read_checkpoint(path)[CHECKPOINT_KEY]["env_steps"]
+    if wanted == "last" and not (folder / SUMMARY_FILE).exists() and _env_steps(path) >= total_env_steps:
+        # Killed between its last checkpoint and its summary: the end is made again, from the checkpoint before.
+        path = folder / CHECKPOINTS / PREVIOUS
+        if not path.exists() or _env_steps(path) >= total_env_steps:
+            return None
+    env_steps = _env_steps(path)
     if env_steps >= total_env_steps:
         raise ConfigError(
             f"data.total_env_steps: the run in {folder} is finished after {env_steps} env steps; "
             "a larger data.total_env_steps extends it"
         )
     return path
+
+
+def _env_steps(checkpoint: Path) -> int:
+    return int(read_checkpoint(checkpoint)[CHECKPOINT_KEY]["env_steps"])
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

@@ -180,7 +180,7 @@ def _executor(study: Study, folder: StudyFolder, options: argparse.Namespace, se
         return LocalExecutor(server, main, folder.log, workers)
     from varshare_pl.study.slurm import SlurmExecutor
 
-    return SlurmExecutor(study.slurm, main, folder.path, study.name, workers)
+    return SlurmExecutor(study.slurm, main, folder.path, workers)
 
 
 def _end(counts: Mapping[State, int], signal: int) -> int:

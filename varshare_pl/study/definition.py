@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,11 @@ from varshare_pl.study.values import (
 )
 
 EXECUTORS = ("local", "slurm")
-KEYS = ("name", "description", "configs", "suites", "methods", "grid", "seeds", "overrides", "reference", "tuned")
-KEYS += ("workers", "executor", "slurm", "tune")
-SLURM_KEYS = ("partition", "hours", "memory_gb", "cpus", "gpus", "setup", "options")
+KEYS = (
+    *("name", "description", "configs", "suites", "methods", "grid", "seeds", "overrides", "reference", "tuned"),
+    *("workers", "executor", "slurm", "tune"),
+)
+SLURM_KEYS = ("partition", "hours", "memory_gb", "cpus", "gpus", "notice", "setup", "options")
 OWN_OPTIONS = {  # options of `varshare fit` that a study decides about
     "config": "configs lists config files",
     "seed_everything": "seeds says which",
@@ -67,8 +69,9 @@ class Slurm:
     memory_gb: float | None = None
     cpus: int = 1
     gpus: int = 0
+    notice: int = 90  # seconds before that time at which a job has to stop
     setup: tuple[str, ...] = ()  # shell commands before the job
-    options: Mapping[str, Any] | None = None  # further options of sbatch
+    options: Mapping[str, Any] = field(default_factory=dict)  # further options of sbatch
 
 
 @dataclass(frozen=True)
@@ -254,6 +257,7 @@ def _slurm(content: dict[str, Any]) -> Slurm:
         "memory_gb": positive,
         "cpus": integer,
         "gpus": lambda value, key: integer(value, key, 0),
+        "notice": integer,
         "setup": texts,
         "options": mapping,
     }

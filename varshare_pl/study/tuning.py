@@ -200,17 +200,13 @@ class Search:
         # The same for every variant: all begin with the same points.
         name = f"{self._study.name}/{len(self.trials)}"
         seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
-        samplers = {
-            "tpe": lambda: optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP),
-            "random": lambda: optuna.samplers.RandomSampler(seed=seed),
-        }
-        pruners = {
-            "none": optuna.pruners.NopPruner,
-            "median": lambda: optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=0),
-        }
-        study = optuna.create_study(
-            direction="maximize", sampler=samplers[self._tuning.sampler](), pruner=pruners[self._tuning.pruner]()
-        )
+        sampler: optuna.samplers.BaseSampler = optuna.samplers.RandomSampler(seed=seed)
+        if self._tuning.sampler == "tpe":
+            sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP)
+        pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
+        if self._tuning.pruner == "median":
+            pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=0)
+        study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
         study.add_trials(self.trials)
         return study.ask({key: _distribution(parameter) for key, parameter in self._tuning.parameters.items()})
 

@@ -28,7 +28,7 @@ ORDER = [
     {"random", "types", "groups", "parallel", "compilation"},
     {"envs", "run_folder", "checkpoints"},
     {"rollout"},
-    {"sharing"},
+    {"sharing", "combiners"},
     {"policy"},
     {"ppo"},
     {"evaluation", "results", "play"},
@@ -38,7 +38,7 @@ ORDER = [
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
-ALONE = {"envs": {"errors"}, "sharing": {"errors", "random", "types", "groups", "parallel"}}
+ALONE = {"envs": {"errors"}, "sharing": {"errors", "random", "types", "groups", "parallel"}, "combiners": {"errors"}}
 # Importing the package registers its envs and the command line starts itself; both stand outside the order.
 OUTSIDE = {"__init__", "__main__"}
 

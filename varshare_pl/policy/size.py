@@ -8,7 +8,7 @@ method ``active_parameters() -> int``, which then answers for all parameters bel
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from varshare_pl.policy.actor_critic import ActorCritic
+from varshare_pl.sharing.base import Noise
 from varshare_pl.sharing.torso import Torso
 
 ROWS = 64
@@ -94,6 +95,17 @@ def read_parts(torso: Torso, obs_size: int) -> dict[str, int]:
     return {name: _parts(p, g, torso.num_tasks) for (name, p), g in zip(left.items(), gradients, strict=True)}
 
 
+def shared_parameters(torso: Torso, obs_size: int) -> list[nn.Parameter]:
+    """The parameters that several tasks' losses depend on: those that the rule does not divide among tasks.
+
+    Weight noise counts here, for losses have it: what only noise reads may be shared too.
+    """
+    parameters = list(torso.parameters())
+    noise = torso.draw_weight_noise(torch.Generator().manual_seed(0))
+    gradients = _gradients(torso, parameters, obs_size, noise)
+    return [p for p, g in zip(parameters, gradients, strict=True) if _parts(p, g, torso.num_tasks) == 1]
+
+
 def _telling(torso: Torso) -> list[nn.Module]:
     """The modules with an ``active_parameters`` of their own, the outer one where they are nested."""
     found, told = [], set[int]()
@@ -117,7 +129,9 @@ def row_flops(torso: Torso, obs_size: int) -> int:
     return int(counter.get_total_flops())
 
 
-def _gradients(torso: Torso, parameters: list[nn.Parameter], obs_size: int) -> list[Tensor | None]:
+def _gradients(
+    torso: Torso, parameters: list[nn.Parameter], obs_size: int, noise: Sequence[Noise] | None = None
+) -> list[Tensor | None]:
     """Of the outputs for some rows of task 0; None for a parameter that they do not depend on."""
     if not parameters:
         return []
@@ -125,7 +139,8 @@ def _gradients(torso: Torso, parameters: list[nn.Parameter], obs_size: int) -> l
     generator = torch.Generator().manual_seed(0)
     with torch.enable_grad():
         rows = torch.randn(1, ROWS, obs_size, generator=generator).to(like)
-        output = torso.compute(torso.prepare(torch.zeros(1, dtype=torch.int64, device=like.device)), rows)
+        task = torch.zeros(1, dtype=torch.int64, device=like.device)
+        output = torso.compute(torso.prepare(task, noise), rows)
         mixed = (output * torch.randn(output.shape, generator=generator).to(output)).sum()
         return list(torch.autograd.grad(mixed, parameters, allow_unused=True))
 

@@ -22,11 +22,13 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch.nn.parallel import DistributedDataParallel
 
 from varshare_pl.checkpoints import CHECKPOINT_KEY, check_checkpoint, check_optimizer
+from varshare_pl.combiners import GradientCombiner
 from varshare_pl.errors import ConfigError
 from varshare_pl.policy.actor_critic import ActorCritic
 from varshare_pl.policy.matching import MatchParameters, matched_hidden_sizes
 from varshare_pl.ppo.advantages import AdvantageNorm
 from varshare_pl.ppo.behaviour import ActorNoise, Behaviour, CriticNoise
+from varshare_pl.ppo.combined import CombinedStep, Combining
 from varshare_pl.ppo.compiled import CompiledStep
 from varshare_pl.ppo.learner import Learner
 from varshare_pl.ppo.objective import Objective
@@ -49,6 +51,9 @@ class PPOModule(pl.LightningModule):
         spec: Sizes of the task suite and the rollouts; the command line takes it from the data.
         sharing: The sharing method: varshare, independent, shared, shared_onehot or the class path of another one;
             --model.sharing.help NAME explains a method's options.
+        combiner: How the tasks' gradients of shared parameters are combined: pcgrad, cagrad, mgda, famo and others
+            (docs/combiners.md) or the class path of another one; --model.combiner.help NAME explains a combiner's
+            options. null: their mean.
         hidden_sizes: Widths of the hidden layers, of actor and critic each.
         match_parameters: Widen or narrow the hidden layers until actor and critic together have as many "active" or
             "stored" parameters as VarShare's with its default options and hidden_sizes; null: off.
@@ -90,6 +95,7 @@ class PPOModule(pl.LightningModule):
         self,
         spec: EnvSpec,
         sharing: SharingMethod,
+        combiner: GradientCombiner | None = None,
         hidden_sizes: Sequence[PositiveInt] = (64, 64),
         match_parameters: MatchParameters | None = None,
         activation: ActivationName = "tanh",
@@ -162,6 +168,9 @@ class PPOModule(pl.LightningModule):
         self._lrs = (lr_actor, lr_critic, lr_log_var)
         self._eps = (adam_eps, adam_eps_log_var)
         self.max_grad_norm = max_grad_norm
+        self.combining = None if combiner is None else Combining(combiner, self.policy, spec.obs_size, seed)
+        if compile and combiner is not None:
+            raise ConfigError("model.compile: true is not allowed with model.combiner; false is")
         self.compile_steps = compile
         self._compiled: CompiledStep | None = None
         if actor_noise == "fresh" and self.policy.actor.log_var_parameters():
@@ -201,6 +210,8 @@ class PPOModule(pl.LightningModule):
         if self.compile_steps and (self.trainer.world_size > 1 or scaler is not None):
             what = "several processes" if self.trainer.world_size > 1 else f"trainer.precision={precision}"
             raise ConfigError(f"model.compile: true is not allowed with {what}")
+        if self.combining is not None and scaler is not None:
+            raise ConfigError(f"trainer.precision: {precision} is not allowed with model.combiner; bf16-mixed is")
         if precision in ("16-true", "bf16-true"):
             raise ConfigError(
                 f"trainer.precision: {precision} is not allowed, the optimizer's steps would be lost in so few digits; "
@@ -225,6 +236,8 @@ class PPOModule(pl.LightningModule):
             if self._compiled is None or self._compiled.optimizer is not optimizer:
                 self._compiled = self.compiled_step(optimizer)
             return self._compiled
+        if self.combining is not None:
+            return CombinedStep(self.policy, self.objective, optimizer, self.max_grad_norm, self.combining)
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)  # of 16-mixed
         # Lightning's wrapper costs as much as the step; only a scaler needs it.
         wrapper = None if scaler is None else cast("LightningOptimizer", self.optimizers()).step
@@ -249,11 +262,15 @@ class PPOModule(pl.LightningModule):
         # within an epoch would have to agree with ours, and an extended run would find its one epoch done.
         checkpoint.pop("loops", None)
         checkpoint[CHECKPOINT_KEY] = self._identity() | self.learner.state()
+        if self.combining is not None:
+            checkpoint[CHECKPOINT_KEY]["combiner"] = self.combining.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         check_checkpoint(checkpoint, self._identity(), self.state_dict())
         check_optimizer(checkpoint)
         self.learner.load_state(checkpoint[CHECKPOINT_KEY])
+        if self.combining is not None:
+            self.combining.load_state(checkpoint[CHECKPOINT_KEY]["combiner"])
 
     def load_weights(self, checkpoint: dict[str, Any]) -> None:
         """Start from a checkpoint's weights, with everything else new; any suite of the same sizes will do."""

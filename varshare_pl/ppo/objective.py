@@ -88,12 +88,23 @@ class Objective:
             actor_noise: The noise that acted, a draw per layer; None for the posterior mean.
             critic_noise: The critic's noise; None for the posterior mean.
         """
+        sums, log_ratio = self.data_terms(policy, batch, actor_noise, critic_noise)
+        return Losses(sums, policy.kl(), log_ratio)
+
+    def data_terms(
+        self,
+        policy: ActorCritic,
+        batch: Minibatch,
+        actor_noise: Sequence[Noise] | None,
+        critic_noise: Sequence[Noise] | None,
+    ) -> tuple[Tensor, Tensor]:
+        """``sums`` and ``log_ratio`` of the losses, without the KL; the arguments are those of a call."""
         params = policy.actor.compute(policy.actor.prepare(batch.group_task, actor_noise), batch.obs)
         log_prob, entropy = policy.head.log_prob_and_entropy(params, batch.actions)
         log_ratio = log_prob - batch.log_prob
         values = policy.critic.compute(policy.critic.prepare(batch.group_task, critic_noise), batch.obs).squeeze(-1)
         sums = weighted_losses(log_ratio, entropy, values, batch, self.clip_range, self.value_clip_range)
-        return Losses(sums, policy.kl(), log_ratio.detach())
+        return sums, log_ratio.detach()
 
     def weights(self) -> tuple[float, float, float]:
         """What policy, value and entropy weigh in the loss."""
@@ -128,11 +139,21 @@ class Backward:
         """Of one minibatch, times ``scale``; with kl_scale in place of the objective's own, if given."""
         kl_scale = self._kl_scale if kl_scale is None else kl_scale
         sums, kl = losses.sums, losses.kl
-        if sums.shape not in self._seeds:
-            self._seeds[sums.shape] = torch.stack([torch.full_like(sums[0], weight) for weight in self._weights])
-        seed = self._seeds[sums.shape]
+        seed = self.seed(sums)
         parts, seeds = [sums], [seed if scale == 1.0 else seed * scale]
         if kl_scale:
             parts.append(kl)
             seeds.append(torch.full_like(kl, kl_scale * scale))
         torch.autograd.backward(parts, seeds)
+
+    def seed(self, sums: Tensor) -> Tensor:
+        """What each of the sums weighs in the loss, in their shape."""
+        if sums.shape not in self._seeds:
+            self._seeds[sums.shape] = torch.stack([torch.full_like(sums[0], weight) for weight in self._weights])
+        return self._seeds[sums.shape]
+
+    def kl(self, losses: Losses, kl_scale: float | None = None) -> None:
+        """Of the KL's part alone."""
+        kl_scale = self._kl_scale if kl_scale is None else kl_scale
+        if kl_scale:
+            torch.autograd.backward(losses.kl, torch.full_like(losses.kl, kl_scale))

@@ -83,11 +83,11 @@ class GradientStep:
         weights: list[Tensor] = []
         norms: list[GradientNorms] = []
         stopped_early = False
-        for batch, actor_noise, critic_noise in work:
-            losses = self._objective(self._policy, batch, actor_noise, critic_noise)
+        for item in work:
+            losses, weight = self._losses(item), item.batch.weight
             kept.append(Losses(losses.sums.detach(), losses.kl.detach(), losses.log_ratio))
-            weights.append(batch.weight)
-            if target_kl is not None and bool(all_mean(policy_kl(losses.log_ratio, batch.weight)) > target_kl):
+            weights.append(weight)
+            if target_kl is not None and bool(all_mean(policy_kl(losses.log_ratio, weight)) > target_kl):
                 stopped_early = True
                 break
             try:
@@ -106,13 +106,21 @@ class GradientStep:
         """
         self.optimizer.zero_grad()
         scaler = self._scaler
-        self._backward(losses, 1.0 if scaler is None else float(scaler.scale(losses.kl.new_ones(()))), kl_scale)
-        average_(self.optimizer.gradient)
+        self._differentiate(losses, kl_scale)
         if scaler is not None:
             scaler.unscale_(self.optimizer)  # it is the gradient itself that is clipped
         norms = clip_gradients(self.optimizer, self._max_grad_norm, None if scaler is None else scaler.get_scale())
         self._advance()
         return norms
+
+    def _losses(self, work: Work) -> Losses:
+        return self._objective(self._policy, *work)
+
+    def _differentiate(self, losses: Losses, kl_scale: float | None) -> None:
+        """Fill the optimizer's gradient, which is 0, with that of all processes."""
+        scaler = self._scaler
+        self._backward(losses, 1.0 if scaler is None else float(scaler.scale(losses.kl.new_ones(()))), kl_scale)
+        average_(self.optimizer.gradient)
 
 
 def policy_kl(log_ratio: Tensor, weight: Tensor) -> Tensor:

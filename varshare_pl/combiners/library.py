@@ -1,0 +1,64 @@
+"""What comes from the library torchjd (SimplexLab, https://torchjd.org), which is an optional dependency."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from varshare_pl.combiners.base import GradientRule, TaskGradients
+from varshare_pl.errors import ConfigError
+
+
+def load(module: str, *needs: str) -> Any:
+    """A module of torchjd.
+
+    Args:
+        module: "aggregation" or "scalarization".
+        needs: Other packages that must be there.
+
+    Raises:
+        ConfigError: naming the extra that is not installed.
+    """
+    for package in ("torchjd", *needs):
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise ConfigError(
+                f'model.combiner: needs the package {package}; pip install "varshare-pl[combiners]" installs it'
+            ) from error
+    return importlib.import_module(f"torchjd.{module}")
+
+
+@contextmanager
+def drawing(seed: int) -> Iterator[None]:
+    """Draws from torch's global generator of the CPU hang on seed inside, and the generator is left as it was."""
+    generator = torch.default_generator
+    before = generator.get_state()
+    generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        generator.set_state(before)
+
+
+class Aggregated(GradientRule):
+    """An aggregator of torchjd, one without state.
+
+    Args:
+        aggregator: From (K, P) to (P,).
+        sums: Whether it gives the sum over tasks where tasks agree; else their mean.
+    """
+
+    def __init__(self, aggregator: Callable[[Tensor], Tensor], sums: bool = False) -> None:
+        self._aggregator = aggregator
+        self._sums = sums
+
+    def combine(self, given: TaskGradients) -> Tensor:
+        with torch.no_grad(), drawing(given.seed):
+            combined = self._aggregator(given.gradients)
+        return combined / len(given.tasks) if self._sums else combined

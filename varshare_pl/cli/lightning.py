@@ -33,7 +33,7 @@ from varshare_pl.cli.checks import (
 )
 from varshare_pl.cli.help import DESCRIPTION, USAGE
 from varshare_pl.cli.messages import one_line
-from varshare_pl.cli.parser import VarShareParser, expand_method_arguments, plain
+from varshare_pl.cli.parser import VarShareParser, expand_arguments, plain
 from varshare_pl.cli.process import end_other_processes, leave_no_trace
 from varshare_pl.cli.resume import choose_checkpoint, run_config, without_configs
 from varshare_pl.errors import ConfigError
@@ -158,7 +158,7 @@ class VarShareCLI(LightningCLI):
         assert isinstance(known, VarShareParser)
         for path in config_files(args):
             check_config_file(path, known.keys())
-        self.config = parser.parse_args(expand_method_arguments(args))
+        self.config = parser.parse_args(expand_arguments(args))
         if args[0] == "fit" and self.config.fit.ckpt_path is not None:
             self._parse_resume(parser, args[1:])
         config = self.config[args[0]]
@@ -173,7 +173,7 @@ class VarShareCLI(LightningCLI):
         """Put the run's own config in place of the one given, see that they agree, and find the checkpoint."""
 
         def parse(options: list[str]) -> Namespace:
-            config = parser.parse_args(["fit", *expand_method_arguments(options)])
+            config = parser.parse_args(["fit", *expand_arguments(options)])
             assert isinstance(config, Namespace)
             return config
 

@@ -1,4 +1,4 @@
-"""The argument parser: short names for sharing methods, and errors in one line."""
+"""The argument parser: short names for sharing methods and gradient combiners, and errors in one line."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import difflib
 import importlib
 import json
 import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import yaml
@@ -14,11 +16,39 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from varshare_pl.cli.help import HelpFormatter
 from varshare_pl.cli.messages import one_line, unknown_key
+from varshare_pl.combiners import GradientCombiner, combiner_names
 from varshare_pl.errors import ConfigError
 from varshare_pl.sharing import SharingMethod, method_names
 
 MODE = "varshare_yaml"
-_SHARING_FLAGS = ("--model.sharing", "--model.sharing.class_path", "--model.sharing.help")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An option whose value is an object that the user chooses by a short name or a class path."""
+
+    key: str  # as "model.sharing"
+    base: type
+    names: Callable[[], Mapping[str, type]]  # the classes by their short names
+    what: str  # in words
+    optional: bool = False  # whether null is allowed
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """On the command line."""
+        return f"--{self.key}", f"--{self.key}.class_path", f"--{self.key}.help"
+
+    @property
+    def allowed(self) -> str:
+        """The short names."""
+        return ", ".join(sorted(self.names()))
+
+
+CHOICES = (
+    Choice("model.sharing", SharingMethod, method_names, "sharing method"),
+    Choice("model.combiner", GradientCombiner, combiner_names, "gradient combiner", optional=True),
+)
+_BY_NAME = {choice.key.rpartition(".")[2]: choice for choice in CHOICES}
 
 
 class VarShareParser(LightningArgumentParser):
@@ -56,97 +86,100 @@ def plain(value: Any) -> Any:
     return float(value) if isinstance(value, float) else int(value)
 
 
-def expand_method_names(value: Any) -> Any:
-    """A config with short method names, ``sharing: varshare``, replaced by class paths."""
+def expand_names(value: Any) -> Any:
+    """A config with short names, such as ``sharing: varshare``, replaced by class paths."""
     if isinstance(value, list):
-        return [expand_method_names(item) for item in value]
+        return [expand_names(item) for item in value]
     if not isinstance(value, dict):
         return value
-    return {key: _sharing(item) if key == "sharing" else expand_method_names(item) for key, item in value.items()}
+    return {
+        key: _chosen(_BY_NAME[key], item) if key in _BY_NAME else expand_names(item) for key, item in value.items()
+    }
 
 
-def _sharing(value: Any) -> Any:
-    """The value of ``model.sharing`` with a class path in place of a short name.
+def _chosen(choice: Choice, value: Any) -> Any:
+    """The value of an option with a class path in place of a short name.
 
     Raises:
         ConfigError: if it has another form.
     """
+    if value is None and choice.optional:
+        return None
     if isinstance(value, str):
-        return {"class_path": class_path(value)}
+        return {"class_path": class_path(choice, value)}
     if not isinstance(value, dict):
         shown = "null" if value is None else value
-        raise ConfigError(f"model.sharing: {shown} is not allowed; {_methods()}, or class_path with init_args is")
+        raise ConfigError(f"{choice.key}: {shown} is not allowed; {choice.allowed}, or class_path with init_args is")
     name = value.get("class_path")
     if name is None:
         return value
     if not isinstance(name, str):
-        raise ConfigError(f"model.sharing.class_path: {name} is not allowed; {_methods()} is")
+        raise ConfigError(f"{choice.key}.class_path: {name} is not allowed; {choice.allowed} is")
     extra = sorted(map(str, value.keys() - {"class_path", "init_args"}))
     if extra:
-        raise ConfigError(f"model.sharing.{extra[0]}: unknown key; class_path and init_args are allowed")
+        raise ConfigError(f"{choice.key}.{extra[0]}: unknown key; class_path and init_args are allowed")
     init_args = value.get("init_args")
     if init_args is not None and not isinstance(init_args, dict):
-        raise ConfigError(f"model.sharing.init_args: {init_args} is not allowed; keys with values are")
-    return {**value, "class_path": class_path(name)}
+        raise ConfigError(f"{choice.key}.init_args: {init_args} is not allowed; keys with values are")
+    return {**value, "class_path": class_path(choice, name)}
 
 
-def _methods() -> str:
-    return ", ".join(sorted(method_names()))
-
-
-def class_path(name: str) -> str:
-    """The class path of a method's short name; a class name or path stays as it is.
+def class_path(choice: Choice, name: str) -> str:
+    """The class path of a short name; a class name or path stays as it is.
 
     Raises:
-        ConfigError: for a name that no method has, or a path that leads to no method.
+        ConfigError: for a name that no class has, or a path that leads to no such class.
     """
-    methods = method_names()
-    if name in methods:
-        return f"{methods[name].__module__}.{methods[name].__qualname__}"
+    classes = choice.names()
+    if name in classes:
+        return f"{classes[name].__module__}.{classes[name].__qualname__}"
     if "." not in name:
-        if name in {cls.__name__ for cls in methods.values()}:
+        if name in {cls.__name__ for cls in classes.values()}:
             return name
-        close = difflib.get_close_matches(name.lower(), methods, n=1)
+        close = difflib.get_close_matches(name.lower(), classes, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
-        raise ConfigError(f"model.sharing: {name} is not a sharing method; {hint}{_methods()} are")
+        raise ConfigError(f"{choice.key}: {name} is not a {choice.what}; {hint}{choice.allowed} are")
     module, _, attribute = name.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), attribute, None)
     except (ImportError, ValueError) as error:
-        raise ConfigError(f"model.sharing: {name} cannot be imported: {error}; {_methods()} are there") from error
-    if not (isinstance(found, type) and issubclass(found, SharingMethod)):
-        raise ConfigError(f"model.sharing: {name} is not a subclass of SharingMethod")
+        raise ConfigError(f"{choice.key}: {name} cannot be imported: {error}; {choice.allowed} are there") from error
+    if not (isinstance(found, type) and issubclass(found, choice.base)):
+        raise ConfigError(f"{choice.key}: {name} is not a subclass of {choice.base.__name__}")
     return name
 
 
-def expand_method_arguments(args: list[str]) -> list[str]:
+def expand_arguments(args: list[str]) -> list[str]:
     """The same for the command line: ``--model.sharing varshare`` and ``--model.sharing.class_path=varshare``.
 
     ``--compile`` is short for ``--model.compile=true``.
     """
     expanded = list(args)
+    flags = {flag: choice for choice in CHOICES for flag in choice.flags}
     for i, arg in enumerate(args):
         flag, equals, value = arg.partition("=")
         if arg == "--compile":
             expanded[i] = "--model.compile=true"
-        if flag in _SHARING_FLAGS and equals:
-            expanded[i] = f"{flag}={_argument(value)}"
-        elif flag in _SHARING_FLAGS and i + 1 < len(args) and not args[i + 1].startswith("-"):
-            expanded[i + 1] = _argument(args[i + 1])
+        if flag in flags and equals:
+            expanded[i] = f"{flag}={_argument(flags[flag], value)}"
+        elif flag in flags and i + 1 < len(args) and not args[i + 1].startswith("-"):
+            expanded[i + 1] = _argument(flags[flag], args[i + 1])
     return expanded
 
 
-def _argument(value: str) -> str:
+def _argument(choice: Choice, value: str) -> str:
+    if value == "null" and choice.optional:
+        return value
     if not value.lstrip().startswith("{"):
-        return class_path(value)
+        return class_path(choice, value)
     try:
-        return json.dumps(_sharing(yaml.safe_load(value)))
+        return json.dumps(_chosen(choice, yaml.safe_load(value)))
     except yaml.YAMLError as error:
-        raise ConfigError(f"model.sharing: {value} is not valid YAML") from error
+        raise ConfigError(f"{choice.key}: {value} is not valid YAML") from error
 
 
 def _load(stream: str) -> Any:
-    return expand_method_names(get_loader("yaml")(stream))
+    return expand_names(get_loader("yaml")(stream))
 
 
 set_loader(MODE, _load, (yaml.YAMLError,))

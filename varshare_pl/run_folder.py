@@ -28,10 +28,10 @@ def run_folder(logs_dir: Path | str, experiment: str, seed: int) -> Path:
     return Path(logs_dir) / experiment / f"seed_{seed}"
 
 
-def default_experiment(suite: str, method: str) -> str:
-    """A name for runs of a method on a suite: complex_cartpole, complex_cartpole_shared, …"""
+def default_experiment(suite: str, method: str, combiner: str | None = None) -> str:
+    """A name for runs of a method on a suite: complex_cartpole, complex_cartpole_shared, …_shared_pcgrad, …"""
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", suite.replace("CartPole", "Cartpole")).lower()
-    return snake if method == "varshare" else f"{snake}_{method}"
+    return "_".join([snake, *([] if method == "varshare" else [method]), *([combiner] if combiner else [])])
 
 
 def check_free(folder: Path, overwrite: bool) -> None:

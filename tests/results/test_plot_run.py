@@ -105,7 +105,7 @@ def test_no_text_is_cut_or_lies_on_another_panel(make_run, monkeypatch, scale, s
     path.write_text("".join(",".join(cells) + "\n" for cells in lines))
 
     figures = []
-    monkeypatch.setattr(style, "_write", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(style, "write_image", lambda figure, path: figures.append(figure))
     plot_run(run)
     assert len(figures) == (len(ALL) if sharing else 3)
     for figure in figures:

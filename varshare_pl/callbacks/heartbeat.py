@@ -39,7 +39,8 @@ class Heartbeat(Callback):
             return
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        self._columns = heartbeat_columns(int(pl_module.num_tasks))  # type: ignore[arg-type]
+        cosine = getattr(pl_module, "cosine_every", None) is not None
+        self._columns = heartbeat_columns(int(pl_module.num_tasks), cosine)  # type: ignore[arg-type]
         env_steps = int(pl_module.env_steps)  # type: ignore[arg-type]
         self._heartbeat = open_table(folder / HEARTBEAT, self._columns, env_steps)
         self._diagnostics = open_table(folder / DIAGNOSTICS, DIAGNOSTICS_COLUMNS, env_steps)

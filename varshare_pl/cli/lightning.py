@@ -210,7 +210,8 @@ class VarShareCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self._config
         if config.experiment is None:
-            config.experiment = default_experiment(self.datamodule.suite.name, self.model.method_name)
+            names = (self.datamodule.suite.name, self.model.method_name, self.model.combiner_name)
+            config.experiment = default_experiment(*names)
         folder = self._folder()
         if self.subcommand == "fit" and config.init_from is not None:
             self.model.load_weights(read_checkpoint(config.init_from, "--init_from"))

@@ -45,7 +45,7 @@ class Combining:
     """
 
     def __init__(self, combiner: GradientCombiner, policy: ActorCritic, obs_size: int, seed: int) -> None:
-        name = getattr(type(combiner), "name", type(combiner).__name__)
+        self.name = name = getattr(type(combiner), "name", type(combiner).__name__)
         if policy.num_tasks == 1:
             raise ConfigError(f"model.combiner: {name} is not allowed with one task; null is")
         self.shared = {network: shared_parameters(torso, obs_size) for network, torso in policy.networks()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from varshare_pl.policy.actor_critic import ActorCritic
+from varshare_pl.ppo.cosine import CosineMatrix, cosine_record
 from varshare_pl.ppo.objective import Objective
 from varshare_pl.ppo.optimizer import anneal
 from varshare_pl.ppo.record import EpisodeLog, update_details, update_metrics
@@ -17,7 +18,7 @@ from varshare_pl.ppo.update import (
     update,
 )
 from varshare_pl.sharing.metrics import details, headline, measure
-from varshare_pl.types import EnvSpec, Record, Rollout
+from varshare_pl.types import Detail, EnvSpec, Record, Rollout
 
 
 class Learner:
@@ -31,6 +32,7 @@ class Learner:
         spec: Sizes of the task suite and the rollouts.
         anneal_lr: Lower the learning rates linearly to 0 over the run.
         diagnostics_every: Rollouts between the costly diagnostics.
+        cosine_every: Rollouts between measurements of the cosine between the tasks' gradients; None: never.
 
     Attributes:
         env_steps: Of the run, up to the newest rollout.
@@ -46,6 +48,7 @@ class Learner:
         spec: EnvSpec,
         anneal_lr: bool = True,
         diagnostics_every: int = 10,
+        cosine_every: int | None = None,
     ) -> None:
         self.policy = policy
         self.objective = objective
@@ -56,6 +59,8 @@ class Learner:
         self._spec = spec
         self._anneal_lr = anneal_lr
         self._diagnostics_every = diagnostics_every
+        self._cosine_every = cosine_every or 0
+        self._cosine = CosineMatrix(policy, spec.obs_size) if cosine_every else None
         self._seconds_before = 0.0  # of the run before it was resumed
         self._started = time.perf_counter()
 
@@ -83,6 +88,10 @@ class Learner:
             if noise_std is not None:
                 metrics["diagnostics/noise_ratio_std"] = noise_std
         metrics["diagnostics/explained_variance"] = explained_variance(rows["values"], rows["returns"])
+        extra: list[Detail] = []
+        if self._cosine is not None and batch.index % self._cosine_every == 0:
+            cosine, extra = cosine_record(self._cosine(rows, groups, batch.index, self.objective, self.options))
+            metrics |= cosine
         result = update(self.policy, rows, groups, batch.index, self.objective.at(done), self.options, step)
 
         sharing = measure(self.policy.layers())
@@ -93,7 +102,7 @@ class Learner:
         metrics["wall_time_s"] = self.wall_time
         metrics["sps"] = self._spec.rollout_rows / (batch.seconds + time.perf_counter() - start)
         rates = {group["name"]: group["lr"] for group in step.optimizer.param_groups}
-        extra = update_details(result, rates) + (details(sharing) if full else [])
+        extra += update_details(result, rates) + (details(sharing) if full else [])
         return Record(batch.env_steps, metrics, episode_details + extra)
 
     def state(self) -> dict[str, float]:

@@ -88,6 +88,8 @@ class PPOModule(pl.LightningModule):
         compile: Act, step envs with physics of their own, and take gradient steps as machine code; for long runs and
             studies. Compiling takes about a minute at first and is kept on disk.
         diagnostics_every: Rollouts between the costly diagnostics (noise ratio, sharing per layer).
+        cosine_every: Rollouts between measurements of the cosine between the tasks' gradients of shared parameters;
+            null: never.
         seed: Hangs weights and noise on the run's seed; the command line sets it from seed_everything.
     """
 
@@ -125,6 +127,7 @@ class PPOModule(pl.LightningModule):
         target_kl: PositiveFloat | None = None,
         compile: bool = False,  # noqa: A002
         diagnostics_every: PositiveInt = 10,
+        cosine_every: PositiveInt | None = None,
         seed: NonNegativeInt = 1,
     ) -> None:
         super().__init__()
@@ -162,8 +165,9 @@ class PPOModule(pl.LightningModule):
         )
         self.episodes = EpisodeLog(spec.num_tasks)
         self.learner = Learner(
-            self.policy, self.objective, self.options, self.episodes, spec, anneal_lr, diagnostics_every
+            self.policy, self.objective, self.options, self.episodes, spec, anneal_lr, diagnostics_every, cosine_every
         )
+        self.cosine_every = cosine_every
         self.seed = seed
         self._lrs = (lr_actor, lr_critic, lr_log_var)
         self._eps = (adam_eps, adam_eps_log_var)
@@ -184,6 +188,11 @@ class PPOModule(pl.LightningModule):
     def num_tasks(self) -> int:
         """M."""
         return self.spec.num_tasks
+
+    @property
+    def combiner_name(self) -> str | None:
+        """None without a combiner."""
+        return None if self.combining is None else self.combining.name
 
     @property
     def env_steps(self) -> int:
@@ -263,14 +272,14 @@ class PPOModule(pl.LightningModule):
         checkpoint.pop("loops", None)
         checkpoint[CHECKPOINT_KEY] = self._identity() | self.learner.state()
         if self.combining is not None:
-            checkpoint[CHECKPOINT_KEY]["combiner"] = self.combining.state()
+            checkpoint[CHECKPOINT_KEY]["combiner_state"] = self.combining.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         check_checkpoint(checkpoint, self._identity(), self.state_dict())
         check_optimizer(checkpoint)
         self.learner.load_state(checkpoint[CHECKPOINT_KEY])
         if self.combining is not None:
-            self.combining.load_state(checkpoint[CHECKPOINT_KEY]["combiner"])
+            self.combining.load_state(checkpoint[CHECKPOINT_KEY]["combiner_state"])
 
     def load_weights(self, checkpoint: dict[str, Any]) -> None:
         """Start from a checkpoint's weights, with everything else new; any suite of the same sizes will do."""
@@ -280,4 +289,5 @@ class PPOModule(pl.LightningModule):
         self.policy.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
 
     def _identity(self) -> dict[str, Any]:
-        return {"suite": self.spec.suite, "num_tasks": self.spec.num_tasks, "sharing": self.method_name}
+        own = {"suite": self.spec.suite, "num_tasks": self.spec.num_tasks, "sharing": self.method_name}
+        return own | {"combiner": self.combiner_name}

@@ -33,13 +33,14 @@ COMMON_COLUMNS = (
 )
 
 
-def heartbeat_columns(num_tasks: int) -> list[str]:
-    """The columns of ``heartbeat.csv``, in order."""
+def heartbeat_columns(num_tasks: int, cosine: bool = False) -> list[str]:
+    """The columns of ``heartbeat.csv``, in order; cosine: whether that of the tasks' gradients is measured."""
     tasks = range(num_tasks)
     return [
         *COMMON_COLUMNS,
         *(f"train/return_task_{m}" for m in tasks),
         *(f"eval/return_task_{m}" for m in tasks),
+        *(["gradients/cosine"] if cosine else []),
     ]
 
 

@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from varshare_pl.errors import ConfigError
+from varshare_pl.results.heat_map import cosine_matrices, write_heat_maps
 from varshare_pl.results.lines import (
     by_task,
     dot,
@@ -65,11 +66,18 @@ def plot_run(
         ("kl_sigma", "KL and σ" if networks_of(data.details, "sharing/sigma") else "KL", _kl_sigma(data), 2),
         ("losses", "Losses", _losses(data), 4),
     ]
-    return [
-        write_sheet(Path(run) / "plots" / f"{name}.png", f"{topic}: {heading}" if heading else topic, panels, columns)
+    folder = Path(run) / "plots"
+    written = [
+        write_sheet(folder / f"{name}.png", f"{topic}: {heading}" if heading else topic, panels, columns)
         for name, topic, panels, columns in sheets
         if panels
     ]
+    matrices = cosine_matrices(data)
+    if matrices:
+        topic = "Cosine of the tasks' gradients, mean over the run"
+        heading = f"{topic}: {heading}" if heading else topic
+        written.append(write_heat_maps(folder / "cosine.png", heading, matrices, data.names))
+    return written
 
 
 def _returns(run: RunTables) -> list[Panel]:

@@ -97,7 +97,7 @@ def write_sheet(path: Path, title: str, panels: Sequence[Panel], columns: int, c
     for (name, entries), share, count in zip(legends.items(), shares, lines, strict=True):
         _legend(figure, name, entries, (start + share / 2, legend_top / height), math.ceil(len(entries) / count))
         start += share
-    return _write(figure, path)
+    return write_image(figure, path)
 
 
 def short_label(value: float, _position: int | None = None) -> str:
@@ -180,7 +180,7 @@ def _ramp(count: int) -> list[str | tuple[float, ...]]:
     return [colormaps["viridis"](0.92 * i / max(count - 1, 1)) for i in range(count)]
 
 
-def _write(figure: Figure, path: Path) -> Path:
+def write_image(figure: Figure, path: Path) -> Path:
     """Write beside the image, then replace it: a reader never sees half an image."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.stem}.{os.getpid()}.part")

@@ -62,7 +62,7 @@ class TaskGroups:
     def group(self, rows: Tensor) -> Tensor:
         """(rows, …) to (G, R, …)."""
         if self.interleaved:
-            return rows.reshape(-1, len(self.counts), *rows.shape[1:]).transpose(0, 1)
+            return rows.reshape(self.index.shape[1], len(self.counts), *rows.shape[1:]).transpose(0, 1)
         return rows[self.index]
 
     def ungroup(self, stacked: Tensor) -> Tensor:

@@ -31,6 +31,16 @@ def array_stream(seed: int, name: str, *counters: int) -> np.random.Generator:
     return np.random.Generator(np.random.SFC64(stream_seed(seed, name, *counters)))
 
 
+def signs(shape: tuple[int, ...], generator: np.random.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
+    """−1 or 1 with equal probability, on the CPU."""
+    size = math.prod(shape)
+    raw = generator.bit_generator.random_raw((size + 63) // 64).view(np.uint8)
+    draws = np.unpackbits(raw)[:size].astype(np.float32)
+    draws *= 2.0
+    draws -= 1.0
+    return torch.from_numpy(draws).view(shape).to(dtype)
+
+
 def normal(shape: tuple[int, ...], generator: np.random.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
     """Standard normal draws, on the CPU; of float32 twice as fast as torch's.
 

@@ -49,6 +49,7 @@ class Rollout:
     task: Tensor  # (T, N) int64, the task of obs
     actions: Tensor  # (T, N, *action)
     dist_params: Tensor  # (T, N, P) parameters of the distribution that each action was drawn from
+    noise: Tensor  # (T, N, K) what actions were drawn with, and under "stored" noise the actor's outputs
     rewards: Tensor  # (T, N) float32
     terminated: Tensor  # (T, N) bool, the episode ended in a state whose value is 0
     truncated: Tensor  # (T, N) bool, the episode was cut; its value goes on
@@ -71,6 +72,7 @@ class Minibatch:
     advantages: Tensor  # (G, R), normalised
     returns: Tensor  # (G, R), targets of the critic
     weight: Tensor  # (G, R), sums to about 1; each task present has the same share
+    noise: Tensor | None = None  # (G, R, Z), of the actor's layers one behind the other, where it is stored
 
 
 @dataclass(frozen=True)

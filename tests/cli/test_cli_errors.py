@@ -57,7 +57,7 @@ OPTIONS: list[tuple[list[str], list[str]]] = [
     (["--model.kl_weight", "-1"], ["model.kl_weight: -1 is not allowed; a number of at least 0 is"]),
     (["--model.kl_weight", "nan"], ["model.kl_weight: nan is not allowed; a number of at least 0 is"]),
     (["--model.target_kl", "-1"], ["model.target_kl: -1 is not allowed; a positive number or null is"]),
-    (["--model.actor_noise", "none"], ["model.actor_noise: none is not allowed; rollout, mean or fresh is"]),
+    (["--model.actor_noise", "none"], ["model.actor_noise: none is not allowed; rollout, stored, mean or fresh is"]),
     (["--model.activation", "gelu"], ["model.activation: gelu is not allowed; tanh, relu, elu or silu is"]),
     (["--model.anneal_lr", "7"], ["model.anneal_lr: 7 is not allowed; true or false is"]),
     (["--evaluation.every", "-1"], ["evaluation.every: -1 is not allowed; an integer of at least 0 is"]),

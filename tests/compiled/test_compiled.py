@@ -48,7 +48,7 @@ def train(module, compiled, rollouts=2):
         else GradientStep(module.policy, module.objective, optimizer, module.max_grad_norm)
     )
     collector = make_collector(module, compiled)
-    records = [module.learn(collector.collect(module.behaviour(k), STEPS, k), steps) for k in range(rollouts)]
+    records = [module.learner(collector.collect(module.behaviour(k), STEPS, k), steps) for k in range(rollouts)]
     return records, [p.detach().clone() for p in module.parameters()], optimizer
 
 
@@ -59,6 +59,7 @@ CASES = [
     ("shared_onehot", {}),
     ("moore", {}),  # a whole network
     ("varshare", {"actor_noise": "fresh", "activation": "silu"}),
+    ("varshare", {"actor_noise": "stored", "critic_noise": "flipout"}),
     ("varshare", {"actor_noise": "mean", "critic_noise": "weights", "max_grad_norm": None, "value_clip_range": 0.2}),
     ("varshare", {"minibatch_size": 12, "activation": "relu", "target_kl": 0.5}),  # four in a call
     ("varshare", {"method": LEARNED, "kl_schedule": "warmup_ramp", "kl_weight": 20.0}),
@@ -121,7 +122,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step():
     rollout.rewards[3, 1] = torch.nan
     before = [p.detach().clone() for p in module.parameters()]
     with pytest.raises(NonFiniteError, match="actor is not finite in rollout 0, gradient step 0 of its update; not"):
-        module.learn(rollout, step)
+        module.learner(rollout, step)
     assert all(torch.equal(one, two) for one, two in zip(before, module.parameters(), strict=True))
 
 

@@ -47,7 +47,7 @@ def train(on_device: bool, method: str, **options: Any) -> tuple[PPOModule, list
         rollout = collector.collect(module.behaviour(index), 40, index)
         rollout.truncated[7] = True  # the last observation before a limit is looked at too
         rollouts.append(rollout)
-        records.append(module.learn(to_device(rollout) if on_device else rollout, step))
+        records.append(module.learner(to_device(rollout) if on_device else rollout, step))
     return module, rollouts, records
 
 
@@ -55,6 +55,7 @@ CASES = [(method, {}) for method in METHODS] + [
     ("varshare", options)
     for options in (
         {"actor_noise": "fresh"},
+        {"actor_noise": "stored", "critic_noise": "flipout"},
         {"actor_noise": "mean", "advantage_norm": "pooled"},
         {"advantage_norm": "none", "value_clip_range": 0.2, "max_grad_norm": None},
         {"target_kl": 1e-9},

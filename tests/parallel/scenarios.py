@@ -122,6 +122,10 @@ def weight_noise(processes: int, folder: Path) -> dict[str, Any]:
     return train(processes, data=COMPLEX, critic_noise="weights", **FULL_BATCH)
 
 
+def stored(processes: int, folder: Path) -> dict[str, Any]:
+    return train(processes, data=COMPLEX, actor_noise="stored", critic_noise="mean", **FULL_BATCH)
+
+
 AVERAGED = {
     "small": lambda k: torch.arange(7.0) * (1 + 4 * k),
     "64 bits": lambda k: torch.tensor([[0.1, 1e300], [k, -1.0]], dtype=torch.float64),
@@ -171,7 +175,8 @@ def ragged(processes: int, folder: Path) -> dict[str, Any]:
 
 
 def ragged_varshare(processes: int, folder: Path) -> dict[str, Any]:
-    return train(processes, data=RAGGED | {"total_env_steps": 3 * 96}, minibatch_size=24, update_epochs=2)
+    noise = {"actor_noise": "stored", "critic_noise": "flipout"}
+    return train(processes, data=RAGGED | {"total_env_steps": 3 * 96}, minibatch_size=24, update_epochs=2, **noise)
 
 
 def target_kl(processes: int, folder: Path) -> dict[str, Any]:
@@ -225,6 +230,7 @@ def resumed(before: int) -> Callable[[int, Path], dict[str, Any]]:
 SCENARIOS: dict[str, Callable[[int, Path], dict[str, Any]]] = {
     **{f"first_update_{method}": first_update(method) for method in METHODS},
     "weight_noise": weight_noise,
+    "stored": stored,
     "averages": averages,
     "long": long,
     "without_board": without_board,

@@ -76,9 +76,9 @@ def differences(actual: dict[str, float], expected: dict[str, float]) -> dict[st
     }
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_the_first_rollout_is_the_same_data(runs: Runs, method: str) -> None:
-    one, two = runs.one(f"first_update_{method}"), runs.two(f"first_update_{method}")
+@pytest.mark.parametrize("name", [*(f"first_update_{method}" for method in METHODS), "stored"])
+def test_the_first_rollout_is_the_same_data(runs: Runs, name: str) -> None:
+    one, two = runs.one(name), runs.two(name)
     rollout = one["rollouts"][0]
     assert rollout["terminated"].any()
     split = whole([rank["rollouts"][0] for rank in two])
@@ -87,10 +87,10 @@ def test_the_first_rollout_is_the_same_data(runs: Runs, method: str) -> None:
     assert_same(split, {name: value for name, value in rollout.items() if name != "dist_params"})
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_one_update_gives_the_weights_and_metrics_of_one_process(runs: Runs, method: str) -> None:
+@pytest.mark.parametrize("name", [*(f"first_update_{method}" for method in METHODS), "stored"])
+def test_one_update_gives_the_weights_and_metrics_of_one_process(runs: Runs, name: str) -> None:
     """On one full-batch minibatch. VarShare without the critic's local noise, which differs between processes."""
-    one, two = runs.one(f"first_update_{method}"), runs.two(f"first_update_{method}")
+    one, two = runs.one(name), runs.two(name)
     assert one["error"] == ""
     for rank in two:
         assert_close(rank["weights"][0], one["weights"][0])

@@ -11,7 +11,7 @@ from varshare_pl.ppo.optimizer import build_optimizer
 from varshare_pl.ppo.step import GradientStep
 from varshare_pl.ppo.update import UpdateOptions, build_rows, update
 from varshare_pl.random import stream
-from varshare_pl.sharing import LocalNoise
+from varshare_pl.sharing import FlipoutNoise, LocalNoise
 
 EPOCHS, MINIBATCHES = 3, 4
 OPTIONS = UpdateOptions(
@@ -50,7 +50,9 @@ def seen_by(critic_noise, seed=1, index=0, num_envs=10, **options):
 
 
 def tensors(noise):
-    return [eps.zeta if isinstance(eps, LocalNoise) else eps for eps in noise]
+    return [
+        torch.cat([t.flatten() for t in eps]) if isinstance(eps, LocalNoise | FlipoutNoise) else eps for eps in noise
+    ]
 
 
 def same(a, b):
@@ -74,11 +76,20 @@ def test_weight_noise_is_of_each_weight_and_task():
         assert [eps.shape for eps in noise] == [(5, 8, 4), (5, 8, 8), (5, 1, 8)]
 
 
+def test_flipout_is_a_draw_of_each_weight_and_task_with_signs_of_each_row():
+    for (batch, _, noise), (_, _, weights) in zip(seen_by("flipout"), seen_by("weights"), strict=True):
+        assert [eps.eps.shape for eps in noise] == [(5, 8, 4), (5, 8, 8), (5, 1, 8)]
+        assert all(torch.equal(eps.eps, weight) for eps, weight in zip(noise, weights, strict=True))
+        sides = [(eps.sign_in.shape, eps.sign_out.shape) for eps in noise]
+        rows = tuple(batch.weight.shape)
+        assert sides == [((*rows, 4), (*rows, 8)), ((*rows, 8), (*rows, 8)), ((*rows, 8), (*rows, 1))]
+
+
 def test_the_mean_has_none():
     assert all(noise is None for _, _, noise in seen_by("mean"))
 
 
-@pytest.mark.parametrize("critic_noise", ["local", "weights"])
+@pytest.mark.parametrize("critic_noise", ["local", "flipout", "weights"])
 @pytest.mark.parametrize("mix", [{}, {"num_envs": 3, "task_assignment": "cycle"}], ids=["even", "ragged"])
 def test_every_minibatch_has_noise_of_its_own(critic_noise, mix):
     noises = [noise for *_, noise in seen_by(critic_noise, **mix)]
@@ -86,17 +97,18 @@ def test_every_minibatch_has_noise_of_its_own(critic_noise, mix):
         assert not any(same(noises[a], noises[b]) for b in range(a))
 
 
-@pytest.mark.parametrize("critic_noise", ["local", "weights"])
+@pytest.mark.parametrize("critic_noise", ["local", "flipout", "weights"])
 def test_noise_hangs_on_the_seed_and_the_rollout_and_is_not_the_actors(critic_noise):
     _, actors, first = seen_by(critic_noise)[0]
     torch.manual_seed(5)
     assert same(first, seen_by(critic_noise)[0][2])
     assert not same(first, seen_by(critic_noise, seed=2)[0][2])
     assert not same(first, seen_by(critic_noise, index=1)[0][2])
-    assert not torch.equal(tensors(first)[1], actors[1])
+    of_weights = first[1].eps if critic_noise == "flipout" else tensors(first)[1]
+    assert not torch.equal(of_weights, actors[1])
 
 
-@pytest.mark.parametrize("critic_noise", ["local", "weights", "mean"])
+@pytest.mark.parametrize("critic_noise", ["local", "flipout", "weights", "mean"])
 def test_the_actors_noise_is_left_as_it_is(critic_noise):
     policy = make_policy("ComplexCartPole")
     expected = policy.actor.draw_weight_noise(stream(1, "weight_noise", 0))
@@ -106,7 +118,7 @@ def test_the_actors_noise_is_left_as_it_is(critic_noise):
 def test_the_noise_reaches_the_critics_sigma_and_the_mean_does_not():
     """Without KL: under the mean nothing moves the critic's log variances."""
     moved = {}
-    for critic_noise in ("local", "weights", "mean"):
+    for critic_noise in ("local", "flipout", "weights", "mean"):
         policy = make_policy("ComplexCartPole")
         perturb(policy, 0.2)
         before = [layer.log_var.detach().clone() for _, layer in policy.critic.layers()]
@@ -117,4 +129,4 @@ def test_the_noise_reaches_the_critics_sigma_and_the_mean_does_not():
         update(policy, *build_rows(policy, rollout, choices), 0, objective, choices, step)
         after = [layer.log_var for _, layer in policy.critic.layers()]
         moved[critic_noise] = [not torch.equal(a, b) for a, b in zip(after, before, strict=True)]
-    assert moved == {"local": [True] * 3, "weights": [True] * 3, "mean": [False] * 3}
+    assert moved == {"local": [True] * 3, "flipout": [True] * 3, "weights": [True] * 3, "mean": [False] * 3}

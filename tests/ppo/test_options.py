@@ -88,7 +88,20 @@ def test_noise_of_the_critics_weights_differs_from_both_others(baseline):
     assert changed(weights, fit(ONE_ROLLOUT, critic_noise="mean")) == CRITIC
 
 
-@pytest.mark.parametrize("critic_noise", ["weights", "mean"])
+def test_flipout_of_the_critic_differs_from_all_others(baseline):
+    flipout = fit(ONE_ROLLOUT, critic_noise="flipout")
+    assert changed(flipout, baseline) == CRITIC
+    for critic_noise in ("weights", "mean"):
+        assert changed(flipout, fit(ONE_ROLLOUT, critic_noise=critic_noise)) == CRITIC
+
+
+def test_stored_noise_of_the_actor_differs_from_both_others(baseline):
+    stored = fit(ONE_ROLLOUT, actor_noise="stored")
+    assert changed(stored, baseline) >= ACTOR
+    assert changed(stored, fit(ONE_ROLLOUT, actor_noise="mean")) >= ACTOR
+
+
+@pytest.mark.parametrize("critic_noise", ["flipout", "weights", "mean"])
 def test_noise_of_the_critic_is_nothing_to_a_method_without_noise(critic_noise):
     plain = fit(ONE_ROLLOUT, sharing=Shared())
     assert changed(fit(ONE_ROLLOUT, sharing=Shared(), critic_noise=critic_noise), plain) == set()

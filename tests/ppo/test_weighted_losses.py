@@ -75,10 +75,10 @@ def test_each_result_has_a_gradient_of_its_own():
 
 def test_the_batch_and_the_inputs_are_left_alone():
     batch, inputs = make_batch(), make_inputs()
-    before = [t.detach().clone() for t in (*inputs, *vars(batch).values())]
+    before = [t.detach().clone() for t in (*inputs, *vars(batch).values()) if t is not None]
     for value_clip_range in (None, 0.5):
         weighted_losses(*inputs, batch, CLIP, value_clip_range).sum().backward()
-    after = (*inputs, *vars(batch).values())
+    after = [t for t in (*inputs, *vars(batch).values()) if t is not None]
     assert all(torch.equal(a.detach(), b) for a, b in zip(after, before, strict=True))
 
 

@@ -7,7 +7,7 @@ as formulas, since the eager path calls torch's fused kernels; a test holds the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -21,7 +21,7 @@ from varshare_pl.ppo.objective import Losses, Objective
 from varshare_pl.ppo.optimizer import FlatAdam, GradientNorms
 from varshare_pl.ppo.step import Taken, Work, non_finite_parts, place, policy_kl
 from varshare_pl.sharing.base import Noise
-from varshare_pl.sharing.gaussian import LocalNoise
+from varshare_pl.sharing.torso import tensors_of
 from varshare_pl.types import Minibatch
 
 STATE = 4  # values, both moments, count of steps
@@ -200,7 +200,7 @@ def _flatten(several: Sequence[Work]) -> tuple[list[Tensor], Any]:
         kinds = []
         for noise in noises:
             kinds.append(None if noise is None else tuple(type(eps) for eps in noise))
-            tensors += [eps.zeta if isinstance(eps, LocalNoise) else eps for eps in noise or () if eps is not None]
+            tensors += [tensor.contiguous() for tensor in tensors_of(noise)]
         layout.append(tuple(kinds))
     return tensors, tuple(layout)
 
@@ -215,7 +215,10 @@ def _unflatten(tensors: Sequence[Tensor], layout: Any) -> list[Work]:
     return several
 
 
-def _noise(kind: type, tensors: Any) -> Noise:
+def _noise(kind: type[Any], tensors: Iterator[Tensor]) -> Noise:
     if kind is type(None):
         return None
-    return LocalNoise(next(tensors)) if kind is LocalNoise else next(tensors)
+    if kind is Tensor:
+        return next(tensors)
+    noise: Noise = kind(*(next(tensors) for _ in kind._fields))
+    return noise

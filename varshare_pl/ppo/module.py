@@ -62,9 +62,11 @@ class PPOModule(pl.LightningModule):
         actor_head_gain: The same for the actor's head.
         critic_head_gain: The same for the critic's head.
         actor_noise: Weight noise of the actor. "rollout": one draw per task and layer for a rollout and its update;
+            "stored": a draw per env step at each layer's output (local reparameterisation), kept for the update;
             "mean": none, the posterior mean; "fresh": a new draw at every forward, for comparison only.
         critic_noise: Weight noise of the critic in the value loss. "local": drawn per row at each layer's output (local
-            reparameterisation); "weights": a draw per task and layer for a minibatch, cheaper; "mean": none.
+            reparameterisation); "flipout": a draw per task and layer for a minibatch, with signs per row; "weights":
+            the same without signs, cheaper; "mean": none.
         kl_weight: β̃, the weight of the KL to the prior, divided by the number of variational weights of a task.
         kl_schedule: How kl_weight changes over the run. "constant", or "warmup_ramp": from 0 up to it over the first
             tenth, held up to eight tenths, and up to twice that at the end.

@@ -17,6 +17,7 @@ from torch import Tensor
 from varshare_pl.groups import TaskGroups
 from varshare_pl.parallel import all_max, all_mean, all_means, rank
 from varshare_pl.policy.actor_critic import ActorCritic
+from varshare_pl.ppo import stored_noise
 from varshare_pl.ppo.advantages import AdvantageNorm, normalise_advantages
 from varshare_pl.ppo.behaviour import ActorNoise, CriticNoise, rollout_noise
 from varshare_pl.ppo.objective import Objective
@@ -121,6 +122,8 @@ def build_rows(policy: ActorCritic, rollout: Rollout, options: UpdateOptions) ->
         "advantages": normalise_advantages(advantages.flatten(), task, policy.num_tasks, options.advantage_norm),
         "returns": (advantages + values).flatten(),
     }
+    if options.actor_noise == "stored":
+        rows["noise"] = stored_noise.take_off(policy.actor, rollout.noise.flatten(0, 1))[1]
     return rows, groups
 
 
@@ -161,11 +164,13 @@ def update(
 def _work(
     policy: ActorCritic, rows: Rows, groups: TaskGroups, row_weight: Tensor, rollout: int, options: UpdateOptions
 ) -> Iterator[Work]:
-    noise = rollout_noise(policy, options.actor_noise, options.seed, rollout)
+    noise: Sequence[Noise] | None = rollout_noise(policy, options.actor_noise, options.seed, rollout)
     fresh = stream(options.seed, "fresh_noise/update", rollout)
     for number, batch in enumerate(_minibatches(rows, groups, row_weight, rollout, options)):
         if options.actor_noise == "fresh":
             noise = policy.actor.draw_weight_noise(fresh)
+        elif batch.noise is not None:
+            noise = stored_noise.split(policy.actor, batch.noise)
         yield Work(batch, noise, _draw_critic_noise(policy, options, batch.weight.shape, rollout, number))
 
 
@@ -173,12 +178,18 @@ def _draw_critic_noise(
     policy: ActorCritic, options: UpdateOptions, shape: torch.Size, rollout: int, number: int
 ) -> Sequence[Noise] | None:
     """The critic's noise for a minibatch of (G, R) rows."""
-    if options.critic_noise == "local":
-        generator = array_stream(options.seed, "critic_noise", rollout, number, rank())  # rows differ between processes
-        return policy.critic.draw_local_noise(shape[0], shape[1], generator)
-    if options.critic_noise == "weights":
-        return policy.critic.draw_weight_noise(stream(options.seed, "critic_noise", rollout, number))
-    return None
+    groups, rows = shape
+    of_weights = stream(options.seed, "critic_noise", rollout, number)
+    of_rows = array_stream(options.seed, "critic_noise", rollout, number, rank())  # rows differ between processes
+    match options.critic_noise:
+        case "local":
+            return policy.critic.draw_local_noise(groups, rows, of_rows)
+        case "flipout":
+            return policy.critic.draw_flipout_noise(groups, rows, of_weights, of_rows)
+        case "weights":
+            return policy.critic.draw_weight_noise(of_weights)
+        case "mean":
+            return None
 
 
 def _minibatches(

@@ -27,7 +27,7 @@ class ActingPolicy(Protocol):
     """What the collector needs of a policy; ``varshare_pl.ppo.behaviour.Behaviour`` is one."""
 
     def draw_action_noise(self, steps: int, envs: int) -> Tensor:
-        """Noise for all actions of a rollout, (steps, envs, …)."""
+        """Noise for all actions of a rollout, (steps, envs, K)."""
         ...
 
     def __call__(self, obs: Tensor, groups: TaskGroups, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,6 +95,7 @@ class Collector:
             index=index,
             env_steps=self.env_steps,
             **played,
+            noise=noise,
             last_obs=torch.from_numpy(self._obs.copy()),
             last_task=torch.from_numpy(self._task.copy()),
             seconds=time.perf_counter() - start,

@@ -16,7 +16,7 @@ from varshare_pl.parallel import all_sum, world_size
 from varshare_pl.types import Minibatch
 
 Rows = dict[str, Tensor]
-"""Per-row fields of a rollout by the names of ``Minibatch``: each (T·N, …)."""
+"""Per-row fields of a rollout by the names of ``Minibatch``: each (T·N, …); "noise" may be absent."""
 
 ROW_FIELDS = tuple(f.name for f in fields(Minibatch) if f.name not in ("group_task", "weight"))
 
@@ -48,7 +48,7 @@ def epoch(
         gradients average to the rollout's, in which each task weighs the same.
     """
     index, weight = plan(groups, num_minibatches, generator, row_weight)
-    gathered = {name: rows[name][index].unbind() for name in ROW_FIELDS}
+    gathered = {name: rows[name][index].unbind() for name in ROW_FIELDS if name in rows}
     for b in range(num_minibatches):
         yield Minibatch(groups.group_task, weight=weight[b], **{name: parts[b] for name, parts in gathered.items()})
 

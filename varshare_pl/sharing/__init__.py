@@ -5,7 +5,7 @@ import pkgutil
 from typing import Any
 
 from varshare_pl.sharing.base import LayerSpec, Noise, Prepared, TaskLinear
-from varshare_pl.sharing.gaussian import LocalNoise
+from varshare_pl.sharing.gaussian import FlipoutNoise, LocalNoise
 from varshare_pl.sharing.independent import Independent, IndependentLinear
 from varshare_pl.sharing.method import SharingMethod
 from varshare_pl.sharing.shared import Shared, SharedLinear
@@ -29,6 +29,7 @@ def _subclasses(cls: type) -> list[type[SharingMethod]]:
 
 
 __all__ = [
+    "FlipoutNoise",
     "Independent",
     "IndependentLinear",
     "LayerSpec",

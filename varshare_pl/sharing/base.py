@@ -10,17 +10,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from varshare_pl.groups import TaskGroups
-from varshare_pl.sharing.gaussian import LocalNoise, local_output
+from varshare_pl.random import normal, signs
+from varshare_pl.sharing.gaussian import FlipoutNoise, LocalNoise, local_output
 
-Noise = Tensor | LocalNoise | None
-"""A layer's noise: standard normal weight noise (M, out, in), local noise, or None for the posterior mean."""
+Noise = Tensor | LocalNoise | FlipoutNoise | None
+"""A layer's noise: standard normal weight noise (M, out, in), that of rows, or None for the posterior mean."""
 
 
 class Prepared(NamedTuple):
@@ -31,18 +32,35 @@ class Prepared(NamedTuple):
     variance: Tensor | None = None  # (G, out, in) σ², only under local noise
     zeta: Tensor | None = None  # (G, R, out), only under local noise
 
+    def times(self, x: Tensor) -> Tensor:
+        """Rows x (G, R, in) through the weights, by autograd's rules: (G, R, out)."""
+        if self.weight.dim() == 2:
+            output = torch.matmul(x, self.weight.mT) + self.bias
+        elif self.bias.dim() == 1:
+            output = torch.baddbmm(self.bias.view(1, 1, -1), x, self.weight.mT)
+        else:
+            output = torch.baddbmm(self.bias, x, self.weight.mT)
+        if self.variance is not None and self.zeta is not None:
+            output = local_output(output, x, self.variance, self.zeta)
+        return output
 
-def times(prepared: Prepared, x: Tensor) -> Tensor:
-    """Rows x (G, R, in) through prepared weights, by autograd's rules: (G, R, out)."""
-    if prepared.weight.dim() == 2:
-        output = torch.matmul(x, prepared.weight.mT) + prepared.bias
-    elif prepared.bias.dim() == 1:
-        output = torch.baddbmm(prepared.bias.view(1, 1, -1), x, prepared.weight.mT)
-    else:
-        output = torch.baddbmm(prepared.bias, x, prepared.weight.mT)
-    if prepared.variance is not None and prepared.zeta is not None:
-        output = local_output(output, x, prepared.variance, prepared.zeta)
-    return output
+    def with_noise(self, noise: LocalNoise) -> Prepared:
+        """The same with other local noise."""
+        return self._replace(zeta=noise.zeta)
+
+
+class Flipped(NamedTuple):
+    """A layer's weights under Flipout."""
+
+    mean: Prepared
+    deviation: Tensor  # (G, out, in) σ ε
+    sign_in: Tensor  # (G, R, in)
+    sign_out: Tensor  # (G, R, out)
+
+    def times(self, x: Tensor) -> Tensor:
+        """Rows x (G, R, in) through the weights: (G, R, out)."""
+        flipped = torch.bmm(x * self.sign_in, self.deviation.mT)
+        return torch.addcmul(self.mean.times(x), flipped, self.sign_out)
 
 
 class TaskLinear(nn.Module, ABC):
@@ -68,12 +86,16 @@ class TaskLinear(nn.Module, ABC):
         """Draw initial weights (orthogonal, scaled by gain); biases start at 0."""
 
     @abstractmethod
-    def prepare(self, group_task: Tensor, noise: Noise = None) -> Prepared:
-        """The weights of the groups whose tasks are group_task (G,), ascending and each task once at most."""
+    def prepare(self, group_task: Tensor, noise: Noise = None) -> Any:
+        """The weights of the groups whose tasks are group_task (G,), ascending and each task once at most.
 
-    def compute(self, prepared: Prepared, x: Tensor) -> Tensor:
+        Returns:
+            ``Prepared``, or another tuple of tensors with a method ``times``.
+        """
+
+    def compute(self, prepared: Any, x: Tensor) -> Tensor:
         """Rows x (G, R, in) through their groups' weights: (G, R, out)."""
-        return times(prepared, x)
+        return prepared.times(x)  # type: ignore[no-any-return]
 
     def forward(self, x: Tensor, task: Tensor, noise: Noise = None) -> Tensor:
         """Rows of any mix of tasks.
@@ -81,8 +103,8 @@ class TaskLinear(nn.Module, ABC):
         Args:
             x: (rows, in).
             task: (rows,) integers in [0, M).
-            noise: (M, out, in) standard normal weight noise, one draw per task; ``LocalNoise`` with zeta (rows, out)
-                for the local reparameterisation; None for the posterior mean. Deterministic layers ignore it.
+            noise: (M, out, in) standard normal weight noise, one draw per task; ``LocalNoise`` or ``FlipoutNoise`` with
+                (rows, …) in place of (G, R, …); None for the posterior mean. Deterministic layers ignore it.
 
         Returns:
             (rows, out).
@@ -90,6 +112,8 @@ class TaskLinear(nn.Module, ABC):
         groups = TaskGroups.from_rows(task, self.num_tasks)
         if isinstance(noise, LocalNoise):
             noise = LocalNoise(groups.group(noise.zeta))
+        elif isinstance(noise, FlipoutNoise):
+            noise = FlipoutNoise(noise.eps, groups.group(noise.sign_in), groups.group(noise.sign_out))
         return groups.ungroup(self.compute(self.prepare(groups.group_task, noise), groups.group(x)))
 
     # A method with randomness or task-specific weights overrides what follows.
@@ -108,10 +132,27 @@ class TaskLinear(nn.Module, ABC):
         del generator
         return None
 
+    @property
+    def noise_sizes(self) -> tuple[int, int] | None:
+        """Lengths of a row's noise, at inputs (Flipout) and at outputs; None for a deterministic layer."""
+        return None
+
     def draw_local_noise(self, groups: int, rows: int, generator: np.random.Generator) -> LocalNoise | None:
         """Local noise for (groups, rows) rows, or None for a deterministic layer."""
-        del groups, rows, generator
-        return None
+        if self.noise_sizes is None:
+            return None
+        like = next(self.parameters())
+        return LocalNoise(normal((groups, rows, self.noise_sizes[1]), generator, like.dtype).to(like.device))
+
+    def draw_flipout_noise(
+        self, groups: int, rows: int, weights: torch.Generator, generator: np.random.Generator
+    ) -> FlipoutNoise | None:
+        """One draw of the weights for each task and signs for (groups, rows) rows; None for a deterministic layer."""
+        eps = self.draw_weight_noise(weights)
+        if eps is None or self.noise_sizes is None:
+            return None
+        sides = (signs((groups, rows, size), generator, eps.dtype).to(eps.device) for size in self.noise_sizes)
+        return FlipoutNoise(eps, *sides)
 
     def gauged(self) -> tuple[Tensor, Tensor] | None:
         """θ̄ (out, in) and μ̃ (M, out, in) in the gauge where μ̃ averages to 0 over tasks; None without task weights."""
@@ -121,7 +162,7 @@ class TaskLinear(nn.Module, ABC):
         """(M, out, in) posterior standard deviations; None for a deterministic layer."""
         return None
 
-    def prepare_shared(self, group_task: Tensor) -> Prepared:
+    def prepare_shared(self, group_task: Tensor) -> Any:
         """The weights with every μ̃ set to 0: what sharing alone achieves."""
         return self.prepare(group_task)
 

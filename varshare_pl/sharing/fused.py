@@ -14,21 +14,22 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from varshare_pl.sharing.activations import Activation
-from varshare_pl.sharing.base import Prepared, times
+from varshare_pl.sharing.base import Prepared
 
 NARROW = 16  # columns
 
 
-def mlp(x: Tensor, prepared: Sequence[Prepared], activation: Activation) -> Tensor:
+def mlp(x: Tensor, prepared: Sequence[Any], activation: Activation) -> Tensor:
     """Rows x (G, R, in) through all layers, the activation between them: (G, R, out).
 
-    Under autocast, which does not look into the fused form, layer by layer.
+    Layer by layer where some layer is not plainly ``Prepared``, and under autocast, which does not look into the fused
+    form.
     """
-    if torch.is_autocast_enabled(x.device.type):
+    if torch.is_autocast_enabled(x.device.type) or any(type(weights) is not Prepared for weights in prepared):
         *hidden, last = prepared
         for weights in hidden:
-            x = activation.function(times(weights, x))
-        return times(last, x)
+            x = activation.function(weights.times(x))
+        return last.times(x)  # type: ignore[no-any-return]
     rows, noisy, common = x, False, True
     for weights in prepared:
         noisy |= weights.variance is not None

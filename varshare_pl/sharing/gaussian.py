@@ -19,6 +19,18 @@ class LocalNoise(NamedTuple):
     zeta: Tensor  # (G, R, out), standard normal
 
 
+class FlipoutNoise(NamedTuple):
+    """Noise of Flipout (Wen et al. 2018, arXiv 1803.04386): a draw of the weights for each task, signs for each row.
+
+    A row's weights are mean + (s_out s_inᵀ) ∘ σ ∘ ε. Signs leave the distribution of σ ε as it is, so that every row
+    has the posterior's, and two rows of a task have noise without correlation.
+    """
+
+    eps: Tensor  # (M, out, in), standard normal
+    sign_in: Tensor  # (G, R, in), −1 or 1
+    sign_out: Tensor  # (G, R, out), −1 or 1
+
+
 def sample(shared: Tensor, mean: Tensor, log_var: Tensor, eps: Tensor) -> Tensor:
     """``shared + mean + σ ε`` with ``σ = exp(½ log_var)``.
 
@@ -45,6 +57,11 @@ class _Sample(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         (noise,) = ctx.saved_tensors
         return gradient.sum(0), gradient, noise.mul(0.5).mul_(gradient), None
+
+
+def deviations(log_var: Tensor, eps: Tensor) -> Tensor:
+    """``σ ε`` with ``σ = exp(½ log_var)``, both (…, out, in)."""
+    return (0.5 * log_var).exp() * eps
 
 
 def kl_to_prior(mu: Tensor, log_var: Tensor, prior_std: float) -> Tensor:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from varshare_pl.sharing.base import Noise, Prepared, TaskLinear, of_tasks, orthogonal
+from varshare_pl.sharing.base import Flipped, Noise, Prepared, TaskLinear, of_tasks, orthogonal
 from varshare_pl.sharing.checks import check_positive
 from varshare_pl.sharing.gaussian import mean_to_prior
 
@@ -56,7 +56,7 @@ class ResidualLinear(TaskLinear):
             if self.task_bias is not None:
                 self.task_bias.zero_()
 
-    def prepare(self, group_task: Tensor, noise: Noise = None) -> Prepared:
+    def prepare(self, group_task: Tensor, noise: Noise = None) -> Prepared | Flipped:
         return Prepared(self.theta + of_tasks(self.mu, group_task), self._bias(group_task))
 
     def _bias(self, group_task: Tensor) -> Tensor:

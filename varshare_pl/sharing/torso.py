@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from varshare_pl.groups import TaskGroups
 from varshare_pl.sharing.activations import ACTIVATIONS, ActivationName
-from varshare_pl.sharing.base import LayerSpec, Noise, Prepared, TaskLinear
+from varshare_pl.sharing.base import LayerSpec, Noise, TaskLinear
 from varshare_pl.sharing.fused import mlp
-from varshare_pl.sharing.gaussian import LocalNoise
+from varshare_pl.sharing.gaussian import FlipoutNoise, LocalNoise
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,22 @@ class Torso(nn.Module, ABC):
         del groups, rows, generator
         return []
 
+    def draw_flipout_noise(
+        self, groups: int, rows: int, weights: torch.Generator, generator: np.random.Generator
+    ) -> list[FlipoutNoise | None]:
+        """One draw of the weights for each task and signs for (groups, rows) rows, one entry a layer."""
+        del groups, rows, weights, generator
+        return []
+
+    def local_noise_sizes(self) -> list[int]:
+        """Length of a row's local noise, one entry a layer, 0 where it has none."""
+        return []
+
+    def with_local_noise(self, prepared: Any, noise: Sequence[LocalNoise | None]) -> Any:
+        """What ``prepare`` gave for local noise, with other noise."""
+        del noise
+        return prepared
+
     def kl(self) -> Tensor:
         """(M,) KL to the prior in nats, summed over layers."""
         return self._no_kl
@@ -122,30 +138,41 @@ class MLPTorso(Torso):
     def layers(self) -> Iterator[tuple[str, TaskLinear]]:
         return zip(self.stack.keys(), self._layers, strict=True)
 
-    def prepare(self, group_task: Tensor, noise: Sequence[Noise] | None = None) -> list[Prepared]:
+    def prepare(self, group_task: Tensor, noise: Sequence[Noise] | None = None) -> list[Any]:
         noise = noise or [None] * len(self._layers)
         return [layer.prepare(group_task, eps) for layer, eps in zip(self._layers, noise, strict=True)]
 
-    def prepare_shared(self, group_task: Tensor) -> list[Prepared]:
+    def prepare_shared(self, group_task: Tensor) -> list[Any]:
         return [layer.prepare_shared(group_task) for layer in self._layers]
 
-    def compute(self, prepared: Sequence[Prepared], x: Tensor) -> Tensor:
+    def compute(self, prepared: Sequence[Any], x: Tensor) -> Tensor:
         if self._fusable:
-            return mlp(x, prepared, self.activation).to(prepared[-1].weight.dtype)
+            return mlp(x, prepared, self.activation).to(tensors_of(prepared[-1])[0].dtype)
         return self.compute_by_layers(prepared, x)
 
-    def compute_by_layers(self, prepared: Sequence[Prepared], x: Tensor) -> Tensor:
+    def compute_by_layers(self, prepared: Sequence[Any], x: Tensor) -> Tensor:
         """The same by autograd's rules alone."""
         *hidden, head = zip(self._layers, prepared, strict=True)
         for layer, weights in hidden:
             x = self.activation.function(layer.compute(weights, x))
-        return head[0].compute(head[1], x).to(head[1].weight.dtype)
+        return head[0].compute(head[1], x).to(tensors_of(prepared[-1])[0].dtype)
 
     def draw_weight_noise(self, generator: torch.Generator) -> list[Tensor | None]:
         return [layer.draw_weight_noise(generator) for layer in self._layers]
 
     def draw_local_noise(self, groups: int, rows: int, generator: np.random.Generator) -> list[LocalNoise | None]:
         return [layer.draw_local_noise(groups, rows, generator) for layer in self._layers]
+
+    def draw_flipout_noise(
+        self, groups: int, rows: int, weights: torch.Generator, generator: np.random.Generator
+    ) -> list[FlipoutNoise | None]:
+        return [layer.draw_flipout_noise(groups, rows, weights, generator) for layer in self._layers]
+
+    def local_noise_sizes(self) -> list[int]:
+        return [0 if layer.noise_sizes is None else layer.noise_sizes[1] for layer in self._layers]
+
+    def with_local_noise(self, prepared: Sequence[Any], noise: Sequence[LocalNoise | None]) -> list[Any]:
+        return [w if eps is None else w.with_noise(eps) for w, eps in zip(prepared, noise, strict=True)]
 
     def kl(self) -> Tensor:
         if not self.num_variational:

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from varshare_pl.random import normal
-from varshare_pl.sharing.base import Noise, Prepared, of_tasks
+from varshare_pl.sharing.base import Flipped, Noise, Prepared, of_tasks
 from varshare_pl.sharing.checks import check_positive
-from varshare_pl.sharing.gaussian import LocalNoise, kl_to_prior, sample
+from varshare_pl.sharing.gaussian import FlipoutNoise, LocalNoise, deviations, kl_to_prior, sample
 from varshare_pl.sharing.residual import ResidualLinear
 
 
@@ -58,10 +56,13 @@ class VarShareLinear(ResidualLinear):
     def _reset_log_var(self) -> None:
         self.log_var.fill_(2.0 * math.log(self.initial_sigma * self.prior_std))
 
-    def prepare(self, group_task: Tensor, noise: Noise = None) -> Prepared:
+    def prepare(self, group_task: Tensor, noise: Noise = None) -> Prepared | Flipped:
         mu, log_var, bias = of_tasks(self.mu, group_task), of_tasks(self.log_var, group_task), self._bias(group_task)
         if isinstance(noise, LocalNoise):
             return Prepared(self.theta + mu, bias, log_var.exp(), noise.zeta)
+        if isinstance(noise, FlipoutNoise):
+            deviation = deviations(log_var, of_tasks(noise.eps, group_task))
+            return Flipped(Prepared(self.theta + mu, bias), deviation, noise.sign_in, noise.sign_out)
         if noise is not None:
             return Prepared(sample(self.theta, mu, log_var, of_tasks(noise, group_task)), bias)
         return Prepared(self.theta + mu, bias)
@@ -72,9 +73,9 @@ class VarShareLinear(ResidualLinear):
     def draw_weight_noise(self, generator: torch.Generator) -> Tensor:
         return torch.randn(self.mu.shape, generator=generator, dtype=self.mu.dtype).to(self.mu.device)
 
-    def draw_local_noise(self, groups: int, rows: int, generator: np.random.Generator) -> LocalNoise:
-        zeta = normal((groups, rows, self.out_features), generator, self.mu.dtype)
-        return LocalNoise(zeta.to(self.mu.device))
+    @property
+    def noise_sizes(self) -> tuple[int, int]:
+        return self.in_features, self.out_features
 
     def sigma(self) -> Tensor:
         return torch.exp(0.5 * self.log_var)

@@ -179,6 +179,23 @@ def ragged_varshare(processes: int, folder: Path) -> dict[str, Any]:
     return train(processes, data=RAGGED | {"total_env_steps": 3 * 96}, minibatch_size=24, update_epochs=2, **noise)
 
 
+NORMALISED = {"normalize_observations": True, "normalize_returns": "popart", "normalize_rewards": True}
+
+
+def normalised(processes: int, folder: Path) -> dict[str, Any]:
+    """One step on all rows of a rollout, for which it does not matter how they are split."""
+    data = RAGGED | {"total_env_steps": 3 * 96}
+    options = {"sharing": METHODS["independent"](), "minibatch_size": 96, "update_epochs": 1, **NORMALISED}
+    return train(processes, Checkpoint(2), data=data, trainer=files_in(folder / f"normalised_{processes}"), **options)
+
+
+def normalised_resumed(processes: int, folder: Path) -> dict[str, Any]:
+    data = RAGGED | {"total_env_steps": 3 * 96}
+    options = {"sharing": METHODS["independent"](), "minibatch_size": 96, "update_epochs": 1, **NORMALISED}
+    checkpoint = folder / f"normalised_{processes}" / "checkpoints" / "previous.ckpt"
+    return train(processes, data=data, ckpt_path=checkpoint, **options)
+
+
 def target_kl(processes: int, folder: Path) -> dict[str, Any]:
     options = {"minibatch_size": ROWS, "update_epochs": 20, "target_kl": 2e-3, "sharing": METHODS["shared"]()}
     return train(processes, data=COMPLEX, **options)
@@ -236,6 +253,8 @@ SCENARIOS: dict[str, Callable[[int, Path], dict[str, Any]]] = {
     "without_board": without_board,
     "ragged": ragged,
     "ragged_varshare": ragged_varshare,
+    "normalised": normalised,
+    "normalised_resumed": normalised_resumed,
     "target_kl": target_kl,
     "poisoned": poisoned,
     "env_fault": env_fault,

@@ -157,6 +157,31 @@ def test_processes_may_hold_different_tasks(runs: Runs) -> None:
         assert not differences(rank["records"][0][0], one["records"][0][0])
 
 
+def test_moments_are_those_of_the_rows_of_all_processes(runs: Runs) -> None:
+    one, two = runs.one("normalised"), runs.two("normalised")
+    assert one["error"] == ""
+    for number, expected in enumerate(one["weights"]):
+        counts = expected["policy.return_moments.count"]
+        assert counts.sum() == 96 * (number + 1)
+        assert_same(two[1]["weights"][number], two[0]["weights"][number])
+        for name, value in two[0]["weights"][number].items():
+            torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-5, equal_nan=True, msg=name)
+    tasks = [set(rank["rollouts"][0]["task"].flatten().tolist()) for rank in two]
+    assert tasks[0] != tasks[1]
+
+
+def test_discounted_returns_are_resumed_in_the_order_of_envs(runs: Runs) -> None:
+    one, two = (
+        torch.load(runs.folder / f"normalised_{processes}" / "checkpoints" / "previous.ckpt", weights_only=True)
+        for processes in (1, 2)
+    )
+    saved = two["varshare"]["discounted_returns"]
+    assert saved == one["varshare"]["discounted_returns"]
+    assert len(set(saved)) == len(saved) == 4
+    for before, after in zip(runs.two("normalised"), runs.two("normalised_resumed"), strict=True):
+        assert_same(after["weights"][-1], before["weights"][-1])
+
+
 def test_target_kl_stops_all_processes_at_the_same_step(runs: Runs) -> None:
     one, two = runs.one("target_kl"), runs.two("target_kl")
     assert one["records"][0][0]["diagnostics/stopped_early"] == 1.0

@@ -47,6 +47,7 @@ WEIGHTS = {
 AT_LEAST = {"actor_noise"}
 # Options with a test of their own below; compile has a folder.
 OTHERS = {"spec", "sharing", "hidden_sizes", "match_parameters", "anneal_lr", "diagnostics_every", "compile"}
+OTHERS |= {"normalize_observations", "normalize_returns", "normalize_rewards"}  # networks get other names
 
 
 def test_no_option_is_without_a_test():
@@ -159,6 +160,32 @@ def test_spec():
     run = fit({"suite": "ComplexCartPole", "num_envs": 5}, minibatch_size=32)
     assert run.module.num_tasks == 5
     assert run.module.policy.actor.stack["layer_1"].mu.shape == (5, 8, 4)
+
+
+def moved(a, b):
+    """The networks whose weights differ, whatever is around them."""
+    named = []
+    for run in (a, b):
+        state = run.module.policy.state_dict().items()
+        named.append({name.replace("network.", ""): value for name, value in state if "moments" not in name})
+    first, second = named
+    return {name.split(".")[0] for name in first.keys() & second.keys() if not torch.equal(first[name], second[name])}
+
+
+def test_normalize_observations(baseline):
+    normalised = fit(normalize_observations=True)
+    assert moved(normalised, fit()) == BOTH
+    assert moved(fit(ONE_ROLLOUT, normalize_observations=True), baseline) == set()  # moments of no rows yet
+
+
+def test_normalize_returns(baseline):
+    running, popart = (fit(ONE_ROLLOUT, normalize_returns=mode) for mode in ("running", "popart"))
+    assert changed(fit(ONE_ROLLOUT, normalize_returns="none"), baseline) == set()
+    assert moved(running, baseline) == moved(popart, baseline) == moved(popart, running) == CRITIC
+
+
+def test_normalize_rewards(baseline):
+    assert moved(fit(ONE_ROLLOUT, normalize_rewards=True), baseline) == BOTH
 
 
 def test_diagnostics_every():

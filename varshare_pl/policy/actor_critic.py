@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,12 +11,16 @@ from torch import Tensor, nn
 from varshare_pl.errors import ConfigError
 from varshare_pl.groups import TaskGroups
 from varshare_pl.policy.heads import CategoricalHead
+from varshare_pl.policy.moments import TaskMoments
+from varshare_pl.policy.wrappers import NormalisedInput, RescaledOutput
 from varshare_pl.random import stream
 from varshare_pl.sharing.activations import ActivationName
 from varshare_pl.sharing.base import TaskLinear
 from varshare_pl.sharing.method import SharingMethod
 from varshare_pl.sharing.torso import Torso, TorsoSpec
 from varshare_pl.types import EnvSpec
+
+ReturnNorm = Literal["none", "running", "popart"]
 
 
 class ActorCritic(nn.Module):
@@ -30,6 +35,15 @@ class ActorCritic(nn.Module):
         actor_head_gain: The same for the actor's head; small, so that the first policy is close to uniform.
         critic_head_gain: The same for the critic's head.
         seed: Hangs the initial weights on the run's seed.
+        normalize_observations: Actor and critic read observations normalised by running moments of each task.
+        normalize_returns: The critic's outputs are values normalised by running moments of each task's value targets;
+            under "popart" with ``RescaledOutput`` behind it.
+        normalize_rewards: Its values are those of scaled rewards.
+
+    Attributes:
+        observation_moments: Of raw observations, (obs_size,) a row; None where they are not normalised.
+        return_moments: Of value targets, the same.
+        reward_moments: Of discounted returns, the same; see ``varshare_pl.ppo.normalisation.RewardScaling``.
     """
 
     def __init__(
@@ -42,6 +56,9 @@ class ActorCritic(nn.Module):
         actor_head_gain: float = 0.01,
         critic_head_gain: float = 1.0,
         seed: int = 1,
+        normalize_observations: bool = False,
+        normalize_returns: ReturnNorm = "none",
+        normalize_rewards: bool = False,
     ) -> None:
         super().__init__()
         if not hidden_sizes or min(hidden_sizes) < 1:
@@ -57,8 +74,17 @@ class ActorCritic(nn.Module):
             sizes = (spec.obs_size, self.hidden_sizes, outputs, spec.num_tasks)
             return sharing.make_torso(TorsoSpec(network, *sizes, activation, hidden_gain, head_gain), generator)
 
+        tasks = spec.num_tasks
+        self.observation_moments = TaskMoments(tasks, (spec.obs_size,)) if normalize_observations else None
+        self.return_moments = None if normalize_returns == "none" else TaskMoments(tasks)
+        self.reward_moments = TaskMoments(tasks) if normalize_rewards else None
         self.actor = torso("actor", self.head.num_outputs, actor_head_gain)
         self.critic = torso("critic", 1, critic_head_gain)
+        if self.observation_moments is not None:
+            self.actor = NormalisedInput(self.actor, self.observation_moments)
+            self.critic = NormalisedInput(self.critic, self.observation_moments)
+        if normalize_returns == "popart":
+            self.critic = RescaledOutput(self.critic)
 
     def networks(self) -> Iterator[tuple[str, Torso]]:
         """The torsos by name."""
@@ -70,6 +96,10 @@ class ActorCritic(nn.Module):
         for network, torso in self.networks():
             for name, layer in torso.layers():
                 yield network, name, layer
+
+    def values(self, outputs: Tensor, task: Tensor) -> Tensor:
+        """Values in units of rewards from the critic's outputs, and the tasks of their rows; all of one shape."""
+        return outputs if self.return_moments is None else self.return_moments.denormalise(outputs, task)
 
     def kl(self) -> Tensor:
         """(M,) KL to the prior of all weights of each task, actor and critic, in nats."""

@@ -49,7 +49,7 @@ def parameter_rows(policy: ActorCritic) -> list[ParameterRow]:
     rows = []
     for full_name, parameter in policy.named_parameters():
         network, _, name = full_name.partition(".")
-        rows.append(ParameterRow(network, name.removeprefix("stack."), tuple(parameter.shape)))
+        rows.append(ParameterRow(network, name.replace("network.", "").removeprefix("stack."), tuple(parameter.shape)))
     return rows
 
 

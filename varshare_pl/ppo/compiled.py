@@ -54,6 +54,9 @@ class CompiledStep:
         self._max_grad_norm = max_grad_norm
         self._together = together
         self._losses = _Losses(policy, objective)
+        # Inputs too: they may change from rollout to rollout.
+        kept = policy.state_dict().keys()
+        self._buffers = {f"policy.{name}": value for name, value in policy.named_buffers() if name in kept}
         self._functions: dict[Any, Compiled] = {}
 
     def take(self, work: Iterable[Work], rollout: int, target_kl: float | None, kl_scale: float | None = None) -> Taken:
@@ -71,7 +74,7 @@ class CompiledStep:
         norms: list[GradientNorms] = []
         while several := list(islice(work, self._together)):
             inputs, layout = _flatten(several)
-            arguments = [*state, rates, limit, weight, going_on, *inputs]
+            arguments = [*state, rates, limit, weight, going_on, *inputs, *self._buffers.values()]
             outputs = self._function(layout, arguments)(*arguments)
             state, going_on = outputs[:STATE], outputs[STATE]
             kept.append(outputs[STATE + 2 :])
@@ -114,9 +117,11 @@ class CompiledStep:
                     arguments[STATE : STATE + CONTROLS],
                     arguments[STATE + CONTROLS :],
                 )
+                edge = len(inputs) - len(self._buffers)
+                buffers = dict(zip(self._buffers, inputs[edge:], strict=True))
                 results = []
-                for work in _unflatten(inputs, layout):
-                    state, going_on, result = self._one(state, rates, limit, kl_scale, going_on, work)
+                for work in _unflatten(inputs[:edge], layout):
+                    state, going_on, result = self._one(state, rates, limit, kl_scale, going_on, buffers, work)
                     results.append(result)
                 return [*state, going_on, *(torch.stack(column) for column in zip(*results, strict=True))]
 
@@ -124,14 +129,21 @@ class CompiledStep:
         return self._functions[key]
 
     def _one(
-        self, state: list[Tensor], rates: Tensor, limit: Tensor, kl_scale: Tensor, going_on: Tensor, work: Work
+        self,
+        state: list[Tensor],
+        rates: Tensor,
+        limit: Tensor,
+        kl_scale: Tensor,
+        going_on: Tensor,
+        buffers: dict[str, Tensor],
+        work: Work,
     ) -> tuple[list[Tensor], Tensor, list[Tensor]]:
         values, mean, square, count = state
         parameters = self.optimizer.split(values.detach())
         names = {id(p): f"policy.{name}" for name, p in self._policy.named_parameters()}
         with torch.enable_grad():
             by_name = {names[key]: value.requires_grad_() for key, value in parameters.items()}
-            losses: Losses = torch.func.functional_call(self._losses, by_name, (work,))
+            losses: Losses = torch.func.functional_call(self._losses, by_name | buffers, (work,))
             total = self._objective.total(self._policy, losses, kl_scale)
             gradients = torch.autograd.grad(total, list(parameters.values()), materialize_grads=True)
         with torch.no_grad():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from varshare_pl.policy.actor_critic import ActorCritic
 from varshare_pl.ppo.cosine import CosineMatrix, cosine_record
+from varshare_pl.ppo.normalisation import RewardScaling, moment_details, normalise_targets
 from varshare_pl.ppo.objective import Objective
 from varshare_pl.ppo.optimizer import anneal
 from varshare_pl.ppo.record import EpisodeLog, update_details, update_metrics
@@ -63,6 +65,8 @@ class Learner:
         self._cosine = CosineMatrix(policy, spec.obs_size) if cosine_every else None
         self._seconds_before = 0.0  # of the run before it was resumed
         self._started = time.perf_counter()
+        moments = policy.reward_moments
+        self._rewards = None if moments is None else RewardScaling(moments, options.gamma)
 
     def start_clock(self) -> None:
         """From here on the run's wall time counts."""
@@ -80,7 +84,8 @@ class Learner:
         done = batch.index / self._spec.num_rollouts
         if self._anneal_lr:
             anneal(step.optimizer, 1.0 - done)
-        rows, groups = build_rows(self.policy, batch, self.options)
+        learned = batch if self._rewards is None else self._rewards(batch)
+        rows, groups = build_rows(self.policy, learned, self.options)
         metrics: dict[str, float] = {}
         full = batch.index % self._diagnostics_every == 0 or batch.index + 1 == self._spec.num_rollouts
         if full:
@@ -88,11 +93,14 @@ class Learner:
             if noise_std is not None:
                 metrics["diagnostics/noise_ratio_std"] = noise_std
         metrics["diagnostics/explained_variance"] = explained_variance(rows["values"], rows["returns"])
+        normalise_targets(self.policy, rows)
         extra: list[Detail] = []
         if self._cosine is not None and batch.index % self._cosine_every == 0:
             cosine, extra = cosine_record(self._cosine(rows, groups, batch.index, self.objective, self.options))
             metrics |= cosine
         result = update(self.policy, rows, groups, batch.index, self.objective.at(done), self.options, step)
+        if self.policy.observation_moments is not None:  # not before: the same ones act and learn
+            self.policy.observation_moments.update(rows["obs"], rows["task"])
 
         sharing = measure(self.policy.layers())
         episode_metrics, episode_details = self._episodes.add(batch.episodes)
@@ -102,19 +110,22 @@ class Learner:
         metrics["wall_time_s"] = self.wall_time
         metrics["sps"] = self._spec.rollout_rows / (batch.seconds + time.perf_counter() - start)
         rates = {group["name"]: group["lr"] for group in step.optimizer.param_groups}
-        extra += update_details(result, rates) + (details(sharing) if full else [])
+        extra += update_details(result, rates) + (details(sharing) + moment_details(self.policy) if full else [])
         return Record(batch.env_steps, metrics, episode_details + extra)
 
-    def state(self) -> dict[str, float]:
-        """The counts, for a checkpoint."""
-        return {
+    def state(self) -> dict[str, Any]:
+        """The counts and what runs in the envs, for a checkpoint; of all processes together."""
+        running = {} if self._rewards is None else {"discounted_returns": self._rewards.state()}
+        return running | {
             "env_steps": self.env_steps,
             "gradient_steps": self.gradient_steps,
             "wall_time_s": self.wall_time,
         }
 
-    def load_state(self, state: dict[str, float]) -> None:
-        """Take up the counts of a checkpoint."""
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up those of a checkpoint."""
         self.env_steps = int(state["env_steps"])
         self.gradient_steps = int(state["gradient_steps"])
         self._seconds_before = state["wall_time_s"]
+        if self._rewards is not None:
+            self._rewards.load_state(state["discounted_returns"])

@@ -24,7 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 from varshare_pl.checkpoints import CHECKPOINT_KEY, check_checkpoint, check_optimizer
 from varshare_pl.combiners import GradientCombiner
 from varshare_pl.errors import ConfigError
-from varshare_pl.policy.actor_critic import ActorCritic
+from varshare_pl.policy.actor_critic import ActorCritic, ReturnNorm
 from varshare_pl.policy.matching import MatchParameters, matched_hidden_sizes
 from varshare_pl.ppo.advantages import AdvantageNorm
 from varshare_pl.ppo.behaviour import ActorNoise, Behaviour, CriticNoise
@@ -73,7 +73,8 @@ class PPOModule(pl.LightningModule):
         gamma: Discount γ.
         gae_lambda: λ of the advantage estimation.
         clip_range: ε of the clipped surrogate.
-        value_clip_range: Keep new values this close to the old ones in the value loss; null: off.
+        value_clip_range: Keep new values this close to the old ones in the value loss, in units of the
+            critic's outputs, which normalize_returns and normalize_rewards change; null: off.
         entropy_coef: Weight of the entropy bonus.
         value_coef: Weight of the value loss.
         advantage_norm: Normalise advantages once per rollout within each "task", "pooled" over all rows, or "none".
@@ -89,6 +90,12 @@ class PPOModule(pl.LightningModule):
         target_kl: Stop a rollout's update before the step at which the policy KL exceeds this; null: off.
         compile: Act, step envs with physics of their own, and take gradient steps as machine code; for long runs and
             studies. Compiling takes about a minute at first and is kept on disk.
+        normalize_observations: Actor and critic read observations normalised by each task's running mean and variance.
+        normalize_returns: The critic learns value targets normalised by each task's running mean and variance,
+            advantages come from raw values. "popart" keeps the critic's values where mean and variance change,
+            "running" does not; "none".
+        normalize_rewards: Learn from rewards divided by the running standard deviation of their task's discounted
+            returns. What is logged stays raw.
         diagnostics_every: Rollouts between the costly diagnostics (noise ratio, sharing per layer).
         cosine_every: Rollouts between measurements of the cosine between the tasks' gradients of shared parameters;
             null: never.
@@ -128,6 +135,9 @@ class PPOModule(pl.LightningModule):
         max_grad_norm: PositiveFloat | None = 0.5,
         target_kl: PositiveFloat | None = None,
         compile: bool = False,  # noqa: A002
+        normalize_observations: bool = False,
+        normalize_returns: ReturnNorm = "none",
+        normalize_rewards: bool = False,
         diagnostics_every: PositiveInt = 10,
         cosine_every: PositiveInt | None = None,
         seed: NonNegativeInt = 1,
@@ -147,9 +157,10 @@ class PPOModule(pl.LightningModule):
         self.spec = spec
         self.method_name = getattr(type(sharing), "name", type(sharing).__name__)
         gains = (hidden_gain, actor_head_gain, critic_head_gain)
+        normalised = (normalize_observations, normalize_returns, normalize_rewards)
         try:
             widths = matched_hidden_sizes(spec, sharing, hidden_sizes, match_parameters)
-            self.policy = ActorCritic(spec, sharing, widths, activation, *gains, seed=seed)
+            self.policy = ActorCritic(spec, sharing, widths, activation, *gains, seed, *normalised)
         except ConfigError as error:  # a method knows its options, but not where they stand in a config
             text = str(error)
             raise ConfigError(text if text.startswith("model.") else f"model.sharing.init_args.{text}") from error

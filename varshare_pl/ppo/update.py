@@ -82,24 +82,26 @@ class UpdateResult:
 
 @torch.no_grad()
 def evaluate_values(policy: ActorCritic, rollout: Rollout, groups: TaskGroups) -> tuple[Tensor, Tensor]:
-    """V of each observation and of the one that followed it, (T, N) each, at the critic's posterior mean.
+    """V of each observation and of the one that followed it, (T, N) each, at the critic's posterior mean, in raw units.
 
     The successor of a truncated step is the final observation of its episode, not the next episode's first.
     """
     critic, shape = policy.critic, rollout.rewards.shape
     stacked = groups.group(rollout.obs.flatten(0, 1).flatten(1))
-    values = groups.ungroup(critic.compute(critic.prepare(groups.group_task), stacked)).view(shape)
-    last = critic(rollout.last_obs.flatten(1), rollout.last_task).view(1, -1)
+    outputs = groups.ungroup(critic.compute(critic.prepare(groups.group_task), stacked)).view(shape)
+    values = policy.values(outputs, rollout.task)
+    last = policy.values(critic(rollout.last_obs.flatten(1), rollout.last_task).view(1, -1), rollout.last_task)
     next_values = torch.cat([values[1:], last])
     if rollout.truncated.any():
         cut = rollout.truncated
-        next_values[cut] = critic(rollout.final_obs[cut].flatten(1), rollout.task[cut]).squeeze(-1)
+        task = rollout.task[cut]
+        next_values[cut] = policy.values(critic(rollout.final_obs[cut].flatten(1), task).squeeze(-1), task)
     return values, next_values
 
 
 @torch.no_grad()
 def build_rows(policy: ActorCritic, rollout: Rollout, options: UpdateOptions) -> tuple[Rows, TaskGroups]:
-    """The rows that an update learns from, and their task groups."""
+    """The rows that an update learns from, values and value targets in raw units, and their task groups."""
     task = rollout.task.flatten()
     groups = TaskGroups.from_rows(task, policy.num_tasks)
     values, next_values = evaluate_values(policy, rollout, groups)

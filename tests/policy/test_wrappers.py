@@ -1,0 +1,117 @@
+"""Networks with normalised observations and rescaled outputs, of every method, through every way in."""
+
+import pytest
+import torch
+from helpers import collect, generator, make_policy, perturb, randn
+
+from varshare_pl.policy.size import network_sizes, parameter_rows
+from varshare_pl.policy.wrappers import CLIP
+from varshare_pl.ppo.behaviour import Behaviour
+from varshare_pl.ppo.optimizer import build_optimizer
+from varshare_pl.random import array_stream
+from varshare_pl.sharing import VarShare, method_names
+
+METHODS = {name: cls for name, cls in method_names().items() if cls.__module__.startswith("varshare_pl.")}
+SUITE = "ComplexCartPole"
+TASK = torch.tensor([2, 0, 3, 2, 4, 1, 4])
+
+
+def normalised(method="varshare", seed=3):
+    """A policy with moments that are not 0 and 1, and one without, of the same weights."""
+    options = {"normalize_observations": True, "normalize_returns": "popart"}
+    with_moments, plain = (make_policy(SUITE, METHODS[method](), **chosen) for chosen in (options, {}))
+    perturb(plain)
+    for torso, own in ((with_moments.actor.network, plain.actor), (with_moments.critic.network.network, plain.critic)):
+        torso.load_state_dict(own.state_dict())
+    moments = with_moments.observation_moments
+    task = torch.arange(5).repeat(20)
+    moments.update(randn(100, 4, seed=seed) * (task + 1.0)[:, None] + task[:, None], task)
+    return with_moments, plain
+
+
+def by_hand(policy, x, task):
+    mean, deviation = policy.observation_moments.mean[task], policy.observation_moments.variance[task].sqrt()
+    return ((x - mean) / deviation).clamp(-CLIP, CLIP)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_networks_read_normalised_observations(method):
+    policy, plain = normalised(method)
+    x = 20.0 * randn(7, 4, dtype=torch.float32)
+    normal = by_hand(policy, x, TASK)
+    assert (normal.abs() == CLIP).any()
+    assert (normal.abs() < CLIP).any()
+    for name in ("actor", "critic"):
+        torch.testing.assert_close(getattr(policy, name)(x, TASK), getattr(plain, name)(normal, TASK))
+
+
+@pytest.mark.parametrize("mode", ["rollout", "mean"])
+def test_acting_reads_normalised_observations(mode):
+    policy, plain = normalised()
+    (rollout,) = collect(policy, SUITE, 5, 20, mode=mode)
+    behaviour = Behaviour(policy, mode, 1, 0, torch.device("cpu"))
+    normal = by_hand(policy, rollout.obs.flatten(0, 1), rollout.task.flatten())
+    params = plain.actor(normal, rollout.task.flatten(), behaviour._noise)
+    torch.testing.assert_close(rollout.dist_params.flatten(0, 1), params, rtol=1e-5, atol=1e-6)
+
+
+def test_the_evaluated_policy_reads_normalised_observations():
+    policy, plain = normalised()
+    x = 3.0 * randn(7, 4, dtype=torch.float32)
+    for shared_only in (False, True):
+        expected = plain.deterministic(shared_only)(by_hand(policy, x, TASK), TASK)
+        assert torch.equal(policy.deterministic(shared_only)(x, TASK), expected)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_rescaled_output_is_rescaled(method):
+    policy, _ = normalised(method)
+    policy, x = policy.double(), randn(7, 4)
+    before = policy.critic(x, TASK).squeeze(-1)
+    ratio, offset = torch.rand(5, generator=generator(1)).double() + 0.5, randn(5)
+    for _ in range(2):
+        policy.critic.rescale(ratio, offset)
+        before = ratio[TASK] * before + offset[TASK]
+    torch.testing.assert_close(policy.critic(x, TASK).squeeze(-1), before, rtol=1e-12, atol=1e-12)
+
+
+def test_noise_and_kl_are_those_of_the_network_inside():
+    policy, plain = normalised()
+    torch.testing.assert_close(policy.kl(), plain.kl())
+    assert policy.num_variational == plain.num_variational
+    group_task, x = torch.tensor([0, 3]), randn(2, 6, 4, dtype=torch.float32)
+    task = group_task.repeat_interleave(6)
+    normal = by_hand(policy, x.flatten(0, 1), task).view_as(x)
+    noises = [[network.critic.draw_local_noise(2, 6, array_stream(2, "a")) for network in (policy, plain)]]
+    noises += [[network.critic.draw_weight_noise(generator(1)) for network in (policy, plain)]]
+    for own, other in noises:
+        output = policy.critic.compute(policy.critic.prepare(group_task, own), x)
+        torch.testing.assert_close(output, plain.critic.compute(plain.critic.prepare(group_task, other), normal))
+
+
+def test_scale_and_shift_are_trained_with_the_critic_and_counted_once_a_task():
+    policy, plain = normalised()
+    optimizer = build_optimizer(policy, 1e-3, 1e-3, None, 1e-5, 1e-8)
+    assert [group["name"] for group in optimizer.param_groups] == [
+        "actor",
+        "actor_log_var",
+        "critic",
+        "critic_log_var",
+    ]
+    critic = {id(p) for p in policy.critic.parameters()}
+    assert {id(policy.critic.scale), id(policy.critic.shift)} <= critic
+    sizes, others = network_sizes(policy, 4), network_sizes(plain, 4)
+    assert sizes["actor"] == others["actor"]
+    assert sizes["critic"].stored == others["critic"].stored + 10
+    assert sizes["critic"].active == others["critic"].active + 2
+    names = {(row.network, row.name) for row in parameter_rows(policy)}
+    assert names == {(row.network, row.name) for row in parameter_rows(plain)} | {
+        ("critic", "scale"),
+        ("critic", "shift"),
+    }
+
+
+def test_nothing_is_there_unless_asked_for():
+    plain = make_policy(SUITE, VarShare())
+    assert not [name for name in plain.state_dict() if "moments" in name or "network" in name]
+    assert plain.observation_moments is plain.return_moments is plain.reward_moments is None

@@ -20,14 +20,19 @@ from varshare_pl.errors import ConfigError
 NAMES = ("baseline", "short light pole", "long heavy pole", "low gravity", "tight limits")
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def short_run(logs, *options):
     """The folder of a short run of VarShare on ComplexCartPole."""
-    logs = tmp_path_factory.mktemp("trained")
     sizes = ["--data.num_envs", "10", "--data.rollout_steps", "32", "--data.total_env_steps", "1280"]
     sizes += ["--model.minibatch_size", "160", "--model.hidden_sizes", "[8]", "--evaluation.episodes", "1"]
-    assert main(["fit", *sizes, "--experiment", "short", "--logs_dir", str(logs), "--model.kl_weight", "0"]) == 0
+    assert (
+        main(["fit", *sizes, "--experiment", "short", "--logs_dir", str(logs), "--model.kl_weight", "0", *options]) == 0
+    )
     return logs / "short" / "seed_1"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return short_run(tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture
@@ -35,13 +40,13 @@ def obs():
     return randn(40, 4, dtype=torch.float32)
 
 
-def by_hand(run, obs, task):
+def by_hand(run, obs, task, network="actor"):
     """Logits of W_m = θ + μ_m, in NumPy, from the checkpoint's tensors."""
     state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     x = obs.numpy().astype(np.float64)
     for layer in ("layer_1", "head"):
         theta, mu, bias = (
-            state[f"policy.actor.stack.{layer}.{name}"].double().numpy() for name in ("theta", "mu", "bias")
+            state[f"policy.{network}.stack.{layer}.{name}"].double().numpy() for name in ("theta", "mu", "bias")
         )
         x = x @ (theta + mu[task]).T + bias
         x = np.tanh(x) if layer == "layer_1" else x
@@ -60,6 +65,20 @@ def test_actions_are_those_of_the_weights_in_the_checkpoint(run, obs):
         np.testing.assert_allclose(policy.action_params(obs, torch.full((40,), task)), logits[task], rtol=0, atol=1e-5)
         np.testing.assert_array_equal(policy(obs.numpy(), task), logits[task].argmax(-1))
         np.testing.assert_array_equal(policy(obs.numpy(), name), logits[task].argmax(-1))
+
+
+def test_observations_are_normalised_as_in_the_run(tmp_path, obs):
+    options = ["--model.normalize_observations", "true", "--model.normalize_returns", "popart"]
+    run = short_run(tmp_path, *options, "--model.normalize_rewards", "true")
+    policy = load_policy(run)
+    state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    mean, variance = (state[f"policy.observation_moments.{name}"] for name in ("mean", "variance"))
+    for task in range(5):
+        normal = ((obs - mean[task]) / variance[task].sqrt()).clamp(-10.0, 10.0)
+        logits = by_hand(run, normal, task, "actor.network")
+        np.testing.assert_allclose(policy.action_params(obs, torch.full((40,), task)), logits, rtol=0, atol=1e-5)
+    program = torch.export.load(policy.export(tmp_path / "task_4.pt2", 4)).module()
+    np.testing.assert_allclose(program(obs)[1], logits, rtol=0, atol=1e-5)
 
 
 def test_single_rows_batches_arrays_and_tensors_agree(run, obs):

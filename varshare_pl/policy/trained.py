@@ -27,6 +27,7 @@ from varshare_pl.types import EnvSpec
 
 Observation = TypeVar("Observation", Tensor, NDArray[Any])
 Task = int | str | Sequence[int] | Sequence[str] | Tensor | NDArray[np.integer[Any]]
+NORMALISATION = ("normalize_observations", "normalize_returns", "normalize_rewards")
 KEPT_TASKS = 64  # sets of tasks whose prepared weights are kept
 
 
@@ -174,15 +175,16 @@ def load_policy(path: Path | str, checkpoint: Literal["last", "best"] = "last") 
             rollout_rows=1,
             num_rollouts=1,
         )
+        normalised = {name: model[name] for name in NORMALISATION if name in model}  # not in older configs
         sizes = matched_hidden_sizes(spec, sharing, model["hidden_sizes"], model.get("match_parameters"))
-        policy = ActorCritic(spec, sharing, sizes, model["activation"])
+        policy = ActorCritic(spec, sharing, sizes, model["activation"], **normalised)
     except (KeyError, TypeError) as error:
         raise ConfigError(f"load_policy: the config of {path} is incomplete or damaged: {error}") from error
     saved, prefix = content[CHECKPOINT_KEY], "policy."
     weights = {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
     identity = {"suite": suite.name, "num_tasks": suite.num_tasks}
     check_checkpoint({**content, "state_dict": weights}, identity, policy.state_dict(), "load_policy")
-    policy.to(next(iter(weights.values())).dtype)
+    policy.to(next(w.dtype for w in weights.values() if w.is_floating_point()))
     policy.load_state_dict(weights)
     return TrainedPolicy(policy, suite, saved["sharing"], saved["env_steps"])
 

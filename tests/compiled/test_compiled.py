@@ -53,6 +53,7 @@ def train(module, compiled, rollouts=2):
 
 
 LEARNED = {"layers": ["head"], "task_bias": True, "learned_prior": True}
+CONTROLLED = {"noise_controller": True, "absorption": 0.5, "task_embedding": 2}
 # Compiling takes a quarter of a minute each, so that options stand together.
 CASES = [
     ("varshare", {}),
@@ -63,6 +64,7 @@ CASES = [
     ("varshare", {"actor_noise": "mean", "critic_noise": "weights", "max_grad_norm": None, "value_clip_range": 0.2}),
     ("varshare", {"minibatch_size": 12, "activation": "relu", "target_kl": 0.5}),  # four in a call
     ("varshare", {"method": LEARNED, "kl_schedule": "warmup_ramp", "kl_weight": 20.0}),
+    ("varshare", {"method": CONTROLLED, "kl_weight": 20.0}),
     ("varshare", {"method": {"deterministic": True}, "critic_noise": "mean", "kl_weight": 20.0}),
 ]
 

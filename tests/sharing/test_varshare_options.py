@@ -17,7 +17,10 @@ OPTIONS = {
     "learned_prior": {"learned_prior": True},
     "hyperprior": {"learned_prior": True, "hyperprior": 50.0},
     "all at once": {"layers": "last 2", "task_bias": True, "learned_prior": True},
-    "deterministic with the rest": {"layers": "last 1", "task_bias": True, "deterministic": True},
+    "absorption": {"absorption": 0.5},
+    "task_embedding": {"task_embedding": 3},
+    "controller with the rest": {"noise_controller": True, "absorption": 1.0, "task_embedding": 2, "layers": "last 2"},
+    "deterministic with the rest": {"layers": "last 1", "task_bias": True, "deterministic": True, "absorption": 0.1},
 }
 
 
@@ -26,6 +29,10 @@ OPTIONS = {
     [
         ({"deterministic": True, "learned_prior": True}, "learned_prior: true is not allowed with deterministic"),
         ({"deterministic": True, "initial_sigma": 0.3}, "initial_sigma: 0.3 is not allowed with deterministic"),
+        ({"noise_controller": True, "deterministic": True}, "noise_controller: true is not allowed with deterministic"),
+        ({"noise_controller": True, "learned_prior": True}, "noise_controller: true is not allowed with learned_prior"),
+        ({"absorption": 1.5}, "absorption: 1.5 is not allowed; a number from 0 to 1 is"),
+        ({"task_embedding": -1}, "task_embedding: -1 is not allowed; an integer of at least 0 is"),
         ({"hyperprior": 2.0}, "hyperprior: 2.0 is not allowed without learned_prior"),
         ({"deterministic": True, "hyperprior": 2.0}, "hyperprior: 2.0 is not allowed without learned_prior"),
     ],

@@ -54,9 +54,9 @@ class CompiledStep:
         self._max_grad_norm = max_grad_norm
         self._together = together
         self._losses = _Losses(policy, objective)
-        # Inputs too: they may change from rollout to rollout.
+        # Inputs too: they may change from rollout to rollout, and the compiler would take them for constants.
         kept = policy.state_dict().keys()
-        self._buffers = {f"policy.{name}": value for name, value in policy.named_buffers() if name in kept}
+        self._buffers = [f"policy.{name}" for name, _ in policy.named_buffers() if name in kept]
         self._functions: dict[Any, Compiled] = {}
 
     def take(self, work: Iterable[Work], rollout: int, target_kl: float | None, kl_scale: float | None = None) -> Taken:
@@ -69,12 +69,13 @@ class CompiledStep:
         kl_scale = self._objective.kl_scale(self._policy) if kl_scale is None else kl_scale
         weight = like.new_tensor(kl_scale)  # an input: it may change from rollout to rollout
         going_on = torch.ones((), dtype=torch.bool, device=like.device)
+        buffers = [self._losses.get_buffer(name) for name in self._buffers]
         kept: list[list[Tensor]] = []
         weights: list[Tensor] = []
         norms: list[GradientNorms] = []
         while several := list(islice(work, self._together)):
             inputs, layout = _flatten(several)
-            arguments = [*state, rates, limit, weight, going_on, *inputs, *self._buffers.values()]
+            arguments = [*state, rates, limit, weight, going_on, *inputs, *buffers]
             outputs = self._function(layout, arguments)(*arguments)
             state, going_on = outputs[:STATE], outputs[STATE]
             kept.append(outputs[STATE + 2 :])

@@ -102,6 +102,8 @@ class Learner:
         if self.policy.observation_moments is not None:  # not before: the same ones act and learn
             self.policy.observation_moments.update(rows["obs"], rows["task"])
 
+        for _, torso in self.policy.networks():
+            torso.after_update(batch.index)
         sharing = measure(self.policy.layers())
         episode_metrics, episode_details = self._episodes.add(batch.episodes)
         metrics |= update_metrics(result, self.policy) | headline(sharing) | episode_metrics
@@ -111,6 +113,8 @@ class Learner:
         metrics["sps"] = self._spec.rollout_rows / (batch.seconds + time.perf_counter() - start)
         rates = {group["name"]: group["lr"] for group in step.optimizer.param_groups}
         extra += update_details(result, rates) + (details(sharing) + moment_details(self.policy) if full else [])
+        for network, torso in self.policy.networks():
+            extra += [Detail(name, value, network) for name, value in torso.measures().items()]
         return Record(batch.env_steps, metrics, episode_details + extra)
 
     def state(self) -> dict[str, Any]:

@@ -162,6 +162,10 @@ class TaskLinear(nn.Module, ABC):
         """(M, out, in) posterior standard deviations; None for a deterministic layer."""
         return None
 
+    def current_prior_std(self) -> Tensor | None:
+        """() the prior's standard deviation σ_p where it changes during training, else None."""
+        return None
+
     def prepare_shared(self, group_task: Tensor) -> Any:
         """The weights with every μ̃ set to 0: what sharing alone achieves."""
         return self.prepare(group_task)

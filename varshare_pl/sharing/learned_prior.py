@@ -57,6 +57,9 @@ class LearnedPriorLinear(VarShareLinear):
         held = self.hyperprior * self.num_variational * moved.square()
         return kl_to_learned_prior(self.mu, self.log_var, self.log_prior_std) + held
 
+    def current_prior_std(self) -> Tensor:
+        return self.log_prior_std.exp()
+
     def log_var_parameters(self) -> list[nn.Parameter]:
         # log σ_p is a scale as they are, and its gradient is as small.
         return [*super().log_var_parameters(), self.log_prior_std]

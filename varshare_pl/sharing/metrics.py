@@ -32,6 +32,7 @@ class LayerSharing:
     sigma: Tensor | None  # (M,) mean σ
     specialised: Tensor | None  # (M,) share of weights with |μ̃| > 2 σ
     kl: Tensor | None  # (M,) nats
+    prior_std: Tensor | None  # () σ_p, where it changes
 
 
 @torch.no_grad()
@@ -57,6 +58,7 @@ def measure(layers: Iterable[tuple[str, str, TaskLinear]]) -> list[LayerSharing]
                 sigma=None if sigma is None else sigma.flatten(1).mean(1),
                 specialised=None if sigma is None else (mu.abs() > 2.0 * sigma.flatten(1)).float().mean(1),
                 kl=layer.kl() if layer.num_variational else None,
+                prior_std=layer.current_prior_std(),
             )
         )
     return measured
@@ -93,6 +95,7 @@ def details(measured: list[LayerSharing]) -> list[Detail]:
         "sharing/sigma": "sigma",
         "sharing/specialised": "specialised",
         "kl/posterior": "kl",
+        "sharing/prior_std": "prior_std",
     }
     rows = []
     for m in measured:

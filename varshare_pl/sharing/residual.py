@@ -68,6 +68,13 @@ class ResidualLinear(TaskLinear):
         shared = (self.theta + self.mu.mean(0)).expand(len(group_task), -1, -1)
         return Prepared(shared, self.bias if self.task_bias is None else self.bias + self.task_bias.mean(0))
 
+    @torch.no_grad()
+    def absorb(self, share: float) -> None:
+        """Move this share of the residuals' mean over tasks into θ: no task's weights change."""
+        common = self.mu.mean(0).mul_(share)
+        self.theta.add_(common)
+        self.mu.sub_(common)
+
     @property
     def num_variational(self) -> int:
         return self.theta.numel()

@@ -109,6 +109,17 @@ class Torso(nn.Module, ABC):
         """Parameters that are log variances: they get an optimizer group of their own."""
         return []
 
+    def after_update(self, rollout: int) -> None:
+        """Act on the weights between rollouts, once the update on this one is done.
+
+        Parameters and buffers are all that it may read and write: they are in checkpoints, and the same on all
+        processes.
+        """
+
+    def measures(self) -> dict[str, float]:
+        """What is to be logged of the network beside how much it shares, by name."""
+        return {}
+
 
 class MLPTorso(Torso):
     """A multilayer perceptron of task-aware layers.

@@ -23,14 +23,19 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
+
 from varshare_pl.errors import ConfigError
 from varshare_pl.sharing.base import LayerSpec, TaskLinear
 from varshare_pl.sharing.layer_choice import is_chosen
 from varshare_pl.sharing.learned_prior import LearnedPriorLinear
 from varshare_pl.sharing.method import SharingMethod
+from varshare_pl.sharing.noise_controller import ControlledPriorLinear
 from varshare_pl.sharing.residual import ResidualLinear
 from varshare_pl.sharing.shared import SharedLinear
+from varshare_pl.sharing.torso import TorsoSpec
 from varshare_pl.sharing.varshare_linear import VarShareLinear
+from varshare_pl.sharing.varshare_torso import VarShareTorso
 
 INITIAL_SIGMA = 0.5
 HYPERPRIOR = 1.0
@@ -49,6 +54,11 @@ class VarShare(SharingMethod):
         deterministic: The ablation σ = 0: no noise and no variances; of the KL only ½ μ²/σ_p² is left.
         learned_prior: Whether σ_p is learned, one for each layer with residuals; it starts where prior_scale says.
         hyperprior: λ of learned_prior: each weight adds λ (log σ_p − log σ_0)² to the KL, with σ_0 the start.
+        noise_controller: Whether σ_p is moved every 20 rollouts so that the median σ stays between 0.05 and 0.2 of the
+            median shared weight, in actor and critic apart.
+        absorption: Share α of what all residuals of a layer have in common that moves into the shared weights after
+            each update; no task's function changes.
+        task_embedding: Numbers in a learned embedding of the task that joins the observation at the input; 0: none.
     """
 
     name: ClassVar[str] = "varshare"
@@ -62,6 +72,9 @@ class VarShare(SharingMethod):
         deterministic: bool = False,
         learned_prior: bool = False,
         hyperprior: float = HYPERPRIOR,
+        noise_controller: bool = False,
+        absorption: float = 0.0,
+        task_embedding: int = 0,
     ) -> None:
         self.prior_scale = prior_scale
         self.initial_sigma = initial_sigma
@@ -70,6 +83,14 @@ class VarShare(SharingMethod):
         self.deterministic = deterministic
         self.learned_prior = learned_prior
         self.hyperprior = hyperprior
+        self.noise_controller = noise_controller
+        self.absorption = absorption
+        self.task_embedding = task_embedding
+
+    def make_torso(self, spec: TorsoSpec, generator: torch.Generator) -> VarShareTorso:
+        self._check()
+        options = self.absorption, self.noise_controller, self.task_embedding
+        return VarShareTorso(self.make_layer, spec, generator, *options)
 
     def make_layer(self, spec: LayerSpec) -> TaskLinear:
         self._check()
@@ -79,12 +100,22 @@ class VarShare(SharingMethod):
         if self.deterministic:
             return ResidualLinear(*sizes, self.prior_scale, self.task_bias)
         variational = *sizes, self.prior_scale, self.initial_sigma, self.task_bias
+        if self.noise_controller:
+            return ControlledPriorLinear(*variational)
         if self.learned_prior:
             return LearnedPriorLinear(*variational, self.hyperprior)
         return VarShareLinear(*variational)
 
     def _check(self) -> None:
-        """Raise ConfigError if options contradict each other."""
+        """Raise ConfigError for values that are out of range, and for options that contradict each other."""
+        if not 0.0 <= self.absorption <= 1.0:
+            raise ConfigError(f"absorption: {self.absorption} is not allowed; a number from 0 to 1 is")
+        if self.task_embedding < 0:
+            raise ConfigError(f"task_embedding: {self.task_embedding} is not allowed; an integer of at least 0 is")
+        if self.noise_controller and self.learned_prior:
+            raise ConfigError("noise_controller: true is not allowed with learned_prior: true; one of them moves σ_p")
+        if self.noise_controller and self.deterministic:
+            raise ConfigError("noise_controller: true is not allowed with deterministic: true; there is no noise")
         if self.deterministic and self.learned_prior:
             raise ConfigError(
                 "learned_prior: true is not allowed with deterministic: true; without σ nothing keeps σ_p from growing"

@@ -1,0 +1,105 @@
+"""VarShare's network: its layers, and what acts on all of them at once.
+
+Between rollouts, after the update:
+
+- absorption moves what all residuals have in common into the shared weights, θ ← θ + α μ̄ and μ_m ← μ_m − α μ̄ for all
+  m, with μ̄ the mean of the μ_m. Every task's function stays as it is; only the KL falls. Adam's moments stay too: at
+  the same function the losses have the same gradients in θ and in each μ_m, so they are what they would have been.
+- the noise controller moves σ_p, see ``noise_controller``.
+
+A task embedding e_m, a vector of d numbers learned for each task, joins the observation at the first layer's input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from varshare_pl.sharing.base import LayerSpec, Noise, Prepared, TaskLinear, of_tasks
+from varshare_pl.sharing.noise_controller import ControlledPriorLinear, NoiseController
+from varshare_pl.sharing.residual import ResidualLinear
+from varshare_pl.sharing.torso import MLPTorso, TorsoSpec
+
+
+class PreparedWithEmbedding(NamedTuple):
+    """Layers, and what joins the observation."""
+
+    embedding: Tensor  # (G, 1, d)
+    layers: list[Prepared]
+
+
+class VarShareTorso(MLPTorso):
+    """A multilayer perceptron of VarShare's layers.
+
+    Args:
+        make_layer: Makes a layer; its parameters are drawn here.
+        spec: The sizes.
+        generator: Draws the initial weights, and after them the embeddings, standard normal.
+        absorption: α in [0, 1]; 0: none.
+        noise_controller: Whether σ_p is controlled; the layers with residuals must be ``ControlledPriorLinear``.
+        task_embedding: d; 0: none.
+
+    Attributes:
+        embedding: (M, d) e, or None.
+        controller: The noise controller, or None.
+    """
+
+    def __init__(
+        self,
+        make_layer: Callable[[LayerSpec], TaskLinear],
+        spec: TorsoSpec,
+        generator: torch.Generator,
+        absorption: float = 0.0,
+        noise_controller: bool = False,
+        task_embedding: int = 0,
+    ) -> None:
+        super().__init__(make_layer, replace(spec, in_features=spec.in_features + task_embedding), generator)
+        self.absorption = absorption
+        self.controller = NoiseController() if noise_controller else None
+        self.embedding: nn.Parameter | None = None
+        if task_embedding:
+            self.embedding = nn.Parameter(torch.randn(spec.num_tasks, task_embedding, generator=generator))
+
+    def after_update(self, rollout: int) -> None:
+        if self.absorption:
+            for _, layer in self.layers():
+                if isinstance(layer, ResidualLinear):
+                    layer.absorb(self.absorption)
+        if self.controller is not None:
+            self.controller(self._controlled(), rollout)
+
+    def _controlled(self) -> list[ControlledPriorLinear]:
+        return [layer for _, layer in self.layers() if isinstance(layer, ControlledPriorLinear)]
+
+    def measures(self) -> dict[str, float]:
+        return {} if self.controller is None else {"sharing/noise_ratio": float(self.controller.noise_ratio)}
+
+    def prepare(self, group_task: Tensor, noise: Sequence[Noise] | None = None) -> Any:
+        layers = super().prepare(group_task, noise)
+        if self.embedding is None:
+            return layers
+        return PreparedWithEmbedding(of_tasks(self.embedding, group_task).unsqueeze(1), layers)
+
+    def prepare_shared(self, group_task: Tensor) -> Any:
+        layers = super().prepare_shared(group_task)
+        if self.embedding is None:
+            return layers
+        return PreparedWithEmbedding(self.embedding.mean(0).expand(len(group_task), 1, -1), layers)
+
+    def compute(self, prepared: Any, x: Tensor) -> Tensor:
+        return super().compute(*_joined(prepared, x))
+
+    def compute_by_layers(self, prepared: Any, x: Tensor) -> Tensor:
+        return super().compute_by_layers(*_joined(prepared, x))
+
+
+def _joined(prepared: Any, x: Tensor) -> tuple[list[Prepared], Tensor]:
+    """The layers, and the rows (G, R, in) that the first of them takes."""
+    if not isinstance(prepared, PreparedWithEmbedding):
+        return prepared, x
+    embedding = prepared.embedding.to(x.dtype).expand(-1, x.shape[1], -1)
+    return prepared.layers, torch.cat([x, embedding], dim=2)

@@ -22,6 +22,7 @@ class EnvSpec:
     rollout_rows: int  # T · N
     num_rollouts: int  # length of the training
     tasks_fixed: bool = True  # whether every env keeps its task
+    tasks: tuple[str, ...] = ()  # what each task is, by which it is known again in another suite; empty: not told
 
     @property
     def obs_size(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from jsonargparse.typing import NonNegativeInt, PositiveInt
@@ -16,7 +15,7 @@ from varshare_pl.evaluation import EvaluationResult, evaluate
 from varshare_pl.parallel import together
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.results.table import evaluation_table
-from varshare_pl.types import Detail
+from varshare_pl.types import Detail, Record
 
 
 class Evaluation(Callback):
@@ -58,6 +57,18 @@ class Evaluation(Callback):
         self._due = state_dict["due"]
         self.history = [(steps, EvaluationResult.from_plain(plain)) for steps, plain in state_dict["history"]]
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        module = _module(pl_module)
+        if not module.new_tasks or module.env_steps:
+            return
+        result = self._run(trainer, pl_module, 0)
+        self.history.append((0, result))
+        module.opening = Record(0, {}, [])
+        _note(result, module.opening)
+        if trainer.is_global_zero:
+            print("zero-shot, before any training with the new tasks:")
+            _print(result, trainer)
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
     ) -> None:
@@ -70,12 +81,7 @@ class Evaluation(Callback):
         result = self._run(trainer, pl_module, record.env_steps)
         self.history.append((record.env_steps, result))
         self.final = self.history[-1]
-        for task, value in enumerate(result.task_returns):
-            record.metrics[f"eval/return_task_{task}"] = float(value)
-            record.details.append(Detail("eval/length", float(result.lengths[task].mean()), task=task))
-            for name, values in result.info.items():
-                record.details.append(Detail(f"eval/{name}", float(values[task].mean()), task=task))
-        record.metrics["eval/return_mean"] = float(result.task_returns.mean())
+        _note(result, record)
         if last and any(layer.gauged() is not None for *_, layer in _module(pl_module).policy.layers()):
             self.shared_only = self._run(trainer, pl_module, record.env_steps, shared_only=True)
             for task, value in enumerate(self.shared_only.task_returns):
@@ -101,8 +107,7 @@ class Evaluation(Callback):
         for task, value in enumerate(result.task_returns):
             pl_module.log(f"eval/return_task_{task}", float(value), logger=False)
         if trainer.is_global_zero:
-            names = [task.name for task in trainer.datamodule.suite.tasks]  # type: ignore[attr-defined]
-            print(evaluation_table(result.returns, result.task_solved, names, result.solved_return), file=sys.stdout)
+            _print(result, trainer)
 
     def _run(
         self, trainer: Trainer, pl_module: LightningModule, env_steps: int, shared_only: bool = False
@@ -125,6 +130,21 @@ class Evaluation(Callback):
         result = trainer.strategy.broadcast(result)
         assert result is not None
         return result
+
+
+def _note(result: EvaluationResult, record: Record) -> None:
+    """Add a result to a record."""
+    for task, value in enumerate(result.task_returns):
+        record.metrics[f"eval/return_task_{task}"] = float(value)
+        record.details.append(Detail("eval/length", float(result.lengths[task].mean()), task=task))
+        for name, values in result.info.items():
+            record.details.append(Detail(f"eval/{name}", float(values[task].mean()), task=task))
+    record.metrics["eval/return_mean"] = float(result.task_returns.mean())
+
+
+def _print(result: EvaluationResult, trainer: Trainer) -> None:
+    names = [task.name for task in trainer.datamodule.suite.tasks]  # type: ignore[attr-defined]
+    print(evaluation_table(result.returns, result.task_solved, names, result.solved_return))
 
 
 def _module(pl_module: LightningModule) -> PPOModule:

@@ -41,14 +41,20 @@ class Heartbeat(Callback):
         folder.mkdir(parents=True, exist_ok=True)
         cosine = getattr(pl_module, "cosine_every", None) is not None
         self._columns = heartbeat_columns(int(pl_module.num_tasks), cosine)  # type: ignore[arg-type]
-        env_steps = int(pl_module.env_steps)  # type: ignore[arg-type]
+        # A run that begins again from the start writes its row at 0 again.
+        env_steps = int(pl_module.env_steps) or -1  # type: ignore[arg-type]
         self._heartbeat = open_table(folder / HEARTBEAT, self._columns, env_steps)
         self._diagnostics = open_table(folder / DIAGNOSTICS, DIAGNOSTICS_COLUMNS, env_steps)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
     ) -> None:
-        record = record_of(outputs)
+        self._write(trainer, record_of(outputs))
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._write(trainer, getattr(pl_module, "opening", None))
+
+    def _write(self, trainer: Trainer, record: Record | None) -> None:
         if record is None or self._heartbeat is None or self._diagnostics is None:
             return
         with writing(Path(trainer.default_root_dir) / HEARTBEAT):

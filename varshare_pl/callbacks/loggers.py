@@ -61,7 +61,12 @@ class MetricsToLoggers(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
     ) -> None:
-        record = record_of(outputs)
+        self._log(trainer, record_of(outputs))
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._log(trainer, getattr(pl_module, "opening", None))
+
+    def _log(self, trainer: Trainer, record: Record | None) -> None:
         if record is None or not trainer.loggers or not trainer.is_global_zero:
             return
         metrics = metrics_to_log(record, self.details)

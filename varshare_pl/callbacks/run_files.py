@@ -155,6 +155,14 @@ class RunFiles(Callback):
                 "solved_per_task": final.task_solved,
             }
             summary["steps_to_solve"] = steps_to_solve([(steps, result.solved) for steps, result in history.items()])
+        for env_steps, result in self._evaluation.history:
+            if env_steps == 0:  # of a run that started with tasks new to its weights
+                summary["zero_shot"] = {
+                    "episodes_per_task": result.returns.shape[1],
+                    "return_mean": float(result.task_returns.mean()),
+                    "return_per_task": result.task_returns.tolist(),
+                    "solved_per_task": result.task_solved,
+                }
         if self._evaluation.shared_only is not None:
             summary["shared_only_return_per_task"] = self._evaluation.shared_only.task_returns.tolist()
         return summary
@@ -172,7 +180,8 @@ def steps_to_solve(history: list[tuple[int, bool | None]]) -> int | None:
     """Env steps of the first evaluation from which on all are solved; None if the last one is not."""
     solved_at = None
     for env_steps, solved in history:
-        solved_at = (solved_at or env_steps) if solved else None
+        if solved_at is None or not solved:
+            solved_at = env_steps if solved else None
     return solved_at
 
 

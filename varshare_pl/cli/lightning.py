@@ -135,21 +135,15 @@ class VarShareCLI(LightningCLI):
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        texts = {
+            "ckpt_path": "Go on with the run in the run's folder: last, or a checkpoint file of it.",
+            "init_from": "Start a new run from a checkpoint's weights; data.suite may add tasks.",
+        }
         if subcommand == "validate":
-            parser.add_argument("--ckpt_path", type=str | None, default=None, help="Checkpoint to evaluate; needed.")
-            parser.add_argument(
-                "--init_from", type=str | None, default=None, help=SUPPRESS
-            )  # a run's config may hold it
-        else:
-            parser.add_argument(
-                "--ckpt_path",
-                type=str | None,
-                default=None,
-                help="Go on with the run in the run's folder: last, or a checkpoint file of it.",
-            )
-            parser.add_argument(
-                "--init_from", type=str | None, default=None, help="Start a new run from a checkpoint's weights."
-            )
+            # A run's config may hold init_from.
+            texts = {"ckpt_path": "Checkpoint to evaluate; needed.", "init_from": SUPPRESS}
+        for key, text in texts.items():
+            parser.add_argument(f"--{key}", type=str | None, default=None, help=text)
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
@@ -178,7 +172,7 @@ class VarShareCLI(LightningCLI):
             return config
 
         given = self.config.fit
-        if given.init_from is not None:
+        if any(arg.partition("=")[0] == "--init_from" for arg in args):  # a run's own config may hold it
             raise ConfigError("--init_from: not allowed with --ckpt_path; it starts a new run")
         if self.resume is None:
             if given.experiment is None:
@@ -213,7 +207,7 @@ class VarShareCLI(LightningCLI):
             names = (self.datamodule.suite.name, self.model.method_name, self.model.combiner_name)
             config.experiment = default_experiment(*names)
         folder = self._folder()
-        if self.subcommand == "fit" and config.init_from is not None:
+        if self.subcommand == "fit" and config.init_from is not None and config.ckpt_path is None:
             self.model.load_weights(read_checkpoint(config.init_from, "--init_from"))
         init = self._get(self.config_init, "trainer", default={})
         own = {key: self._get(self.config_init, key) for key in ("evaluation", "plots", "progress", "checkpoint")}

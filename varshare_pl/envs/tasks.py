@@ -102,6 +102,16 @@ class TaskSuite:
     def num_actions(self) -> int:
         return int(self.action_space.n)
 
+    def identities(self) -> tuple[str, ...]:
+        """A line for each task, the same for equal tasks: its name, and its physics or how its env is made."""
+        if self.dynamics is not None:
+            kind, columns = type(self.dynamics).__name__, self.dynamics.table.T.tolist()
+            return tuple(f"{task.name}: {kind} {column}" for task, column in zip(self.tasks, columns, strict=True))
+        return tuple(
+            f"{task.name}: {task.env_id} {sorted(task.kwargs.items())} {sorted(task.attributes.items())}"
+            for task in self.tasks
+        )
+
     def make_task(self, k: int, render_mode: str | None = None) -> gym.Env[Any, Any]:
         """Make the Gymnasium env of task ``k``.
 

@@ -30,6 +30,7 @@ from varshare_pl.ppo.advantages import AdvantageNorm
 from varshare_pl.ppo.behaviour import ActorNoise, Behaviour, CriticNoise
 from varshare_pl.ppo.combined import CombinedStep, Combining
 from varshare_pl.ppo.compiled import CompiledStep
+from varshare_pl.ppo.growth import count_new_tasks, grow_state, inherit_moments
 from varshare_pl.ppo.learner import Learner
 from varshare_pl.ppo.objective import Objective
 from varshare_pl.ppo.optimizer import FlatAdam, build_optimizer
@@ -190,6 +191,9 @@ class PPOModule(pl.LightningModule):
             raise ConfigError("model.compile: true is not allowed with model.combiner; false is")
         self.compile_steps = compile
         self._compiled: CompiledStep | None = None
+        self.new_tasks = 0  # that the checkpoint did not have whose weights training starts from
+        self.opening: Record | None = None  # what is known before the first rollout of such a training
+        self._inherited: tuple[dict[str, Any], dict[str, tuple[int, ...]]] | None = None
         if actor_noise == "fresh" and self.policy.actor.log_var_parameters():
             warnings.warn(
                 "model.actor_noise=fresh: acting and update use different weight noise, so PPO's ratio is not 1 before "
@@ -224,7 +228,10 @@ class PPOModule(pl.LightningModule):
         return Behaviour(self.policy, self.options.actor_noise, self.seed, rollout, self.device, context)
 
     def configure_optimizers(self) -> FlatAdam:
-        return build_optimizer(self.policy, *self._lrs, *self._eps)
+        optimizer = build_optimizer(self.policy, *self._lrs, *self._eps)
+        if self._inherited is not None:
+            inherit_moments(optimizer, self, *self._inherited)
+        return optimizer
 
     def setup(self, stage: str) -> None:
         precision = str(self.trainer.precision)
@@ -283,7 +290,8 @@ class PPOModule(pl.LightningModule):
         # Lightning's loops are left out: a resumed fit is a fresh one over the rollouts that are left. Their counters
         # within an epoch would have to agree with ours, and an extended run would find its one epoch done.
         checkpoint.pop("loops", None)
-        checkpoint[CHECKPOINT_KEY] = self._identity() | self.learner.state()
+        tasks = {"tasks": list(self.spec.tasks)}
+        checkpoint[CHECKPOINT_KEY] = self._identity() | self.learner.state() | tasks
         if self.combining is not None:
             checkpoint[CHECKPOINT_KEY]["combiner_state"] = self.combining.state()
 
@@ -295,10 +303,22 @@ class PPOModule(pl.LightningModule):
             self.combining.load_state(checkpoint[CHECKPOINT_KEY]["combiner_state"])
 
     def load_weights(self, checkpoint: dict[str, Any]) -> None:
-        """Start from a checkpoint's weights, with everything else new; any suite of the same sizes will do."""
+        """Start from a checkpoint's weights, with everything else new; any suite of the same sizes will do.
+
+        A suite with more tasks must begin with the checkpoint's; then Adam's moments are kept as well.
+
+        Raises:
+            ConfigError: if the checkpoint does not fit.
+        """
+        self.new_tasks = count_new_tasks(checkpoint, self.spec)
+        weights, before = checkpoint["state_dict"], checkpoint[CHECKPOINT_KEY]["num_tasks"]
+        if self.new_tasks:
+            checkpoint = {**checkpoint, "state_dict": grow_state(self, weights, before, self.new_tasks)}
         check_checkpoint(checkpoint, {"sharing": self.method_name}, self.state_dict())
-        prefix = "policy."
-        weights = checkpoint["state_dict"]
+        if self.new_tasks and checkpoint.get("optimizer_states"):
+            shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+            self._inherited = checkpoint["optimizer_states"][0], shapes
+        prefix, weights = "policy.", checkpoint["state_dict"]
         self.policy.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
 
     def _identity(self) -> dict[str, Any]:

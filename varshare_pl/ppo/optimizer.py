@@ -33,12 +33,13 @@ class FlatAdam(torch.optim.Adam):
         gradient: (P,) all gradients, in the groups' order.
         gradients: The actor's and the critic's part of it.
         edges: Where each group starts and ends.
+        members: The parameters of each group, in the vectors' order.
     """
 
     def __init__(self, groups: Sequence[dict[str, Any]]) -> None:
-        members = [[p for p in group["params"] if p.requires_grad] for group in groups]
-        self._parameters = [p for group in members for p in group]
-        ends = list(accumulate(sum(p.numel() for p in group) for group in members))
+        self.members = [[p for p in group["params"] if p.requires_grad] for group in groups]
+        self._parameters = [p for group in self.members for p in group]
+        ends = list(accumulate(sum(p.numel() for p in group) for group in self.members))
         like = self._parameters[0]
         self._values = torch.empty(ends[-1], dtype=like.dtype, device=like.device)
         self.gradient = torch.zeros_like(self._values)

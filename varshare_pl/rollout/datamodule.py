@@ -90,6 +90,7 @@ class RolloutDataModule(pl.LightningDataModule):
             rollout_rows=self.rollout_steps * self.num_envs,
             num_rollouts=self.num_rollouts,
             tasks_fixed=self._fixed(),
+            tasks=self.suite.identities(),
         )
 
     def train_dataloader(self) -> DataLoader[Rollout]:

@@ -9,8 +9,9 @@ uses them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +23,10 @@ from varshare_pl.sharing.gaussian import FlipoutNoise, LocalNoise, local_output
 
 Noise = Tensor | LocalNoise | FlipoutNoise | None
 """A layer's noise: standard normal weight noise (M, out, in), that of rows, or None for the posterior mean."""
+
+
+NewTask = Literal["mean", "own", "zero"]
+"""How a task that joins a trained network starts: at the mean of the tasks before it, as in a new network, or at 0."""
 
 
 class Prepared(NamedTuple):
@@ -70,7 +75,11 @@ class TaskLinear(nn.Module, ABC):
         in_features: Size of an input row.
         out_features: Size of an output row.
         num_tasks: Number of tasks M; tasks count from 0.
+
+    ``new_task`` says by parameter how a task starts that joins a trained network; what it does not name is "mean".
     """
+
+    new_task: ClassVar[Mapping[str, NewTask]] = {}
 
     def __init__(self, in_features: int, out_features: int, num_tasks: int) -> None:
         super().__init__()

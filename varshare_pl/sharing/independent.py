@@ -10,17 +10,20 @@ and over all their critics.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from varshare_pl.sharing.base import LayerSpec, Noise, Prepared, TaskLinear, of_tasks, orthogonal
+from varshare_pl.sharing.base import LayerSpec, NewTask, Noise, Prepared, TaskLinear, of_tasks, orthogonal
 from varshare_pl.sharing.method import SharingMethod
 
 
 class IndependentLinear(TaskLinear):
     """``y = W_m x + b_m`` with weight (M, out, in) and bias (M, out), nothing shared."""
+
+    new_task: ClassVar[Mapping[str, NewTask]] = {"weight": "own", "bias": "own"}
 
     def __init__(self, in_features: int, out_features: int, num_tasks: int) -> None:
         super().__init__(in_features, out_features, num_tasks)

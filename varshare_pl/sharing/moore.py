@@ -19,7 +19,7 @@ Where this differs from the paper and its authors' code:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from varshare_pl.errors import ConfigError
 from varshare_pl.sharing.activations import ACTIVATIONS
-from varshare_pl.sharing.base import Noise, Prepared, of_tasks, orthogonal
+from varshare_pl.sharing.base import NewTask, Noise, Prepared, of_tasks, orthogonal
 from varshare_pl.sharing.checks import check_count
 from varshare_pl.sharing.composition import initial_composition
 from varshare_pl.sharing.fused import mlp
@@ -74,6 +74,8 @@ class ExpertTorso(Torso):
         head_weight: (M, out, in).
         head_bias: (M, out).
     """
+
+    new_task: ClassVar[Mapping[str, NewTask]] = {"head_weight": "own", "head_bias": "own"}
 
     def __init__(self, spec: TorsoSpec, num_experts: int, orthogonal_experts: bool, generator: torch.Generator) -> None:
         super().__init__(spec.num_tasks)

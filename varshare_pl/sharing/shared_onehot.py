@@ -11,12 +11,13 @@ Meta-World, 2019, arXiv 1910.10897, tell PPO, TRPO and SAC the task. What is dif
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from varshare_pl.sharing.base import LayerSpec, Noise, Prepared, TaskLinear, orthogonal
+from varshare_pl.sharing.base import LayerSpec, NewTask, Noise, Prepared, TaskLinear, orthogonal
 from varshare_pl.sharing.method import SharingMethod
 from varshare_pl.sharing.shared import SharedLinear
 
@@ -26,6 +27,8 @@ class OneHotLinear(TaskLinear):
 
     The one-hot part picks column ``in + m`` of W, so it is computed as a bias per task and no input is widened.
     """
+
+    new_task: ClassVar[Mapping[str, NewTask]] = {"weight": "zero"}
 
     def __init__(self, in_features: int, out_features: int, num_tasks: int) -> None:
         super().__init__(in_features, out_features, num_tasks)

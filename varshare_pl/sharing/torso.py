@@ -8,9 +8,9 @@ rollout or minibatch, ``compute(prepared, x)`` uses it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from varshare_pl.groups import TaskGroups
 from varshare_pl.sharing.activations import ACTIVATIONS, ActivationName
-from varshare_pl.sharing.base import LayerSpec, Noise, TaskLinear
+from varshare_pl.sharing.base import LayerSpec, NewTask, Noise, TaskLinear
 from varshare_pl.sharing.fused import mlp
 from varshare_pl.sharing.gaussian import FlipoutNoise, LocalNoise
 
@@ -40,9 +40,10 @@ class TorsoSpec:
 class Torso(nn.Module, ABC):
     """A whole network with its head.
 
-    What ``prepare`` gives may be any nesting of tuples and lists of tensors and None.
+    What ``prepare`` gives may be any nesting of tuples and lists of tensors and None. ``new_task``: see ``TaskLinear``.
     """
 
+    new_task: ClassVar[Mapping[str, NewTask]] = {}
     num_tasks: int
     num_variational: int = 0  # P: the number of variational weights of one task
     _no_kl: Tensor

@@ -8,11 +8,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from varshare_pl.sharing.base import Flipped, Noise, Prepared, of_tasks
+from varshare_pl.sharing.base import Flipped, NewTask, Noise, Prepared, of_tasks
 from varshare_pl.sharing.checks import check_positive
 from varshare_pl.sharing.gaussian import FlipoutNoise, LocalNoise, deviations, kl_to_prior, sample
 from varshare_pl.sharing.residual import ResidualLinear
@@ -32,6 +34,9 @@ class VarShareLinear(ResidualLinear):
     Attributes:
         log_var: (M, out, in) residual log variances; the others are those of ``ResidualLinear``.
     """
+
+    # A new task's μ is the mean of all, so that it starts at θ̄ = θ + mean μ and no other task's μ̃ changes.
+    new_task: ClassVar[Mapping[str, NewTask]] = {"log_var": "own"}
 
     def __init__(
         self,

@@ -1,0 +1,198 @@
+"""A trained network with more tasks: what each method keeps, how a new task starts, and Adam's moments."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers import fit, make_spec, perturb, randn
+
+from varshare_pl.envs import get_suite
+from varshare_pl.errors import ConfigError
+from varshare_pl.ppo.growth import count_new_tasks
+from varshare_pl.ppo.module import PPOModule
+from varshare_pl.sharing import VarShare, method_names
+
+METHODS = {name: cls for name, cls in method_names().items() if cls.__module__.startswith("varshare_pl.")}
+OPTIONS = {
+    "varshare with options": {"task_bias": True, "noise_controller": True, "task_embedding": 3, "layers": "last 2"},
+    "deterministic": {"deterministic": True},
+}
+CASES = {**METHODS, **{k: lambda o=o: VarShare(**o) for k, o in OPTIONS.items()}}
+OWN = ("independent", "multi_head", "moore", "mixture")  # whose new tasks start as in a new network, in part
+SPECS = {  # the first 3 tasks of 5
+    m: replace(spec, num_tasks=m, tasks=spec.tasks[:m])
+    for spec in [replace(make_spec(get_suite("ComplexCartPole"), 16), tasks=get_suite("ComplexCartPole").identities())]
+    for m in (3, 5)
+}
+SIZES = {"hidden_sizes": (8, 8), "minibatch_size": 16}
+
+
+def make(method, tasks, seed=1):
+    return PPOModule(SPECS[tasks], CASES[method](), seed=seed, **SIZES)
+
+
+def checkpoint_of(module, steps=0):
+    """As Lightning writes one, after some steps of Adam with made-up gradients."""
+    optimizer = module.configure_optimizers()
+    for k in range(steps):
+        optimizer.gradient.copy_(randn(len(optimizer.gradient), seed=k, dtype=torch.float32))
+        optimizer.step()
+    state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    checkpoint = {"state_dict": state, "optimizer_states": [optimizer.state_dict()]}
+    module.on_save_checkpoint(checkpoint)
+    return checkpoint
+
+
+def outputs(module, tasks):
+    x = randn(6, 4, dtype=torch.float32)
+    with torch.no_grad():
+        return [
+            torch.stack([torso(x, torch.full((6,), task)) for task in tasks]) for _, torso in module.policy.networks()
+        ]
+
+
+@pytest.mark.parametrize("method", CASES)
+def test_old_tasks_compute_what_they_did(method):
+    old, new = make(method, 3), make(method, 5, seed=9)
+    perturb(old)
+    new.load_weights(checkpoint_of(old))
+    assert new.new_tasks == 2
+    torch.testing.assert_close(outputs(new, range(3)), outputs(old, range(3)))
+
+
+@pytest.mark.parametrize("method", [m for m in CASES if m not in OWN and m != "shared_onehot"])
+def test_a_new_task_starts_where_sharing_alone_would_be(method):
+    old, new = make(method, 3), make(method, 5, seed=9)
+    perturb(old)
+    new.load_weights(checkpoint_of(old))
+    x = randn(1, 6, 4, dtype=torch.float32)
+    for (_, before), (_, after) in zip(old.policy.networks(), new.policy.networks(), strict=True):
+        with torch.no_grad():
+            expected = before.compute(before.prepare_shared(torch.tensor([0])), x)[0]
+            for task in (3, 4):
+                if method in ("care", "soft_modularization"):  # their shared part is not defined; the embedding's mean
+                    torch.testing.assert_close(after.task_embedding[task], before.task_embedding.mean(0))
+                else:
+                    torch.testing.assert_close(after(x[0], torch.full((6,), task)), expected)
+
+
+def test_the_residual_starts_at_0_in_the_gauge():
+    old, new = make("varshare", 3), make("varshare", 5, seed=9)
+    perturb(old)
+    new.load_weights(checkpoint_of(old))
+    for (*_, before), (*_, after) in zip(old.policy.layers(), new.policy.layers(), strict=True):
+        (theta, mu), (grown_theta, grown_mu) = before.gauged(), after.gauged()
+        torch.testing.assert_close(grown_theta, theta)  # and so no other task's μ̃ changes
+        torch.testing.assert_close(grown_mu[:3], mu)
+        assert grown_mu[3:].abs().max() < 1e-6
+        start = 2 * torch.tensor(after.initial_sigma * after.prior_std).log()
+        torch.testing.assert_close(after.log_var[3:], start.expand_as(after.log_var[3:]))
+        assert torch.equal(after.log_var[:3], before.log_var)
+
+
+@pytest.mark.parametrize("method", OWN)
+def test_own_parts_of_a_new_task_are_those_of_a_new_network(method):
+    old, new, fresh = make(method, 3), make(method, 5, seed=9), make(method, 5, seed=9)
+    perturb(old)
+    new.load_weights(checkpoint_of(old))
+    name = "policy.actor.head_weight" if method in ("moore", "mixture") else "policy.actor.stack.head.weight"
+    found, start = new.state_dict()[name], fresh.state_dict()[name]
+    assert torch.equal(found[3:], start[3:])
+    assert torch.equal(found[:3], old.state_dict()[name])
+
+
+def test_a_new_column_of_the_one_hot_input_is_0():
+    old, new = make("shared_onehot", 3), make("shared_onehot", 5, seed=9)
+    perturb(old)
+    new.load_weights(checkpoint_of(old))
+    weight = new.policy.actor.stack["layer_1"].weight
+    assert torch.equal(weight[:, :7], old.policy.actor.stack["layer_1"].weight)
+    assert not weight[:, 7:].any()
+
+
+@pytest.mark.parametrize("method", CASES)
+def test_moments_of_old_tasks_are_kept_and_new_ones_are_0(method):
+    old, new = make(method, 3), make(method, 5, seed=9)
+    perturb(old)
+    before = old.configure_optimizers()
+    checkpoint = checkpoint_of(old, steps=3)
+    before.load_state_dict(checkpoint["optimizer_states"][0])
+    new.load_weights(checkpoint)
+    after = new.configure_optimizers()
+    for moment in ("exp_avg", "exp_avg_sq"):
+        flat = [torch.cat([o.state[g["params"][0]][moment] for g in o.param_groups]) for o in (before, after)]
+        one, two = (o.split(values) for o, values in zip((before, after), flat, strict=True))
+        for (name, p), q in zip(old.named_parameters(), new.parameters(), strict=True):
+            found, expected = two[id(q)], one[id(p)]
+            kept = found[tuple(slice(size) for size in expected.shape)]
+            assert torch.equal(kept, expected), name
+            assert expected.any(), name
+            assert found.count_nonzero() == kept.count_nonzero(), name
+    assert [after.state[g["params"][0]]["step"].item() for g in after.param_groups] == [3] * len(after.param_groups)
+
+
+def test_the_learning_rates_are_the_new_runs():
+    old = make("varshare", 3)
+    new = PPOModule(SPECS[5], VarShare(), lr_actor=1e-4, **SIZES)
+    new.load_weights(checkpoint_of(old, steps=1))
+    assert [g["lr"] for g in new.configure_optimizers().param_groups][:2] == [1e-4, 1e-4]
+
+
+def test_as_many_tasks_take_the_weights_alone():
+    old, new = make("varshare", 3), make("varshare", 3, seed=9)
+    perturb(old)
+    new.load_weights(checkpoint_of(old, steps=2))
+    assert new.new_tasks == 0
+    optimizer = new.configure_optimizers()
+    assert not any(state["step"] for state in optimizer.state.values())
+    torch.testing.assert_close(outputs(new, range(3)), outputs(old, range(3)))
+
+
+@pytest.mark.parametrize(
+    ("tasks", "saved", "match"),
+    [
+        (3, {"num_tasks": 5}, "the checkpoint has 5 tasks, data.suite has 3"),
+        (5, {"num_tasks": 3}, "does not tell its tasks"),
+        (5, {"num_tasks": 2, "tasks": [SPECS[5].tasks[0], "another: task"]}, r"its task 1 is \(short light pole: "),
+    ],
+)
+def test_suites_that_do_not_go_on_are_refused_in_one_line(tasks, saved, match):
+    with pytest.raises(ConfigError, match=match) as caught:
+        count_new_tasks({"varshare": saved}, SPECS[tasks])
+    assert str(caught.value).startswith("--init_from: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_that_differs_in_more_is_refused():
+    new = PPOModule(SPECS[5], VarShare(), hidden_sizes=(8, 9), minibatch_size=16)
+    with pytest.raises(ConfigError, match="has the shape"):
+        new.load_weights(checkpoint_of(make("varshare", 3)))
+
+
+def test_suites_know_a_task_again():
+    complex_, plain = get_suite("ComplexCartPole").identities(), get_suite("CartPole").identities()
+    assert plain == complex_[:1]
+    assert len(set(complex_)) == 5
+    own = [{"id": "MountainCar-v0", "name": "a", "attributes": {"force": force}} for force in (0.001, 0.002)]
+    assert get_suite(own[:1]).identities() != get_suite(own[1:]).identities()
+    longer = [own[0], "MountainCar-v0"]
+    assert get_suite(longer).identities()[0] == get_suite(own[:1]).identities()[0]
+
+
+def test_training_goes_on_with_more_tasks():
+    """From Lightning's own checkpoint, up to an update."""
+    first = fit({"suite": "CartPole"}, minibatch_size=64)
+    checkpoint = {"state_dict": first.module.state_dict()}
+    checkpoint["optimizer_states"] = [first.trainer.optimizers[0].state_dict()]
+    first.module.on_save_checkpoint(checkpoint)
+
+    class Grown(PPOModule):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.load_weights(checkpoint)
+
+    run = fit({"suite": "MirroredCartPole", "total_env_steps": 128}, module_class=Grown)
+    assert run.module.new_tasks == 1
+    (optimizer,) = run.trainer.optimizers
+    steps = first.records[-1].metrics["gradient_steps"] + run.records[-1].metrics["gradient_steps"]
+    assert {state["step"].item() for state in optimizer.state.values()} == {steps}

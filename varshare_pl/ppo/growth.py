@@ -1,0 +1,117 @@
+"""A trained network with more tasks: old tasks keep their weights and Adam's moments, new ones are added behind them.
+
+One rule does for every method. Of a parameter with M' tasks in place of M, one axis is longer by M' − M; what was there
+stays at its front. The rest starts at the mean of the old tasks, as in a new network, or at 0, as the layer's
+``new_task`` says; buffers start as in a new network. Adam's moments of the rest start at 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from varshare_pl.checkpoints import CHECKPOINT_KEY
+from varshare_pl.errors import ConfigError
+from varshare_pl.ppo.optimizer import FlatAdam
+from varshare_pl.types import EnvSpec
+
+
+def count_new_tasks(checkpoint: Mapping[str, Any], spec: EnvSpec) -> int:
+    """How many tasks a suite has beyond a checkpoint's.
+
+    Raises:
+        ConfigError: if it has fewer, or has more and does not begin with the checkpoint's.
+    """
+    saved = checkpoint[CHECKPOINT_KEY]
+    before: int = saved["num_tasks"]
+    if before == spec.num_tasks:
+        return 0
+    if before > spec.num_tasks:
+        raise ConfigError(
+            f"--init_from: the checkpoint has {before} tasks, data.suite has {spec.num_tasks}; as many or more are "
+            "allowed"
+        )
+    if "tasks" not in saved:
+        raise ConfigError(
+            f"--init_from: the checkpoint, of an earlier version, does not tell its tasks; a data.suite of its "
+            f"{before} tasks is allowed, one of {spec.num_tasks} is not"
+        )
+    for index, (old, new) in enumerate(zip(saved["tasks"], spec.tasks, strict=False)):
+        if old != new:
+            raise ConfigError(
+                f"--init_from: data.suite must begin with the checkpoint's {before} tasks; its task {index} is "
+                f"({new}), the checkpoint's is ({old})"
+            )
+    return spec.num_tasks - before
+
+
+@torch.no_grad()
+def grow_state(module: nn.Module, state: Mapping[str, Tensor], before: int, new_tasks: int) -> dict[str, Tensor]:
+    """A state dict of fewer tasks with the tasks that it lacks.
+
+    Args:
+        module: A new network for all tasks.
+        state: The state dict of one for fewer, of the same kind; tensors that fit no rule are left as they are.
+        before: M.
+        new_tasks: M' − M.
+
+    Returns:
+        A state dict for the module.
+    """
+    grown = dict(state)
+    parameters = dict(module.named_parameters())
+    for name, fresh in module.state_dict().items():
+        old = state.get(name)
+        axis = None if old is None else _longer_axis(old.shape, fresh.shape, new_tasks)
+        if old is None or axis is None:
+            continue
+        owner, _, leaf = name.rpartition(".")
+        rules: Mapping[str, str] = getattr(module.get_submodule(owner), "new_task", {})
+        rule = rules.get(leaf, "mean") if name in parameters else "own"
+        size = old.shape[axis]
+        rest = fresh.narrow(axis, size, new_tasks)
+        if rule == "mean":  # the tasks are the last entries of the axis
+            rest = old.narrow(axis, size - before, before).mean(axis, keepdim=True).expand_as(rest)
+        elif rule == "zero":
+            rest = torch.zeros_like(rest)
+        grown[name] = torch.cat([old.to(fresh), rest.to(fresh)], axis)
+    return grown
+
+
+@torch.no_grad()
+def inherit_moments(
+    optimizer: FlatAdam, module: nn.Module, saved: Mapping[str, Any], shapes: Mapping[str, Sequence[int]]
+) -> None:
+    """Give an optimizer the moments and the count of steps of one with fewer tasks; learning rates stay its own.
+
+    Args:
+        optimizer: New.
+        module: Whose parameters it trains.
+        saved: The state dict of the other, a ``FlatAdam`` of the same groups.
+        shapes: Of the parameters that the other trained, by name.
+    """
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    numbers = {group["name"]: group["params"][0] for group in saved["param_groups"]}
+    for group, members in zip(optimizer.param_groups, optimizer.members, strict=True):
+        old, own = saved["state"][numbers[group["name"]]], optimizer.state[group["params"][0]]
+        before = [torch.Size(shapes[names[id(p)]]) for p in members]
+        own["step"].copy_(old["step"])
+        for moment in ("exp_avg", "exp_avg_sq"):
+            pieces = torch.split(old[moment], [shape.numel() for shape in before])
+            views = torch.split(own[moment], [p.numel() for p in members])
+            for parameter, shape, piece, view in zip(members, before, pieces, views, strict=True):
+                front = view.view(parameter.shape)[tuple(slice(size) for size in shape)]
+                front.copy_(piece.view(shape))
+
+
+def _longer_axis(old: Sequence[int], new: Sequence[int], by: int) -> int | None:
+    """The one axis that is longer, by so much; None if there is no such axis."""
+    if len(old) != len(new):
+        return None
+    differing = [axis for axis, (a, b) in enumerate(zip(old, new, strict=True)) if a != b]
+    if len(differing) != 1 or new[differing[0]] - old[differing[0]] != by:
+        return None
+    return differing[0]

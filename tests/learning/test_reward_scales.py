@@ -30,9 +30,7 @@ def _registered() -> Any:
 
 def returns(seed: int, **options: Any) -> list[float]:
     """Training returns over the last eight rollouts, as if every step paid 1."""
-    tasks = [
-        {"id": "ScaledCartPole-v0", "name": f"pays {scale:g}", "attributes": {"scale": scale}} for scale in SCALES
-    ]
+    tasks = [{"id": "ScaledCartPole-v0", "name": f"pays {scale:g}", "attributes": {"scale": scale}} for scale in SCALES]
     data = {"suite": tasks, "num_envs": 16, "rollout_steps": 128, "total_env_steps": 80_000, "seed": seed}
     sizes = {"hidden_sizes": (64, 64), "minibatch_size": 512, "update_epochs": 4}
     records = fit(data, sharing=Shared(), seed=seed, **sizes, **options).records[-8:]

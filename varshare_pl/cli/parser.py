@@ -92,9 +92,7 @@ def expand_names(value: Any) -> Any:
         return [expand_names(item) for item in value]
     if not isinstance(value, dict):
         return value
-    return {
-        key: _chosen(_BY_NAME[key], item) if key in _BY_NAME else expand_names(item) for key, item in value.items()
-    }
+    return {key: _chosen(_BY_NAME[key], item) if key in _BY_NAME else expand_names(item) for key, item in value.items()}
 
 
 def _chosen(choice: Choice, value: Any) -> Any:

@@ -69,9 +69,7 @@ class CosineMatrix:
             gradients = torch.autograd.grad(sums, parameters, seed(sums), materialize_grads=True)
             matrix[task] = torch.cat([gradient.reshape(-1) for gradient in gradients])
         average_(matrix)
-        return {
-            network: cosines(part) for network, part in zip(self._shared, matrix.split(sizes, dim=1), strict=True)
-        }
+        return {network: cosines(part) for network, part in zip(self._shared, matrix.split(sizes, dim=1), strict=True)}
 
 
 def cosines(gradients: Tensor) -> Tensor:

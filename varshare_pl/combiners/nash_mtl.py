@@ -18,7 +18,8 @@ class NashMTL(GradientCombiner):
     """Σ α_m g_m with α > 0 that solves GGᵀ α = 1 / α, rows g_m in G: the Nash bargaining solution.
 
     A. Navon et al., Multi-Task Learning as a Bargaining Game, 2022, arXiv 2202.01017. The length of the sum is that of
-    the solution, cut to max_norm, and says nothing of the length of the g_m.
+    the solution, cut to max_norm, and says nothing of the length of the g_m. Where the solver finds none, as it does
+    where the sum of the g_m points against one of them, α stays as it was, 1 at the start.
 
     Args:
         max_norm: Of the sum; 0: not cut.

@@ -38,12 +38,12 @@ def cosine_matrices(run: RunTables) -> dict[str, Array]:
 
 
 def write_heat_maps(path: Path, title: str, matrices: Mapping[str, Array], names: Sequence[str]) -> Path:
-    """Draw matrices (M, M) of values from −1 to 1 side by side, each under its name.
+    """Draw means over a run (M, M), from −1 to 1, side by side.
 
     Args:
         path: Of the image.
         title: Of the image.
-        matrices: By name.
+        matrices: By network.
         names: Of the tasks.
     """
     names = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in names]
@@ -56,7 +56,7 @@ def write_heat_maps(path: Path, title: str, matrices: Mapping[str, Array], names
         left = room + i * (MAP + BESIDE)
         axes = figure.add_axes((left / width, room / height, MAP / width, MAP / height))
         image = axes.imshow(matrix, vmin=-1.0, vmax=1.0, cmap=colormaps["RdBu"])
-        axes.set_title(name.capitalize(), fontsize=10.5, loc="left", pad=5)
+        axes.set_title(f"{name.capitalize()}, mean over the run", fontsize=10.5, loc="left", pad=5)
         axes.set_xticks(range(len(names)), names, rotation=90)
         axes.set_yticks(range(len(names)), names if i == 0 else [""] * len(names))
         axes.tick_params(labelsize=9, color="#888888")

@@ -74,7 +74,7 @@ def plot_run(
     ]
     matrices = cosine_matrices(data)
     if matrices:
-        topic = "Cosine of the tasks' gradients, mean over the run"
+        topic = "Cosine of the tasks' gradients"
         heading = f"{topic}: {heading}" if heading else topic
         written.append(write_heat_maps(folder / "cosine.png", heading, matrices, data.names))
     return written

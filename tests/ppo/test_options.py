@@ -7,6 +7,7 @@ import pytest
 import torch
 from helpers import fit, make_spec
 
+from varshare_pl.combiners import combiner_names
 from varshare_pl.envs import get_suite
 from varshare_pl.errors import ConfigError
 from varshare_pl.ppo.module import PPOModule
@@ -48,6 +49,7 @@ AT_LEAST = {"actor_noise"}
 # Options with a test of their own below; compile has a folder.
 OTHERS = {"spec", "sharing", "hidden_sizes", "match_parameters", "anneal_lr", "diagnostics_every", "compile"}
 OTHERS |= {"normalize_observations", "normalize_returns", "normalize_rewards"}  # networks get other names
+OTHERS |= {"combiner", "cosine_every"}
 
 
 def test_no_option_is_without_a_test():
@@ -124,6 +126,13 @@ def test_annealing():
 
     assert rates(constant) == [[5e-3]] * 3
     assert [rate for (rate,) in rates(annealed)] == pytest.approx([5e-3, 5e-3 * 2 / 3, 5e-3 / 3])
+
+
+def test_combiner():
+    """tests/combiners has more."""
+    plain = fit(ONE_ROLLOUT, sharing=Shared())
+    found = changed(fit(ONE_ROLLOUT, sharing=Shared(), combiner=combiner_names()["cagrad"]()), plain)
+    assert found == BOTH
 
 
 def test_hidden_sizes():

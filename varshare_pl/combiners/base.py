@@ -1,8 +1,8 @@
 """What a gradient combiner is: how the tasks' gradients, or their losses, become the one gradient that is stepped on.
 
 A combiner is chosen once and makes a rule for each network, since actor and critic are combined apart. A
-``GradientRule`` sees every task's gradient of the shared parameters; a ``LossRule`` only weighs the tasks' losses, which
-takes no gradient per task.
+``GradientRule`` sees every task's gradient of the shared parameters; a ``LossRule`` only weighs the tasks' losses,
+which takes no gradient per task.
 
 Shapes: M tasks, K of them with rows in the minibatch, P shared parameters of the network.
 """
@@ -33,7 +33,7 @@ class TaskGradients(NamedTuple):
     seed: int  # for random numbers of this gradient step
 
 
-class Rule(ABC):
+class Rule:
     """What holds for both kinds: state, which goes into checkpoints. A rule without state has nothing to override."""
 
     def state(self) -> dict[str, Any]:
@@ -48,7 +48,7 @@ class Rule(ABC):
         """Called after the last gradient step on a rollout."""
 
 
-class GradientRule(Rule):
+class GradientRule(Rule, ABC):
     """Combines the tasks' gradients of one network."""
 
     @abstractmethod
@@ -56,7 +56,7 @@ class GradientRule(Rule):
         """(P,) what takes the place of the mean over tasks of the gradients, which plain training steps on."""
 
 
-class LossRule(Rule):
+class LossRule(Rule, ABC):
     """Weighs the tasks' losses of one network."""
 
     looks_again: ClassVar[bool] = False

@@ -93,13 +93,13 @@ class Columns:
 
     def move(self, row: Tensor) -> None:
         """Move the gradient to row (P,), and leave zeros."""
-        for part, place in zip(self._parts, row.split(self._sizes), strict=True):
+        for part, place in zip(self._parts, torch.split(row, self._sizes), strict=True):
             place.copy_(part)
             part.zero_()
 
     def put(self, row: Tensor) -> None:
         """The gradient becomes row (P,)."""
-        for part, place in zip(self._parts, row.split(self._sizes), strict=True):
+        for part, place in zip(self._parts, torch.split(row, self._sizes), strict=True):
             part.copy_(place)
 
 
@@ -181,12 +181,12 @@ class CombinedStep(GradientStep):
         matrix = self.optimizer.gradient.new_zeros(self._policy.num_tasks, sum(sizes))
         tasks = self._work.batch.group_task.tolist()
         for task, part, one in zip(tasks, self._parts, weight.unbind(1), strict=True):
-            part.backward(self._backward.seed(part) * one.unsqueeze(1))
-            for network, row in zip(NETWORKS, matrix[task].split(sizes), strict=True):
+            torch.autograd.backward(part, self._backward.seed(part) * one.unsqueeze(1))
+            for network, row in zip(NETWORKS, torch.split(matrix[task], sizes), strict=True):
                 self._columns[network].move(row)
         average_(matrix)
         average_(self.optimizer.gradient)  # of parameters that are one task's own
-        for network, rows in zip(NETWORKS, matrix.split(sizes, dim=1), strict=True):
+        for network, rows in zip(NETWORKS, torch.split(matrix, sizes, dim=1), strict=True):
             self._columns[network].put(self._combined(network, rows, task_losses[network], present))
 
     def _combined(self, network: str, rows: Tensor, losses: Tensor, present: Tensor) -> Tensor:

@@ -69,12 +69,15 @@ class CosineMatrix:
             gradients = torch.autograd.grad(sums, parameters, seed(sums), materialize_grads=True)
             matrix[task] = torch.cat([gradient.reshape(-1) for gradient in gradients])
         average_(matrix)
-        return {network: cosines(part) for network, part in zip(self._shared, matrix.split(sizes, dim=1), strict=True)}
+        return {
+            network: cosines(part)
+            for network, part in zip(self._shared, torch.split(matrix, sizes, dim=1), strict=True)
+        }
 
 
 def cosines(gradients: Tensor) -> Tensor:
     """(M, M) from rows (M, P); NaN for a row of zeros."""
-    directions = gradients / torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
+    directions: Tensor = gradients / torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
     return directions @ directions.mT
 
 
@@ -82,7 +85,7 @@ def cosine_record(matrices: dict[str, Tensor]) -> tuple[dict[str, float], list[D
     """The mean over pairs of tasks and networks, and every pair."""
     details, values = [], []
     for network, matrix in matrices.items():
-        first, second = torch.triu_indices(*matrix.shape, offset=1).tolist()
+        first, second = torch.triu_indices(len(matrix), len(matrix), offset=1).tolist()
         pairs = matrix[first, second].tolist()
         values.append(matrix[first, second])
         details += [

@@ -2,7 +2,9 @@
 
 import re
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,16 @@ from varshare_pl.types import EnvSpec, Record, Rollout
 torch.set_num_threads(1)
 
 METHODS = {"varshare": VarShare, "shared": Shared, "shared_onehot": SharedOneHot, "independent": Independent}
+
+# VarShare with each of its options that changes the layers.
+VARIANTS: dict[str, Callable[[], VarShare]] = {
+    "varshare layers": partial(VarShare, layers=[0, "head"]),
+    "varshare task_bias": partial(VarShare, task_bias=True),
+    "varshare deterministic": partial(VarShare, deterministic=True),
+    "varshare learned_prior": partial(VarShare, learned_prior=True),
+    "varshare rank": partial(VarShare, rank=2),
+    "varshare rank, layers, task_bias": partial(VarShare, rank=2, layers="last 2", task_bias=True),
+}
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -5,11 +5,11 @@ import torch
 from helpers import collect, generator, make_policy, perturb, randn
 
 from varshare_pl.policy.size import network_sizes, parameter_rows
-from varshare_pl.policy.wrappers import CLIP
+from varshare_pl.policy.wrappers import CLIP, Wrapper
 from varshare_pl.ppo.behaviour import Behaviour
 from varshare_pl.ppo.optimizer import build_optimizer
 from varshare_pl.random import array_stream
-from varshare_pl.sharing import VarShare, method_names
+from varshare_pl.sharing import Torso, VarShare, method_names
 
 METHODS = {name: cls for name, cls in method_names().items() if cls.__module__.startswith("varshare_pl.")}
 SUITE = "ComplexCartPole"
@@ -43,6 +43,45 @@ def test_networks_read_normalised_observations(method):
     assert (normal.abs() < CLIP).any()
     for name in ("actor", "critic"):
         torch.testing.assert_close(getattr(policy, name)(x, TASK), getattr(plain, name)(normal, TASK))
+
+
+def test_wrappers_hand_on_all_that_a_network_can_do():
+    """What is not named here has a default in ``Torso`` that does nothing."""
+    own = {name for name, value in vars(Torso).items() if callable(value) and not name.startswith("_")}
+    assert own - {"forward", "compute"} == set(vars(Wrapper)) & own
+    policy, plain = normalised()
+    draws = [
+        [
+            torso.draw_flipout_noise(5, 3, generator(1), array_stream(1, "a")),
+            torso.draw_local_noise(5, 3, array_stream(1, "a")),
+            torso.local_noise_sizes(),
+        ]
+        for torso in (policy.critic, plain.critic)
+    ]
+    assert str(draws[0]) == str(draws[1])
+    assert draws[0][2] == [8, 8, 1]
+
+
+def test_the_controller_and_absorption_reach_a_network_behind_a_wrapper():
+    method = VarShare(noise_controller=True, absorption=1.0)
+    policy = make_policy(SUITE, method, normalize_observations=True, normalize_returns="popart")
+    perturb(policy)
+    for _, torso in policy.networks():
+        torso.after_update(0)
+        assert 0 < torso.measures()["sharing/noise_ratio"] < float("inf")
+        assert all(layer.mu.mean(0).abs().max() < 1e-6 for _, layer in torso.layers())
+
+
+@pytest.mark.parametrize("sharing", [VarShare(), VarShare(rank=2), VarShare(task_embedding=3)], ids=["", "rank", "e"])
+def test_stored_noise_reaches_a_network_behind_a_wrapper(sharing):
+    policy = make_policy(SUITE, sharing, normalize_observations=True)
+    perturb(policy)
+    x, tasks = randn(5, 3, 4, dtype=torch.float32), torch.arange(5)
+    first, second = (policy.actor.draw_local_noise(5, 3, array_stream(seed, "a")) for seed in (1, 2))
+    outputs = [policy.actor.compute(policy.actor.prepare(tasks, noise), x) for noise in (first, second)]
+    exchanged = policy.actor.with_local_noise(policy.actor.prepare(tasks, first), second)
+    torch.testing.assert_close(policy.actor.compute(exchanged, x), outputs[1])
+    assert not torch.allclose(*outputs)
 
 
 @pytest.mark.parametrize("mode", ["rollout", "mean"])

@@ -5,11 +5,11 @@ Fixed seeds, float32 on a CPU; the tolerance leaves room for another order of ad
 
 import pytest
 import torch
-from helpers import fit, randn
+from helpers import VARIANTS, fit, randn
 
 from varshare_pl.sharing import method_names
 
-METHODS = {name: cls for name, cls in method_names().items() if cls.__module__.startswith("varshare_pl.")}
+METHODS = {name: cls for name, cls in method_names().items() if cls.__module__.startswith("varshare_pl.")} | VARIANTS
 
 # Method: sum of the actor's outputs after one update, KL in nats, gradient norm, total loss.
 GOLDEN = {
@@ -25,6 +25,12 @@ GOLDEN = {
     "paco": (0.0688785315, 0.0, 7.27309714, 25.4691124),
     "shared_embedding": (-0.0110720098, 0.0, 12.5836914, 25.6959457),
     "soft_modularization": (-0.0127309859, 0.0, 10.5293285, 25.269762),
+    "varshare layers": (-0.0218452513, 30.6887398, 11.7995057, 25.5989933),
+    "varshare task_bias": (-0.0252747089, 78.2358856, 13.583773, 27.7534904),
+    "varshare deterministic": (-0.0219315067, 10.3863773, 11.8222161, 25.5092831),
+    "varshare learned_prior": (-0.0217080154, 75.7585068, 12.4906634, 28.0308628),
+    "varshare rank": (0.0139306914, 74.2795868, 11.767536, 25.7207928),
+    "varshare rank, layers, task_bias": (0.0154592805, 58.31604, 12.1586901, 27.8848324),
 }
 DATA = {"suite": "ComplexCartPole", "num_envs": 5, "total_env_steps": 160}
 

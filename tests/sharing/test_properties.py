@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import collect, fit, generator, make_policy, make_spec, perturb, randn, readme_example
+from helpers import VARIANTS, collect, fit, generator, make_policy, make_spec, perturb, randn, readme_example
 from lightning.pytorch import Callback
 from torch.autograd import gradcheck
 from torch.func import functional_call
@@ -23,9 +23,9 @@ from varshare_pl.ppo.behaviour import Behaviour
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.ppo.step import GradientStep
 from varshare_pl.random import array_stream
-from varshare_pl.sharing import LocalNoise, TorsoSpec, method_names
+from varshare_pl.sharing import FlipoutNoise, TorsoSpec, method_names
 
-METHODS = {name: cls for name, cls in method_names().items() if cls.__module__.startswith("varshare_pl.")}
+METHODS = {name: cls for name, cls in method_names().items() if cls.__module__.startswith("varshare_pl.")} | VARIANTS
 example: dict[str, Any] = {"__name__": "task_bias"}
 exec(readme_example(), example)
 METHODS["README's"] = example["TaskBias"]
@@ -44,6 +44,7 @@ SUITE = "MirroredCartPole"
 pytestmark = pytest.mark.parametrize("method", METHODS)
 mixes = pytest.mark.parametrize("mix", MIXES)
 kinds = pytest.mark.parametrize("kind", ["mean", "weights"])
+all_kinds = pytest.mark.parametrize("kind", ["mean", "weights", "local", "flipout"])
 
 
 def make(method, tasks=M, seed=0, dtype=torch.float64, network="actor"):
@@ -60,6 +61,22 @@ def rows(mix):
 
 def weight_noise(torso, kind):
     return torso.draw_weight_noise(generator(1)) if kind == "weights" else None
+
+
+def noise_of(torso, kind, groups, rows):
+    """Noise of any kind for (groups, rows) rows."""
+    if kind == "local":
+        return torso.draw_local_noise(groups, rows, array_stream(1, "a"))
+    if kind == "flipout":
+        return torso.draw_flipout_noise(groups, rows, generator(1), array_stream(1, "a"))
+    return weight_noise(torso, kind)
+
+
+def of_task(noise, m):
+    """What is left of the noise of all tasks for a net of the task m alone."""
+    if isinstance(noise, FlipoutNoise):
+        return noise._replace(eps=noise.eps[m : m + 1])
+    return noise[m : m + 1] if isinstance(noise, torch.Tensor) else noise
 
 
 @cache
@@ -122,11 +139,14 @@ def test_relabelling_tasks_changes_no_output(method, kind):
     torch.testing.assert_close(torso.kl(), kl[old_name])
 
 
-def test_absent_tasks_get_no_gradient_from_data(method):
+@all_kinds
+def test_absent_tasks_get_no_gradient_from_data(method, kind):
     if method in NO_TASK_AXIS:
         pytest.skip(NO_TASK_AXIS[method])
     torso, (x, task) = make(method), rows("absent")
-    torso(x, task, weight_noise(torso, "weights")).square().sum().backward()
+    groups = TaskGroups.from_rows(task, M)
+    noise = noise_of(torso, kind, *groups.index.shape)
+    torso.compute(torso.prepare(groups.group_task, noise), groups.group(x)).square().sum().backward()
     present = torch.bincount(task, minlength=M) > 0
     parameters = dict(torso.named_parameters())
     for name, (axis, start) in task_axes(method).items():
@@ -135,11 +155,15 @@ def test_absent_tasks_get_no_gradient_from_data(method):
             assert used.tolist() == present.tolist(), name
 
 
+@all_kinds
 @pytest.mark.parametrize("m", [0, 4])
-def test_a_net_of_one_task_equals_that_part_of_the_net_of_all(method, m):
+def test_a_net_of_one_task_equals_that_part_of_the_net_of_all(method, m, kind):
     torso, single, x = make(method), make(method, tasks=1, seed=9), randn(5, IN)
     single.load_state_dict(with_tasks(method, torso, [m]))
-    torch.testing.assert_close(single(x, torch.zeros(5, dtype=torch.int64)), torso(x, torch.full((5,), m)))
+    noise = noise_of(torso, kind, 1, 5)
+    own = noise and [of_task(eps, m) for eps in noise]
+    alone = single.compute(single.prepare(torch.tensor([0]), own), x[None])
+    torch.testing.assert_close(alone, torso.compute(torso.prepare(torch.tensor([m]), noise), x[None]))
     torch.testing.assert_close(single.kl(), torso.kl()[m : m + 1])
 
 
@@ -170,13 +194,10 @@ class Grouped(torch.nn.Module):
 
 
 @pytest.mark.parametrize("network", ["actor", "critic"])
-@pytest.mark.parametrize("kind", ["mean", "weights", "local"])
+@all_kinds
 def test_gradients_are_those_of_differences(method, kind, network):
     torso, x, group_task = make(method, network=network), randn(3, 2, IN), torch.tensor([1, 2, 5])
-    noise = weight_noise(torso, kind)
-    if kind == "local":
-        drawn = torso.draw_local_noise(3, 2, array_stream(1, "a"))
-        noise = [eps and LocalNoise(eps.zeta.double()) for eps in drawn]
+    noise = noise_of(torso, kind, 3, 2)
     net = Grouped(torso)
     names = [name for name, p in net.named_parameters() if p.requires_grad]
     values = [dict(net.named_parameters())[name].detach().clone().requires_grad_() for name in names]
@@ -209,12 +230,13 @@ def test_bf16_autocast_stays_near(method, kind):
     assert all(p.grad.isfinite().all() for p in torso.parameters() if p.grad is not None)
 
 
-def test_pure_acting_equals_acting(method):
+@pytest.mark.parametrize("mode", ["rollout", "stored"])
+def test_pure_acting_equals_acting(method, mode):
     policy = make_policy(SUITE, METHODS[method]())
     perturb(policy)
     groups = TaskGroups.from_rows(torch.tensor([0, 1, 0, 1, 1]), 2)
     obs = randn(5, 4, dtype=torch.float32)
-    eager, pure = (Behaviour(policy, "rollout", 1, 0, torch.device("cpu")) for _ in range(2))
+    eager, pure = (Behaviour(policy, mode, 1, 0, torch.device("cpu")) for _ in range(2))
     noise = eager.draw_action_noise(1, 5)[0]
     tensors = pure.tensors(groups)
     for one, two in zip(eager(obs, groups, noise), pure.act(tensors, obs, groups, noise), strict=True):

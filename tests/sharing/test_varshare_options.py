@@ -16,6 +16,7 @@ OPTIONS = {
     "deterministic": {"deterministic": True},
     "learned_prior": {"learned_prior": True},
     "hyperprior": {"learned_prior": True, "hyperprior": 50.0},
+    "rank": {"rank": 2},
     "all at once": {"layers": "last 2", "task_bias": True, "learned_prior": True},
     "absorption": {"absorption": 0.5},
     "task_embedding": {"task_embedding": 3},

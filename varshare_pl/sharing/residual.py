@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +13,8 @@ from varshare_pl.sharing.checks import check_positive
 from varshare_pl.sharing.gaussian import mean_to_prior
 
 
-class ResidualLinear(TaskLinear):
-    """``y = (θ + μ_m) x + b + b_m``: VarShare with σ = 0, which leaves ½ μ²/σ_p² of the KL.
+class SharedWithResiduals(TaskLinear):
+    """``y = (θ + φ_m) x + b + b_m``; a subclass says what φ_m is.
 
     Args:
         in_features: Size of an input row.
@@ -25,7 +26,6 @@ class ResidualLinear(TaskLinear):
 
     Attributes:
         theta: (out, in) shared weights θ.
-        mu: (M, out, in) residual means, 0 at the start.
         bias: (out,) shared bias.
         task_bias: (M, out) biases of the tasks beside the shared one, 0 at the start; or None.
         prior_std: σ_p.
@@ -44,20 +44,18 @@ class ResidualLinear(TaskLinear):
         self.prior_std = prior_scale / math.sqrt(in_features)
         self.theta = nn.Parameter(torch.empty(out_features, in_features))
         self.bias = nn.Parameter(torch.empty(out_features))
-        self.mu = nn.Parameter(torch.empty(num_tasks, out_features, in_features))
         self.task_bias = nn.Parameter(torch.empty(num_tasks, out_features)) if task_bias else None
-        ResidualLinear.reset_parameters(self, 1.0)
 
     def reset_parameters(self, gain: float, generator: torch.Generator | None = None) -> None:
         orthogonal(self.theta, gain, generator)
         with torch.no_grad():
             self.bias.zero_()
-            self.mu.zero_()
             if self.task_bias is not None:
                 self.task_bias.zero_()
 
-    def prepare(self, group_task: Tensor, noise: Noise = None) -> Prepared | Flipped:
-        return Prepared(self.theta + of_tasks(self.mu, group_task), self._bias(group_task))
+    @abstractmethod
+    def residuals(self) -> Tensor:
+        """(M, out, in) the means of the φ_m."""
 
     def _bias(self, group_task: Tensor) -> Tensor:
         if self.task_bias is None:
@@ -65,8 +63,43 @@ class ResidualLinear(TaskLinear):
         return (self.bias + of_tasks(self.task_bias, group_task)).unsqueeze(1)
 
     def prepare_shared(self, group_task: Tensor) -> Prepared:
-        shared = (self.theta + self.mu.mean(0)).expand(len(group_task), -1, -1)
+        shared = (self.theta + self.residuals().mean(0)).expand(len(group_task), -1, -1)
         return Prepared(shared, self.bias if self.task_bias is None else self.bias + self.task_bias.mean(0))
+
+    def gauged(self) -> tuple[Tensor, Tensor]:
+        residuals = self.residuals()
+        mean = residuals.mean(0)
+        return self.theta + mean, residuals - mean
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, prior_std={self.prior_std:.4g}"
+
+
+class ResidualLinear(SharedWithResiduals):
+    """``y = (θ + μ_m) x + b + b_m``: VarShare with σ = 0, which leaves ½ μ²/σ_p² of the KL; arguments as above.
+
+    Attributes:
+        mu: (M, out, in) residual means, 0 at the start.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        num_tasks: int,
+        prior_scale: float = 0.1,
+        task_bias: bool = False,
+    ) -> None:
+        super().__init__(in_features, out_features, num_tasks, prior_scale, task_bias)
+        self.mu = nn.Parameter(torch.empty(num_tasks, out_features, in_features))
+        ResidualLinear.reset_parameters(self, 1.0)
+
+    def reset_parameters(self, gain: float, generator: torch.Generator | None = None) -> None:
+        super().reset_parameters(gain, generator)
+        nn.init.zeros_(self.mu)
+
+    def residuals(self) -> Tensor:
+        return self.mu
 
     @torch.no_grad()
     def absorb(self, share: float) -> None:
@@ -75,16 +108,12 @@ class ResidualLinear(TaskLinear):
         self.theta.add_(common)
         self.mu.sub_(common)
 
+    def prepare(self, group_task: Tensor, noise: Noise = None) -> Prepared | Flipped:
+        return Prepared(self.theta + of_tasks(self.mu, group_task), self._bias(group_task))
+
     @property
     def num_variational(self) -> int:
         return self.theta.numel()
 
     def kl(self) -> Tensor:
         return mean_to_prior(self.mu, self.prior_std)
-
-    def gauged(self) -> tuple[Tensor, Tensor]:
-        mean = self.mu.mean(0)
-        return self.theta + mean, self.mu - mean
-
-    def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, prior_std={self.prior_std:.4g}"

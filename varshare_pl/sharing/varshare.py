@@ -27,8 +27,10 @@ import torch
 
 from varshare_pl.errors import ConfigError
 from varshare_pl.sharing.base import LayerSpec, TaskLinear
+from varshare_pl.sharing.checks import check_count
 from varshare_pl.sharing.layer_choice import is_chosen
 from varshare_pl.sharing.learned_prior import LearnedPriorLinear
+from varshare_pl.sharing.low_rank import LowRankLinear
 from varshare_pl.sharing.method import SharingMethod
 from varshare_pl.sharing.noise_controller import ControlledPriorLinear
 from varshare_pl.sharing.residual import ResidualLinear
@@ -59,6 +61,8 @@ class VarShare(SharingMethod):
         absorption: Share α of what all residuals of a layer have in common that moves into the shared weights after
             each update; no task's function changes.
         task_embedding: Numbers in a learned embedding of the task that joins the observation at the input; 0: none.
+        rank: Residuals as products of two variational factors of this rank, or of the layer's narrower side if that is
+            less; null: whole matrices. initial_sigma is then a share of the factors' prior.
     """
 
     name: ClassVar[str] = "varshare"
@@ -75,6 +79,7 @@ class VarShare(SharingMethod):
         noise_controller: bool = False,
         absorption: float = 0.0,
         task_embedding: int = 0,
+        rank: int | None = None,
     ) -> None:
         self.prior_scale = prior_scale
         self.initial_sigma = initial_sigma
@@ -86,6 +91,7 @@ class VarShare(SharingMethod):
         self.noise_controller = noise_controller
         self.absorption = absorption
         self.task_embedding = task_embedding
+        self.rank = rank
 
     def make_torso(self, spec: TorsoSpec, generator: torch.Generator) -> VarShareTorso:
         self._check()
@@ -100,6 +106,8 @@ class VarShare(SharingMethod):
         if self.deterministic:
             return ResidualLinear(*sizes, self.prior_scale, self.task_bias)
         variational = *sizes, self.prior_scale, self.initial_sigma, self.task_bias
+        if self.rank is not None:
+            return LowRankLinear(*variational, self.rank)
         if self.noise_controller:
             return ControlledPriorLinear(*variational)
         if self.learned_prior:
@@ -116,6 +124,8 @@ class VarShare(SharingMethod):
             raise ConfigError("noise_controller: true is not allowed with learned_prior: true; one of them moves σ_p")
         if self.noise_controller and self.deterministic:
             raise ConfigError("noise_controller: true is not allowed with deterministic: true; there is no noise")
+        if self.rank is not None:
+            self._check_rank(self.rank)
         if self.deterministic and self.learned_prior:
             raise ConfigError(
                 "learned_prior: true is not allowed with deterministic: true; without σ nothing keeps σ_p from growing"
@@ -126,3 +136,16 @@ class VarShare(SharingMethod):
             )
         if self.hyperprior != HYPERPRIOR and not self.learned_prior:
             raise ConfigError(f"hyperprior: {self.hyperprior} is not allowed without learned_prior: true")
+
+    def _check_rank(self, rank: int) -> None:
+        check_count("rank", rank)
+        reasons = {
+            "deterministic": (self.deterministic, "its factors have noise"),
+            "learned_prior": (self.learned_prior, "its factors' priors stand still"),
+            "noise_controller": (self.noise_controller, "its factors' priors stand still"),
+            "absorption": (self.absorption, "a mean of products has no low rank"),
+        }
+        for option, (value, reason) in reasons.items():
+            if value:
+                text = str(value).lower()
+                raise ConfigError(f"{option}: {text} is not allowed with rank: {rank}; {reason}")

@@ -66,6 +66,7 @@ CASES = [
     ("varshare", {"method": LEARNED, "kl_schedule": "warmup_ramp", "kl_weight": 20.0}),
     ("varshare", {"method": CONTROLLED, "kl_weight": 20.0}),
     ("varshare", {"method": {"deterministic": True}, "critic_noise": "mean", "kl_weight": 20.0}),
+    ("varshare", {"normalize_observations": True, "normalize_returns": "popart", "normalize_rewards": True}),
 ]
 
 

@@ -51,11 +51,11 @@ def test_values_and_advantages_keep_their_digits_in_mixed_precision() -> None:
     seen: dict[str, Any] = {}
 
     class Watch(PPOModule):
-        def learn(self, batch: Any, step: Any) -> Any:
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
             from varshare_pl.ppo.update import build_rows
 
             seen["rows"] = build_rows(self.policy, batch, self.options)[0]
-            return super().learn(batch, step)
+            return super().training_step(batch, batch_idx)
 
     fit(SIZES, trainer=PRECISIONS["bf16-mixed"](), module_class=Watch)
     for name in ("values", "advantages", "returns", "log_prob"):

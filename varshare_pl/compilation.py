@@ -89,7 +89,8 @@ def _digest(graph: torch.fx.GraphModule, arguments: Sequence[Tensor]) -> str:
     digest = hashlib.sha256()
     for node in graph.graph.nodes:
         digest.update(f"{node.op} {node.name} {node.target} {node.args} {node.kwargs}\n".encode())
-    for constant_name, constant in sorted(vars(graph).items()):
+    constants = vars(graph) | dict(graph.named_buffers())  # torch keeps them in either
+    for constant_name, constant in sorted(constants.items()):
         if isinstance(constant, Tensor):
             digest.update(f"{constant_name} {constant.tolist()}\n".encode())
     for argument in arguments:

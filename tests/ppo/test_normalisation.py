@@ -330,7 +330,10 @@ def test_in_a_precision(precision):
 def trace(function, arguments, name):
     """In place of the compiler: the graph that it would get, run by torch."""
     with warnings.catch_warnings(action="ignore"):
-        return make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*arguments)
+        graph = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*arguments)
+    for constant, value in list(graph.named_buffers()):
+        setattr(graph, constant, value.clone())  # machine code keeps constants as they were
+    return graph
 
 
 @pytest.mark.parametrize("kind", EACH)

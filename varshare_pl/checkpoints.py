@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from varshare_pl.compressed import expand_
 from varshare_pl.errors import ConfigError
 
 CHECKPOINT_KEY = "varshare"
@@ -30,6 +31,8 @@ def read_checkpoint(path: Path | str, option: str = "--ckpt_path") -> dict[str, 
             if archive.testzip() is not None:
                 raise ValueError("wrong check sum")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        if isinstance(checkpoint, dict):
+            expand_(checkpoint)
     except Exception as error:  # a damaged file raises whatever its bytes lead to
         raise ConfigError(f"{option}: {path} is not a checkpoint, or is damaged ({type(error).__name__})") from error
     if not isinstance(checkpoint, dict) or CHECKPOINT_KEY not in checkpoint:

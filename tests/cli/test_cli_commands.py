@@ -50,6 +50,9 @@ VARSHARE = {
     "deterministic": False,
     "learned_prior": False,
     "hyperprior": 1.0,
+    "noise_controller": False,
+    "absorption": 0.0,
+    "task_embedding": 0,
 }
 BASE = ["--config", "complex_cartpole"]
 YAML = "model:\n  sharing: {class_path: varshare, init_args: {prior_scale: 0.3}}\n"

@@ -24,6 +24,7 @@ commands:
   describe   show a config's networks and their sizes, without training: varshare describe --config complex_cartpole
   resume     go on with a run that was stopped: varshare resume logs/complex_cartpole/seed_1
   play       watch a run's policy on every task: varshare play logs/complex_cartpole/seed_1
+  prune      drop what a task barely has of its own: varshare prune logs/complex_cartpole/seed_1 --threshold 1
   plot       rebuild the plots of finished or running runs: varshare plot logs/complex_cartpole/seed_1
   study      run all runs of a study: varshare study sharing
   report     put an experiment's runs together over their seeds: varshare report logs/complex_cartpole
@@ -90,6 +91,7 @@ def _dispatch(args: list[str]) -> int:
         "describe": _describe,
         "resume": _resume,
         "play": _play,
+        "prune": _prune,
         "plot": _plot,
         "report": _report,
         "study": _study,
@@ -146,6 +148,12 @@ def _study(args: list[str]) -> int:
     from varshare_pl.cli.study import study_command
 
     return study_command(args[1:])
+
+
+def _prune(args: list[str]) -> int:
+    from varshare_pl.cli.prune import prune
+
+    return prune(args)
 
 
 def _plot(args: list[str]) -> int:

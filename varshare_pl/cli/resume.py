@@ -94,6 +94,11 @@ def choose_checkpoint(folder: Path, wanted: str, total_env_steps: int) -> Path |
     if path is None:
         print(f"{folder}: no checkpoint yet; starting from the beginning", file=sys.stderr)
         return None
+    if "pruned" in read_checkpoint(path)[CHECKPOINT_KEY]:
+        raise ConfigError(
+            f"--ckpt_path: {path} is pruned and has no optimizer state to go on with; --init_from starts a new run "
+            "from its weights"
+        )
     if wanted == "last" and not (folder / SUMMARY_FILE).exists() and _env_steps(path) >= total_env_steps:
         # Killed between its last checkpoint and its summary: the end is made again, from the checkpoint before.
         path = folder / CHECKPOINTS / PREVIOUS

@@ -23,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from varshare_pl.checkpoints import CHECKPOINT_KEY, check_checkpoint, check_optimizer
 from varshare_pl.combiners import GradientCombiner
+from varshare_pl.compressed import expand_
 from varshare_pl.errors import ConfigError
 from varshare_pl.policy.actor_critic import ActorCritic, ReturnNorm
 from varshare_pl.policy.matching import MatchParameters, matched_hidden_sizes
@@ -296,6 +297,7 @@ class PPOModule(pl.LightningModule):
             checkpoint[CHECKPOINT_KEY]["combiner_state"] = self.combining.state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        expand_(checkpoint)  # Lightning reads a pruned one as it is
         check_checkpoint(checkpoint, self._identity(), self.state_dict())
         check_optimizer(checkpoint)
         self.learner.load_state(checkpoint[CHECKPOINT_KEY])

@@ -13,13 +13,13 @@ from varshare_pl.sharing import Torso, VarShare, method_names
 
 METHODS = {name: cls for name, cls in method_names().items() if cls.__module__.startswith("varshare_pl.")}
 SUITE = "ComplexCartPole"
+OPTIONS = {"normalize_observations": True, "normalize_returns": "popart"}
 TASK = torch.tensor([2, 0, 3, 2, 4, 1, 4])
 
 
 def normalised(method="varshare", seed=3):
     """A policy with moments that are not 0 and 1, and one without, of the same weights."""
-    options = {"normalize_observations": True, "normalize_returns": "popart"}
-    with_moments, plain = (make_policy(SUITE, METHODS[method](), **chosen) for chosen in (options, {}))
+    with_moments, plain = (make_policy(SUITE, METHODS[method](), **chosen) for chosen in (OPTIONS, {}))
     perturb(plain)
     for torso, own in ((with_moments.actor.network, plain.actor), (with_moments.critic.network.network, plain.critic)):
         torso.load_state_dict(own.state_dict())
@@ -154,3 +154,20 @@ def test_nothing_is_there_unless_asked_for():
     plain = make_policy(SUITE, VarShare())
     assert not [name for name in plain.state_dict() if "moments" in name or "network" in name]
     assert plain.observation_moments is plain.return_moments is plain.reward_moments is None
+
+
+def test_a_wrapper_passes_on_all_that_a_network_offers():
+    """A method that it does not pass on would do nothing, silently."""
+    offered = {name for name, value in vars(Torso).items() if callable(value) and not name.startswith("_")}
+    assert {"after_update", "measures", "kl"} <= offered
+    assert offered - vars(Wrapper).keys() == {"compute", "forward"}  # these are what a wrapper is about
+
+
+def test_a_wrapped_network_acts_between_rollouts():
+    policy = make_policy(SUITE, VarShare(absorption=1.0, noise_controller=True), **OPTIONS)
+    perturb(policy)
+    for _, torso in policy.networks():
+        torso.after_update(0)
+        assert torso.measures().keys() == {"sharing/noise_ratio"}
+    for *_, layer in policy.layers():
+        torch.testing.assert_close(layer.mu.mean(0), torch.zeros_like(layer.theta))

@@ -56,7 +56,7 @@ def test_old_tasks_compute_what_they_did(method):
     old, new = make(method, 3), make(method, 5, seed=9)
     perturb(old)
     new.load_weights(checkpoint_of(old))
-    assert new.new_tasks == 2
+    assert new.start.new_tasks == 2
     torch.testing.assert_close(outputs(new, range(3)), outputs(old, range(3)))
 
 
@@ -131,6 +131,20 @@ def test_moments_of_old_tasks_are_kept_and_new_ones_are_0(method):
     assert [after.state[g["params"][0]]["step"].item() for g in after.param_groups] == [3] * len(after.param_groups)
 
 
+def test_a_new_tasks_observations_are_normalised_as_the_others_until_its_first_rows():
+    old, new = (PPOModule(SPECS[m], VarShare(), normalize_observations=True, **SIZES) for m in (3, 5))
+    moments, grown = old.policy.observation_moments, new.policy.observation_moments
+    moments.update(randn(30, 4) * 5 + 2, torch.arange(30) % 3)
+    new.load_weights(checkpoint_of(old))
+    assert grown.count.tolist() == [10, 10, 10, 0, 0]
+    torch.testing.assert_close(grown.mean, torch.cat([moments.mean, moments.mean.mean(0).expand(2, 4)]))
+    torch.testing.assert_close(grown.variance, torch.cat([moments.variance, moments.variance.mean(0).expand(2, 4)]))
+    rows = randn(8, 4, seed=3)
+    grown.update(rows, torch.full((8,), 4))
+    torch.testing.assert_close(grown.mean[4], rows.mean(0).float())
+    torch.testing.assert_close(grown.variance[4], rows.var(0, correction=0).float())
+
+
 def test_the_learning_rates_are_the_new_runs():
     old = make("varshare", 3)
     new = PPOModule(SPECS[5], VarShare(), lr_actor=1e-4, **SIZES)
@@ -142,7 +156,7 @@ def test_as_many_tasks_take_the_weights_alone():
     old, new = make("varshare", 3), make("varshare", 3, seed=9)
     perturb(old)
     new.load_weights(checkpoint_of(old, steps=2))
-    assert new.new_tasks == 0
+    assert new.start.new_tasks == 0
     optimizer = new.configure_optimizers()
     assert not any(state["step"] for state in optimizer.state.values())
     torch.testing.assert_close(outputs(new, range(3)), outputs(old, range(3)))
@@ -192,7 +206,7 @@ def test_training_goes_on_with_more_tasks():
             self.load_weights(checkpoint)
 
     run = fit({"suite": "MirroredCartPole", "total_env_steps": 128}, module_class=Grown)
-    assert run.module.new_tasks == 1
+    assert run.module.start.new_tasks == 1
     (optimizer,) = run.trainer.optimizers
     steps = first.records[-1].metrics["gradient_steps"] + run.records[-1].metrics["gradient_steps"]
     assert {state["step"].item() for state in optimizer.state.values()} == {steps}

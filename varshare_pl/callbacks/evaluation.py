@@ -59,7 +59,7 @@ class Evaluation(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module = _module(pl_module)
-        if not module.new_tasks or module.env_steps:
+        if module.start is None or not module.start.new_tasks or module.env_steps:
             return
         result = self._run(trainer, pl_module, 0)
         self.history.append((0, result))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
 from varshare_pl.parallel import all_sum
+from varshare_pl.sharing.base import NewTask
 
 SMALLEST_STD = 1e-4  # so that what does not vary is not blown up to noise
 
@@ -24,6 +28,9 @@ class TaskMoments(nn.Module):
         mean: (M, *shape).
         variance: (M, *shape), divided by the count, not by one less.
     """
+
+    # A task that joins a trained network has the mean of the others, and no rows: its first ones replace it.
+    new_task: ClassVar[Mapping[str, NewTask]] = {"mean": "mean", "variance": "mean"}
 
     count: Tensor
     mean: Tensor

@@ -2,13 +2,14 @@
 
 One rule does for every method. Of a parameter with M' tasks in place of M, one axis is longer by M' − M; what was there
 stays at its front. The rest starts at the mean of the old tasks, as in a new network, or at 0, as the layer's
-``new_task`` says; buffers start as in a new network. Adam's moments of the rest start at 0.
+``new_task`` says, which for buffers is "as in a new network" if it does not name them. Adam's moments of the rest start
+at 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,35 @@ from varshare_pl.checkpoints import CHECKPOINT_KEY
 from varshare_pl.errors import ConfigError
 from varshare_pl.ppo.optimizer import FlatAdam
 from varshare_pl.types import EnvSpec
+
+
+class Start(NamedTuple):
+    """What a run takes from a checkpoint."""
+
+    new_tasks: int  # that the checkpoint does not have, M' − M
+    state: dict[str, Tensor]  # a state dict with them
+    optimizer: dict[str, Any] | None  # the state dict of the checkpoint's; None: the optimizer starts anew
+    shapes: dict[str, torch.Size]  # of the checkpoint's tensors
+
+
+def start_from(checkpoint: Mapping[str, Any], module: nn.Module, spec: EnvSpec) -> Start:
+    """What a run takes from a checkpoint: the weights, and where its suite has more tasks the optimizer's state too.
+
+    Args:
+        checkpoint: Loaded.
+        module: The run's new network.
+        spec: Of the run's suite.
+
+    Raises:
+        ConfigError: if the suite does not go on from the checkpoint's.
+    """
+    new_tasks, state = count_new_tasks(checkpoint, spec), checkpoint["state_dict"]
+    shapes = {name: tensor.shape for name, tensor in state.items()}
+    if not new_tasks:
+        return Start(0, state, None, shapes)
+    grown = grow_state(module, state, spec.num_tasks - new_tasks, new_tasks)
+    optimizers = checkpoint.get("optimizer_states")  # a pruned checkpoint has none
+    return Start(new_tasks, grown, optimizers[0] if optimizers else None, shapes)
 
 
 def count_new_tasks(checkpoint: Mapping[str, Any], spec: EnvSpec) -> int:
@@ -70,7 +100,7 @@ def grow_state(module: nn.Module, state: Mapping[str, Tensor], before: int, new_
             continue
         owner, _, leaf = name.rpartition(".")
         rules: Mapping[str, str] = getattr(module.get_submodule(owner), "new_task", {})
-        rule = rules.get(leaf, "mean") if name in parameters else "own"
+        rule = rules.get(leaf, "mean" if name in parameters else "own")
         size = old.shape[axis]
         rest = fresh.narrow(axis, size, new_tasks)
         if rule == "mean":  # the tasks are the last entries of the axis

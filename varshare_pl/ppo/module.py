@@ -31,7 +31,7 @@ from varshare_pl.ppo.advantages import AdvantageNorm
 from varshare_pl.ppo.behaviour import ActorNoise, Behaviour, CriticNoise
 from varshare_pl.ppo.combined import CombinedStep, Combining
 from varshare_pl.ppo.compiled import CompiledStep
-from varshare_pl.ppo.growth import count_new_tasks, grow_state, inherit_moments
+from varshare_pl.ppo.growth import Start, inherit_moments, start_from
 from varshare_pl.ppo.learner import Learner
 from varshare_pl.ppo.objective import Objective
 from varshare_pl.ppo.optimizer import FlatAdam, build_optimizer
@@ -192,9 +192,8 @@ class PPOModule(pl.LightningModule):
             raise ConfigError("model.compile: true is not allowed with model.combiner; false is")
         self.compile_steps = compile
         self._compiled: CompiledStep | None = None
-        self.new_tasks = 0  # that the checkpoint did not have whose weights training starts from
-        self.opening: Record | None = None  # what is known before the first rollout of such a training
-        self._inherited: tuple[dict[str, Any], dict[str, tuple[int, ...]]] | None = None
+        self.start: Start | None = None  # of a run from a checkpoint's weights
+        self.opening: Record | None = None  # what is known before its first rollout, where it has new tasks
         if actor_noise == "fresh" and self.policy.actor.log_var_parameters():
             warnings.warn(
                 "model.actor_noise=fresh: acting and update use different weight noise, so PPO's ratio is not 1 before "
@@ -230,8 +229,8 @@ class PPOModule(pl.LightningModule):
 
     def configure_optimizers(self) -> FlatAdam:
         optimizer = build_optimizer(self.policy, *self._lrs, *self._eps)
-        if self._inherited is not None:
-            inherit_moments(optimizer, self, *self._inherited)
+        if self.start is not None and self.start.optimizer is not None:
+            inherit_moments(optimizer, self, self.start.optimizer, self.start.shapes)
         return optimizer
 
     def setup(self, stage: str) -> None:
@@ -312,15 +311,9 @@ class PPOModule(pl.LightningModule):
         Raises:
             ConfigError: if the checkpoint does not fit.
         """
-        self.new_tasks = count_new_tasks(checkpoint, self.spec)
-        weights, before = checkpoint["state_dict"], checkpoint[CHECKPOINT_KEY]["num_tasks"]
-        if self.new_tasks:
-            checkpoint = {**checkpoint, "state_dict": grow_state(self, weights, before, self.new_tasks)}
-        check_checkpoint(checkpoint, {"sharing": self.method_name}, self.state_dict())
-        if self.new_tasks and checkpoint.get("optimizer_states"):
-            shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-            self._inherited = checkpoint["optimizer_states"][0], shapes
-        prefix, weights = "policy.", checkpoint["state_dict"]
+        self.start = start_from(checkpoint, self, self.spec)
+        prefix, weights = "policy.", self.start.state
+        check_checkpoint({**checkpoint, "state_dict": weights}, {"sharing": self.method_name}, self.state_dict())
         self.policy.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
 
     def _identity(self) -> dict[str, Any]:

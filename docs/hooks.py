@@ -1,0 +1,172 @@
+"""What MkDocs makes while it builds: the table of options, pages from files elsewhere, navigation by patterns."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import sys
+from argparse import SUPPRESS, Action
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # the package beside this folder is the one that is documented
+
+FROM_NETWORK = '<script src="https://unpkg.com/iframe-worker/shim"></script>'
+SECTIONS = {
+    "": "Run",
+    "data": "`data`: envs and rollouts",
+    "model": "`model`: networks, sharing and PPO",
+    "evaluation": "`evaluation`",
+    "plots": "`plots`",
+    "progress": "`progress`",
+    "checkpoint": "`checkpoint`",
+    "trainer": "`trainer`: Lightning's Trainer",
+}
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put the files that its patterns match into the navigation; a pattern without files leaves it."""
+    folder = Path(config.docs_dir)
+    config.nav = [entry for entry in (_expanded(entry, folder) for entry in config.nav or []) if entry]
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that are made from the code and from files outside the docs' folder."""
+    from mkdocs.structure.files import File
+
+    pages = {
+        "options.md": options_page(),
+        "run-folder.md": "# A run's folder\n" + _after_title("logs/README.md").replace("../docs/", ""),
+        "changelog.md": "# Changes\n" + _after_title("CHANGELOG.md"),
+    }
+    for name, content in pages.items():
+        files.append(File.generated(config, name, content=content))
+    return files
+
+
+def on_post_page(output: str, **_: Any) -> str:
+    """Put our own script where the theme would load one from the network; it serves the search on disk."""
+    own = f"<script>{(ROOT / 'docs' / 'worker.js').read_text(encoding='utf-8')}</script>"
+    return output.replace(FROM_NETWORK, own)
+
+
+def on_post_template(output_content: str, **_: Any) -> str:
+    """The same for pages that are not made from Markdown."""
+    return on_post_page(output_content)
+
+
+def _after_title(path: str) -> str:
+    return (ROOT / path).read_text(encoding="utf-8").partition("\n")[2]
+
+
+def _expanded(entry: Any, folder: Path) -> Any:
+    if isinstance(entry, dict):
+        ((title, below),) = entry.items()
+        found = [_expanded(one, folder) for one in (below if isinstance(below, list) else [below])]
+        flat = [page for one in found for page in (one if isinstance(one, list) else [one])]
+        return {title: flat} if flat else None
+    if "*" not in entry:
+        return entry
+    return sorted((path.relative_to(folder).as_posix() for path in folder.glob(entry)), key=_index_first)
+
+
+def _index_first(name: str) -> tuple[bool, str]:
+    return not name.endswith("index.md"), name
+
+
+def options_page() -> str:
+    """All options of ``varshare fit`` with their defaults, and the help of the other commands, as Markdown."""
+    from varshare_pl.cli.configs import shipped_configs
+    from varshare_pl.cli.help import DESCRIPTION
+
+    lines = ["# Options", "", DESCRIPTION["fit"], ""]
+    lines += ["```sh", "varshare fit --config NAME_OR_FILE --config ANOTHER --model.kl_weight 0.1", "```", ""]
+    lines += ["`varshare fit --print_config` prints them all as a config. Shipped configs, by name: "]
+    lines += [", ".join(f"`{name}`" for name in shipped_configs()) + ".", ""]
+    options = fit_options()
+    for section, title in SECTIONS.items():
+        lines += [f"## {title}", "", "| option | default | allowed | what it does |", "|---|---|---|---|"]
+        lines += [_row(*option) for option in options if option[0].rpartition(".")[0].partition(".")[0] == section]
+        lines.append("")
+    own = (
+        "[options of its own](methods/index.md)" if (ROOT / "docs/methods/index.md").exists() else "options of its own"
+    )
+    lines += [f"Each sharing method has {own}: `--model.sharing.NAME VALUE`.", ""]
+    lines += ["## Other commands", ""]
+    for command, text in command_help().items():
+        lines += [f"### varshare {command}", "", "```text", text.strip(), "```", ""]
+    return "\n".join(lines)
+
+
+def fit_options() -> list[tuple[str, str, str, str]]:
+    """Key, default, allowed values and explanation of every option of ``varshare fit``, in plain words."""
+    from varshare_pl.cli.help import HelpFormatter
+
+    parser, formatter, rows = _fit_parser(), HelpFormatter(prog=""), []
+    known = parser.keys()
+    for action in parser._actions:
+        if action.dest in known and action.help is not SUPPRESS and action.dest != "print_config":
+            default = parser.get_defaults().get(action.dest)
+            rows.append((action.dest, _yaml(default), _allowed(action, formatter), _plain(action.help or "")))
+    return rows
+
+
+def _fit_parser() -> Any:
+    from varshare_pl.cli.lightning import VarShareCLI
+
+    class Found(Exception):  # noqa: N818
+        pass
+
+    class OnlyParser(VarShareCLI):
+        def parse_arguments(self, parser: Any, args: Any) -> NoReturn:
+            raise Found(self._subcommand_parsers["fit"])
+
+    try:
+        OnlyParser(["fit"])
+    except Found as found:
+        return found.args[0]
+    raise AssertionError("LightningCLI made no parser")
+
+
+def _allowed(action: Action, formatter: Any) -> str:
+    words = formatter._get_type_str(action) if getattr(action, "_typehint", None) or action.type else None
+    return "" if words is None else words
+
+
+def _yaml(value: Any) -> str:
+    import yaml
+
+    if isinstance(value, dict) or hasattr(value, "class_path"):
+        return str(value["class_path"]).rpartition(".")[2]
+    value = list(value) if isinstance(value, tuple) else value
+    return yaml.safe_dump(value, default_flow_style=True).removesuffix("\n").removesuffix("...").strip()
+
+
+def _plain(text: str) -> str:
+    text = re.sub(r"\s*Default: .*$", "", " ".join(text.replace("``", "`").split()))  # Lightning's, not ours
+    return re.sub(r":\w+:`~?([^`]*)`", r"`\1`", text)
+
+
+def _row(key: str, default: str, allowed: str, text: str) -> str:
+    cells = [f"`{key}`", f"`{default}`" if default else "", allowed, text]
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def command_help() -> dict[str, str]:
+    """What ``varshare COMMAND --help`` prints, for the commands that have few options."""
+    from varshare_pl.cli import main
+
+    listed = re.findall(r"^  (\w+)  +\w", main.HELP.partition("commands:")[2].partition("options:")[0], re.MULTILINE)
+    texts = {}
+    for command in [name for name in listed if name not in ("fit", "validate", "describe")]:
+        with contextlib.redirect_stdout(io.StringIO()) as text:
+            main.main([command, "--help"])
+        texts[command] = text.getvalue()
+    return texts

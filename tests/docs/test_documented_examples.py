@@ -1,0 +1,101 @@
+"""The pages' examples are real: files are written, commands and Python run, in the order in which they stand there."""
+
+import importlib
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from varshare_pl.cli.main import main
+
+DOCS = Path(__file__).parents[2] / "docs"
+BLOCK = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty folder to run in; modules in it can be imported, and are forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    known = set(sys.modules)
+    importlib.invalidate_caches()
+    yield tmp_path
+    for name in set(sys.modules) - known:
+        if str(getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+def run_page(page: str) -> dict[str, Any]:
+    """Do what a page says; gives the names that its Python has defined."""
+    names: dict[str, Any] = {}
+    for language, title, content in BLOCK.findall((DOCS / page).read_text(encoding="utf-8")):
+        if title:
+            Path(title).write_text(content, encoding="utf-8")
+        elif language == "python":
+            exec(compile(content, page, "exec"), names)
+        elif language == "sh":
+            for line in content.splitlines():
+                command, *args = shlex.split(line, comments=True)
+                assert command == "varshare", line
+                assert main(args) == 0, line
+        else:
+            assert language == "text", f"{page}: a block of {language} is not run"
+    return names
+
+
+def test_the_tutorial_runs_as_it_stands(folder):
+    names = run_page("tutorial.md")
+    assert (folder / "logs" / "complex_cartpole" / "seed_1" / "play.gif").exists()
+    assert names["policy"].method == "task_gain"
+    assert names["policy"].tasks == ("plain", "strong gravity", "weak motor")
+    assert (folder / "weak_motor.pt2").exists()
+
+
+def test_the_extensions_run_as_they_stand(folder):
+    run_page("extending.md")
+    logs = folder / "logs"
+    assert (logs / "corridors" / "seed_1" / "play.gif").exists()
+    assert re.fullmatch(
+        r"[01]\.\d{4} after \d+ env steps\n", (logs / "watched" / "seed_1" / "sharing.txt").read_text(encoding="utf-8")
+    )
+    weights = (logs / name / "seed_1" / "heartbeat.csv" for name in ("watched", "corridors"))
+    watched, alone = (re.sub(r"[\d.]+,[\d.]+,", "", path.read_text(encoding="utf-8")) for path in weights)
+    assert watched.splitlines()[0] == alone.splitlines()[0]
+
+
+def test_the_policies_page_runs_as_it_stands(folder):
+    pytest.importorskip("imageio_ffmpeg")
+    sizes = ["--data.total_env_steps", "5120", "--evaluation.episodes", "1"]
+    assert main(["fit", "--config", "complex_cartpole", *sizes]) == 0
+    names = run_page("policies.md")
+    assert names["episode_return"] > 0
+    assert names["logits"].shape == (8, 2)
+    assert sorted(path.name for path in folder.iterdir()) == ["best.mp4", "logs", "low_gravity.pt2"]
+
+
+def test_the_readmes_method_is_the_one_in_the_docs_less_its_option():
+    texts = [(DOCS / page).read_text(encoding="utf-8") for page in ("extending.md", "../README.md")]
+    layers = [re.search(r"^class TaskBiasLinear.*?\n\n\n", text, re.DOTALL | re.MULTILINE)[0] for text in texts]
+    assert layers[0] == layers[1]
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_warnings_and_loads_nothing_from_the_network(tmp_path):
+    pytest.importorskip("mkdocs")
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    config = load_config(str(DOCS.parent / "mkdocs.yml"), site_dir=str(tmp_path / "site"), strict=True)
+    build(config)
+    pages = sorted((tmp_path / "site").rglob("*.html"))
+    assert len(pages) > 10
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        loaded = re.findall(r"<(?:script|img|link)[^>]*?(?:src|href)=\"(https?://[^\"]*)\"", text)
+        assert not loaded, page
+    shutil.rmtree(tmp_path / "site")

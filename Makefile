@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint bench bench-check clean
+.PHONY: help install demo test test-slow lint docs bench bench-check clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -24,6 +24,10 @@ $(VENV)/.installed-bench: $(VENV)/.installed
 	$(PIP) --editable '.[bench]'
 	touch $@
 
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP) --editable '.[docs]'
+	touch $@
+
 install: $(VENV)/.installed  ## make .venv and install varshare into it
 
 demo: $(VENV)/.installed  ## train VarShare on five CartPoles, about ten seconds
@@ -40,6 +44,9 @@ lint: $(VENV)/.installed-test  ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(VENV)/.installed-docs  ## build the documentation into site/; open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 bench: $(VENV)/.installed-bench  ## measure speed beside Stable-Baselines3; about an hour
 	$(BIN)/python -m benchmarks
 
@@ -47,4 +54,4 @@ bench-check: $(VENV)/.installed-bench  ## compare the quick speed ratios with th
 	$(BIN)/python -m benchmarks check
 
 clean:  ## remove the environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist
+	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache build dist

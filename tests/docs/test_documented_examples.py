@@ -48,6 +48,7 @@ def run_page(page: str) -> dict[str, Any]:
     return names
 
 
+@pytest.mark.slow
 def test_the_tutorial_runs_as_it_stands(folder):
     names = run_page("tutorial.md")
     assert (folder / "logs" / "complex_cartpole" / "seed_1" / "play.gif").exists()
@@ -68,6 +69,7 @@ def test_the_extensions_run_as_they_stand(folder):
     assert watched.splitlines()[0] == alone.splitlines()[0]
 
 
+@pytest.mark.slow
 def test_the_policies_page_runs_as_it_stands(folder):
     pytest.importorskip("imageio_ffmpeg")
     sizes = ["--data.total_env_steps", "5120", "--evaluation.episodes", "1"]

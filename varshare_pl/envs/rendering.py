@@ -45,7 +45,8 @@ class Screen:
         self._canvas.fill(WHITE)
         draw(self._canvas)
         if not self._human:
-            return np.transpose(self._pygame.surfarray.array3d(self._canvas), (1, 0, 2)).copy()
+            pixels = self._pygame.image.tobytes(self._canvas, "RGB")  # row by row, several times as fast as surfarray
+            return np.frombuffer(pixels, np.uint8).reshape(HEIGHT, WIDTH, 3).copy()
         self._window.blit(self._canvas, (0, 0))
         self._pygame.event.pump()
         self._clock.tick(self._fps)

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
 
-ROOT = Path(__file__).resolve().parents[1]
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT))  # the package beside this folder is the one that is documented
 
 FROM_NETWORK = '<script src="https://unpkg.com/iframe-worker/shim"></script>'
@@ -31,9 +32,9 @@ SECTIONS = {
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put the files that its patterns match into the navigation; a pattern without files leaves it."""
-    folder = Path(config.docs_dir)
-    config.nav = [entry for entry in (_expanded(entry, folder) for entry in config.nav or []) if entry]
+    """Put the pages that its patterns match into the navigation, each page once; a pattern without pages leaves it."""
+    named = set(re.findall(r"[\w/.-]+\.md", str(config.nav)))
+    config.nav = [entry for entry in (_expanded(entry, named) for entry in config.nav or []) if entry]
     return config
 
 
@@ -51,9 +52,22 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Name the files outside the docs that a page links to: the links lead somewhere in the repository, not here."""
+
+    def named(link: re.Match[str]) -> str:
+        target = (DOCS / page.file.src_uri).parent.joinpath(link[2]).resolve()
+        if target.is_relative_to(DOCS) or not target.is_relative_to(ROOT) or not target.exists():
+            return link[0]
+        path = f"`{target.relative_to(ROOT)}`"
+        return path if link[1].strip("`") in path else f"{link[1]} ({path})"
+
+    return re.sub(r"(?<!!)\[([^\]]+)\]\((\.\./[^)#]+)(?:#[^)]*)?\)", named, markdown)
+
+
 def on_post_page(output: str, **_: Any) -> str:
     """Put our own script where the theme would load one from the network; it serves the search on disk."""
-    own = f"<script>{(ROOT / 'docs' / 'worker.js').read_text(encoding='utf-8')}</script>"
+    own = f"<script>{(DOCS / 'worker.js').read_text(encoding='utf-8')}</script>"
     return output.replace(FROM_NETWORK, own)
 
 
@@ -66,15 +80,16 @@ def _after_title(path: str) -> str:
     return (ROOT / path).read_text(encoding="utf-8").partition("\n")[2]
 
 
-def _expanded(entry: Any, folder: Path) -> Any:
+def _expanded(entry: Any, named: set[str]) -> Any:
     if isinstance(entry, dict):
         ((title, below),) = entry.items()
-        found = [_expanded(one, folder) for one in (below if isinstance(below, list) else [below])]
+        found = [_expanded(one, named) for one in (below if isinstance(below, list) else [below])]
         flat = [page for one in found for page in (one if isinstance(one, list) else [one])]
         return {title: flat} if flat else None
     if "*" not in entry:
         return entry
-    return sorted((path.relative_to(folder).as_posix() for path in folder.glob(entry)), key=_index_first)
+    matches = {path.relative_to(DOCS).as_posix() for path in DOCS.glob(entry)}
+    return sorted(matches - named, key=_index_first)
 
 
 def _index_first(name: str) -> tuple[bool, str]:
@@ -96,7 +111,7 @@ def options_page() -> str:
         lines += [_row(*option) for option in options if option[0].rpartition(".")[0].partition(".")[0] == section]
         lines.append("")
     own = (
-        "[options of its own](methods/index.md)" if (ROOT / "docs/methods/index.md").exists() else "options of its own"
+        "[options of its own](methods/index.md)" if (DOCS / "methods/index.md").exists() else "options of its own"
     )
     lines += [f"Each sharing method has {own}: `--model.sharing.NAME VALUE`.", ""]
     lines += ["## Other commands", ""]

@@ -13,7 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 from seed_runs import SIZE, write_seed, write_summary
 
-import varshare_pl.results.report_plots as report_plots
+from varshare_pl.results import figures
 from varshare_pl.results.files import DIAGNOSTICS_COLUMNS, heartbeat_columns
 
 LAYERS = ("layer_1", "layer_2", "head")
@@ -107,17 +107,19 @@ def detail_rows(
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """What was drawn instead of images: sheet → (title, {panel: axes}, caption)."""
+    """What was drawn instead of images: sheet → {panel: axes}."""
     sheets = {}
 
-    def draw(path, title, panels, columns, caption):
+    def draw(path, title, panels, *options, **more):
         axes = {}
         for panel in panels:
             panel.draw(axes.setdefault(panel.title, Figure().add_subplot()))
-        sheets[path.stem] = (title, axes, caption)
+        sheets[path.stem] = axes
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
         return path
 
-    monkeypatch.setattr(report_plots, "write_sheet", draw)
+    monkeypatch.setattr(figures, "write_sheet", draw)
     return sheets
 
 

@@ -7,7 +7,7 @@ from varshare_pl.cli.main import main
 from varshare_pl.results.files import heartbeat_columns
 
 SIZE = 100  # env steps of a rollout
-TABLES = ["curves.csv", "scores.csv"]
+FILES = ["report.html", "report.md", "scores.csv", "timings.csv", "tables.tex"]
 NETWORKS = ("actor", "critic")
 
 
@@ -46,6 +46,9 @@ def write_seed(experiment, seed, train, evals=None, final=None, *, ratio=None, c
         "task_names": names,
         "solved_return": 90.0,
         "total_env_steps": [SIZE * 4],
+        "commit": "abc123",
+        "packages": {"torch": "2.6"},
+        "python": "3.11",
         **identity,
     }
     (run / "run.json").write_text(json.dumps(identity))
@@ -69,19 +72,21 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
-def curve(experiment, metric, task="", network="", layer=""):
+def numbers_of(folder, name="scores.csv", **key):
+    """The rows of a table of the report with these cells."""
+    return [row for row in rows_of(folder / "report" / name) if key.items() <= row.items()]
+
+
+def curve(folder, metric, task="", network="", layer=""):
     """(env steps, mean, std or None, runs) of each row of a curve."""
-    key = {"metric": metric, "task": task, "network": network, "layer": layer}
-    rows = [row for row in rows_of(experiment / "report" / "curves.csv") if key.items() <= row.items()]
-    return [
-        (int(r["env_steps"]), float(r["mean"]), float(r["std"]) if r["std"] else None, int(r["runs"])) for r in rows
-    ]
+    rows = numbers_of(folder, metric=metric, task=task, network=network, layer=layer, seed="")
+    return [(int(r["x"]), float(r["value"]), float(r["std"]) if r["std"] else None, int(r["runs"])) for r in rows]
 
 
-def rows_after(experiment, capsys):
-    """The rows of ``scores.csv`` after a report."""
-    report(experiment, capsys)
-    return rows_of(experiment / "report" / "scores.csv")
+def states_after(folder, capsys):
+    """The state of each run after a report, by seed."""
+    report(folder, capsys)
+    return {row["seed"]: row["value"] for row in numbers_of(folder, metric="state")}
 
 
 def report(experiment, capsys, code=0):

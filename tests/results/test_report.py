@@ -1,8 +1,16 @@
 import math
+import re
 from pathlib import Path
 
 import pytest
-from seed_runs import TABLES, curve, report, rows_of, write_seed
+from seed_runs import FILES, curve, numbers_of, report, rows_of, write_seed
+
+SHEETS = ["answer", "curves_MadeUp", "tasks_MadeUp", "sharing_MadeUp", "layers_MadeUp_varshare"]
+FIGURES = sorted(f"{name}.{suffix}" for name in SHEETS for suffix in ("png", "svg"))
+
+
+def figures_in(folder):
+    return sorted(path.name for path in (folder / "report" / "figures").iterdir())
 
 
 def test_curves_of_three_seeds_by_hand(three, capsys):
@@ -17,101 +25,146 @@ def test_curves_of_three_seeds_by_hand(three, capsys):
     assert curve(three, "eval/return") == [(200, 3, 1.5, 3), (400, 87.5, pytest.approx(math.sqrt(147.25)), 3)]
     assert curve(three, "kl/policy")[0] == (100, pytest.approx(0.02), pytest.approx(0.01), 3)
     # over 2 networks and 2 layers the KL of a task is 4 (seed + task)
-    assert curve(three, "kl/posterior", "1")[3] == (400, 12, 4, 3)
-    assert curve(three, "kl/posterior")[3] == (400, 10, 4, 3)
+    assert curve(three, "kl/posterior_by_task", "1")[3] == (400, 12, 4, 3)
+    assert curve(three, "kl/posterior_by_task")[3] == (400, 10, 4, 3)
     for steps, mean, std, runs in curve(three, "sharing/ratio", "", "critic", "head"):
         assert (mean, std, runs) == (pytest.approx(0.3), pytest.approx(0.1), 3), steps
     assert curve(three, "sharing/theta_norm", "", "actor", "layer_1")[1] == (200, 5, 2, 3)
     assert curve(three, "sharing/mu_norm", "", "actor", "layer_1")[1] == (200, 1, 0.5, 3)
-    assert curve(three, "sharing/ratio")[0][1:3] == (pytest.approx(0.25), pytest.approx(0.1))
+    assert curve(three, "sharing/ratio_by_task")[0][1:3] == (pytest.approx(0.25), pytest.approx(0.1))
+    # the IQM of 6 values leaves the lowest and the highest out: at 400 of 50, 90, 92, 95, 98, 100
+    (last,) = numbers_of(three, metric="eval/return", task="", x="400")
+    assert float(last["iqm"]) == (90 + 92 + 95 + 98) / 4
+    assert 74 <= float(last["low"]) < float(last["iqm"]) < float(last["high"]) <= 97.5
+
+
+def test_curves_over_wall_time_are_in_the_timings_alone(three, capsys):
+    report(three, capsys)
+    # a rollout takes 2.5 s; at 5 s up has its mean of (10 + 30) / 2 between two rollouts, as down at 7.5 s
+    rows = [(float(r["x"]), float(r["value"])) for r in numbers_of(three, "timings.csv", metric="train/return")]
+    assert rows[0] == (5.0, 50.0)
+    assert rows[-1] == (10.0, 60.0)
+    assert [r["value"] for r in numbers_of(three, "timings.csv", metric="seconds")] == ["10", "10", "10"]
+    assert [r["value"] for r in numbers_of(three, "timings.csv", metric="env_steps_per_second")] == ["40", "40", "40"]
+    before = (three / "report" / "scores.csv").read_bytes()
+    for beats in three.glob("seed_*/heartbeat.csv"):
+        beats.write_text(re.sub(r"^(\d+,,,)([\d.]+)", r"\g<1>9\2", beats.read_text(), flags=re.MULTILINE))
+    report(three, capsys)
+    assert numbers_of(three, "timings.csv", metric="seconds")[0]["value"] == "910"
+    assert (three / "report" / "scores.csv").read_bytes() == before
 
 
 def test_the_table_and_the_scores_of_three_seeds(three, capsys):
     lines = report(three, capsys).splitlines()
-    cells = [line.split() for line in lines[:6] if not line.startswith("-")]
-    assert cells[1:3] == [["0", "up", "95.0", "3.0", "3"], ["1", "down", "80.0", "26.5", "3"]]
-    assert cells[3:] == [["mean", "87.5", "12.1", "3"]]
-    solved = "solved: 2 of 3 seeds; median env steps to solve: 400 (1 unsolved, counted as slower than any other)"
-    assert lines[6] == solved
-    assert lines[7] == (
-        "protocol: MadeUp v3; varshare; seeds 1, 2, 3; 400 env steps; deterministic evaluation of the final weights, "
-        "20 episodes a task; solved: every task's mean return >= 90; std over seeds (n - 1)"
-    )
-    names = ["returns.png", "sharing.png", "norms.png", "kl.png", *TABLES]
-    assert lines[8:] == [str(three / "report" / name) for name in names]
-    assert {path.name for path in (three / "report").iterdir()} == set(names)
-    assert (three / "report" / "returns.png").read_bytes().startswith(b"\x89PNG")
-    first, _, third = rows_of(three / "report" / "scores.csv")
-    assert first == {
-        "seed": "1",
-        "run": "seed_1",
-        "state": "finished",
-        "env_steps": "400",
-        "final_return_task_0": "95",
-        "final_return_task_1": "100",
-        "final_return_mean": "97.5",
-        "solved": "yes",
-        "steps_to_solve": "200",
-        "seconds": "10",
-    }
-    assert (third["final_return_mean"], third["solved"], third["steps_to_solve"]) == ("74", "no", "")
+    assert [re.split(r"  +", line) for line in lines[:6] if not line.startswith("-")] == [
+        ["task", "varshare"],
+        ["up", "95.0 ± 3.0"],
+        ["down", "80.0 ± 26.5"],
+        ["mean", "87.5 ± 12.1"],
+    ]
+    assert lines[6].endswith("Finished runs: varshare 3/3.")
+    assert lines[7] == "MadeUp: no anchors, so its returns are not turned into scores"
+    assert lines[8:] == [str(three / "report" / name) for name in FILES]
+    assert {path.name for path in (three / "report").iterdir()} == {*FILES, "figures"}
+    assert figures_in(three) == FIGURES
+    assert (three / "report" / "figures" / "answer.png").read_bytes().startswith(b"\x89PNG")
+    final = numbers_of(three, metric="final/return")
+    assert [row["value"] for row in final if row["seed"] == "1"] == ["95", "100", "97.5"]
+    mean = next(row for row in final if not row["seed"] and not row["task"])
+    assert (mean["value"], mean["runs"]) == ("87.5", "3")
+    assert float(mean["std"]) == pytest.approx(math.sqrt(147.25))
+    assert [row["value"] for row in numbers_of(three, metric="steps_to_solve")] == ["200", "400", "inf"]
+    (solved,) = numbers_of(three, metric="solved_runs")
+    assert (solved["value"], solved["runs"]) == ("2", "3")
+    (median,) = numbers_of(three, metric="steps_to_solve_median")
+    assert (median["value"], median["low"], median["high"]) == ("400", "200", "inf")
+    (worst,) = numbers_of(three, metric="worst_task/return")
+    assert float(worst["value"]) == pytest.approx((95 + 90 + 50) / 3)
+    # few evaluations, so the area is that of training: (10, 20) at 200, (30, 20) at 300, (40, 50) at 400 for seed 1
+    area = next(row for row in numbers_of(three, metric="area_under_curve/return") if row["seed"] == "1")
+    assert float(area["value"]) == (15 / 2 + 25 + 45 / 2) / 2
+    page = (three / "report" / "report.md").read_text()
+    assert "| varshare | 3/3 | 87.5 ± 12.1 |" in page
+    assert "| 2/3 | 400 [200, not solved] |" in page
+
+
+def test_the_protocol_is_on_the_page(three, capsys):
+    report(three, capsys)
+    lines = (three / "report" / "report.md").read_text().splitlines()
+    stamp = dict(line.strip("| ").split(" | ", 1) for line in lines[lines.index("| --- | --- |") + 1 :][:9])
+    assert stamp["suites"] == "MadeUp v3, 2 tasks"
+    assert stamp["env steps"] == "400"
+    assert stamp["evaluation"].endswith("final weights; 20 episodes a task")
+    assert stamp["solved"] == "every task's mean return ≥ 90"
+    assert stamp["seeds"] == "1, 2, 3"
+    assert stamp["runs"] == "3: 3 finished, 0 failed, 0 unfinished, 0 not started"
+    assert stamp["commit"] == "abc123"
+    assert stamp["packages"] == "python 3.11, torch 2.6"
 
 
 def test_one_seed_has_no_band(tmp_path, capsys, drawn):
-    write_seed(tmp_path / "e", 7, [[1.0, 2.0], [3.0, 4.0]], final=[95.0, 85.0], total_env_steps=[200])
+    run = write_seed(tmp_path / "e", 7, [[1.0, 2.0], [3.0, 4.0]], final=[95.0, 85.0], total_env_steps=[200])
     lines = report(tmp_path / "e", capsys).splitlines()
-    assert lines[2].split() == ["0", "up", "95.0", "-", "1"]
-    assert lines[6].startswith("solved: 0 of 1 seeds; median env steps to solve: none, too few seeds solved")
-    assert "; seed 7; 200 env steps" in lines[7]
-    assert "std" not in lines[7]
+    assert lines[2].split() == ["up", "95.0"]
     assert curve(tmp_path / "e", "train/return") == [(100, 1.5, None, 1), (200, 3.5, None, 1)]
-    title, axes, caption = drawn["returns"]
-    assert title.endswith("varshare, 1 seed")
-    assert "no band" in caption
-    assert "Thin" not in caption
-    assert not any(panel.collections for panel in axes.values())
+    assert not any(panel.collections for panel in drawn["curves_MadeUp"].values())
+    (row,) = numbers_of(tmp_path / "e", metric="final/return", seed="", task="")
+    assert (row["std"], row["low"], row["high"], row["runs"]) == ("", "", "", "1")
+    # the same of the run alone, in its own folder
+    assert report(run, capsys).splitlines()[2].split() == ["up", "95.0"]
+    assert rows_of(run / "report" / "scores.csv") == rows_of(tmp_path / "e" / "report" / "scores.csv")
+    assert "# Report: e/seed_7" in (run / "report" / "report.md").read_text()
 
 
-@pytest.mark.parametrize(("num_tasks", "bands"), [(1, 1), (3, 3), (12, 0)])
-def test_tasks_have_bands_if_they_are_few(tmp_path, capsys, drawn, num_tasks, bands):
+@pytest.mark.parametrize(("num_tasks", "panels"), [(1, 0), (3, 3), (30, 24)])
+def test_tasks_have_panels_of_their_own(tmp_path, capsys, drawn, num_tasks, panels):
     for seed in (1, 2):
         write_seed(tmp_path / "e", seed, [[seed] * num_tasks, [2 * seed] * num_tasks], ratio=0.5 + 0.1 * seed)
     report(tmp_path / "e", capsys)
-    axes = drawn["returns"][1]
-    assert len(axes["Training" if num_tasks == 1 else "Training, by task"].collections) == bands
-    assert ("Training, mean over tasks" in axes) == (num_tasks > 1)
-    assert len(drawn["sharing"][1]["By task, all layers"].lines) == num_tasks + (num_tasks > 1)
-    assert "Band: ± 1 standard deviation over seeds (n − 1)" in drawn["sharing"][2]
+    assert len(drawn.get("tasks_MadeUp", {})) == panels
+    (mean,) = (axes for title, axes in drawn["curves_MadeUp"].items() if "mean" in title)
+    band = mean.collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == pytest.approx((1.5 - math.sqrt(0.5), 3 + math.sqrt(2)))
 
 
 def test_a_suite_that_cannot_be_solved(tmp_path, capsys):
     write_seed(tmp_path / "e", 1, [[1.0, 2.0]] * 4, final=[-5.0, 3.0], solved_return=None)
-    assert "solved" not in report(tmp_path / "e", capsys)
-    (row,) = rows_of(tmp_path / "e" / "report" / "scores.csv")
-    assert (row["state"], row["solved"], row["steps_to_solve"]) == ("finished", "", "")
+    report(tmp_path / "e", capsys)
+    assert not numbers_of(tmp_path / "e", metric="steps_to_solve")
+    assert "solved" not in (tmp_path / "e" / "report" / "report.md").read_text().replace("unsolved", "")
+
+
+def test_the_page_needs_no_other_file(three, capsys):
+    report(three, capsys)
+    page = (three / "report" / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == len(SHEETS)
+    links = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert {link for link in links if not link.startswith(("data:", "#"))} == {f"figures/{name}.svg" for name in SHEETS}
+    assert "http" not in re.sub(r'base64,[^"]*', "", page)
+    assert all(f'id="{link[1:]}"' in page for link in links if link.startswith("#"))
 
 
 def test_a_second_report_replaces_its_own_files_only(three, capsys):
     folder = three / "report"
     report(three, capsys)
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    (folder / "notes.txt").write_text("mine")
-    (folder / "mine.png").write_bytes(b"mine")
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    before = {path: path.read_bytes() for path in files}
+    mine = {folder / "notes.txt": b"mine", folder / "figures" / "layers_mine.png": b"mine"}
+    for path, text in mine.items():
+        path.write_bytes(text)
     (folder / "scores.csv").write_text("")
     report(three, capsys)
-    after = {path.name: path.read_bytes() for path in folder.iterdir()}
-    mine = {"notes.txt": b"mine", "mine.png": b"mine"}
-    assert after == before | mine
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before | mine
     for details in three.glob("seed_*/diagnostics.csv"):
         details.unlink()
     report(three, capsys)
-    assert {path.name for path in folder.iterdir()} == {"returns.png", "kl.png", *TABLES, *mine}
+    assert figures_in(three) == sorted([*(name for name in FIGURES if "layers" not in name), "layers_mine.png"])
 
 
-@pytest.mark.parametrize("name", ["returns.png", "scores.csv"])
+@pytest.mark.parametrize("name", ["answer.png", "scores.csv"])
 def test_a_file_is_replaced_whole_or_not_at_all(three, capsys, monkeypatch, name):
     report(three, capsys)
-    before = {path.name: path.read_bytes() for path in (three / "report").iterdir()}
+    before = {path: path.read_bytes() for path in (three / "report").rglob("*") if path.is_file()}
     replace = Path.replace
 
     def full_disk(part, target):
@@ -122,4 +175,4 @@ def test_a_file_is_replaced_whole_or_not_at_all(three, capsys, monkeypatch, name
 
     monkeypatch.setattr(Path, "replace", full_disk)
     assert "No space left on device" in report(three, capsys, code=1)
-    assert {path.name: path.read_bytes() for path in (three / "report").iterdir()} == before
+    assert {path: path.read_bytes() for path in (three / "report").rglob("*") if path.is_file()} == before

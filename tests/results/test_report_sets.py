@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from seed_runs import TABLES, curve, report, rows_after, rows_of, write_seed, write_summary
+from seed_runs import curve, numbers_of, report, states_after, write_seed, write_summary
 
 from varshare_pl.cli.main import main
 
@@ -26,20 +26,16 @@ def test_a_half_finished_set(three, capsys, drawn):
     ]
     assert curve(three, "eval/return", "1")[1] == (400, 80, pytest.approx(math.sqrt(700)), 3)
     assert [runs for *_, runs in curve(three, "sharing/ratio", "", "actor", "head")] == [4, 4, 3, 3]
-    assert "unfinished, not in the scores: seed_4 at 200 of 400 env steps; seed_5 at 0 of 400 env steps" in printed
-    assert "solved: 2 of 3 seeds" in printed
-    assert "seeds 1, 2, 3;" in printed
-    *_, fourth, fifth = rows_of(three / "report" / "scores.csv")
-    assert list(fourth.values()) == ["4", "seed_4", "unfinished", "200", "", "", "", "", "", "5"]
-    assert list(fifth.values()) == ["5", "seed_5", "unfinished", "0", "", "", "", "", "", ""]
-
-    title, axes, caption = drawn["returns"]
-    assert title == "Returns: MadeUp, varshare, 4 seeds"
-    assert "Thin: not all 4 runs" in caption
-    assert "Unfinished: seed_4 (200 env steps)." in caption
-    assert "Without a row, so not counted: seed_5." in caption
+    behind = "seed_4 at 200 of 400 env steps, seed_5 at 0 of 400 env steps"
+    assert f"unfinished, not in the scores: made_up: {behind}" in printed
+    assert "Finished runs: varshare 3/5." in printed
+    states = {row["seed"]: (row["value"], row["x"]) for row in numbers_of(three, metric="state")}
+    assert states["3"] == ("finished", "400")
+    assert (states["4"], states["5"]) == (("unfinished", "200"), ("unfinished", "0"))
+    assert {row["seed"] for row in numbers_of(three, metric="final/return")} == {"1", "2", "3", ""}
     # at 100 only the fourth has had an episode of both tasks, from 300 on it is not there
-    first, full, last = axes["Training, mean over tasks"].lines[:3]
+    (axes,) = (axes for title, axes in drawn["curves_MadeUp"].items() if "mean" in title)
+    first, full, last = axes.lines[:3]
     assert [line.get_xdata().tolist() for line in (first, full, last)] == [[100], [200], [300, 400]]
     assert first.get_linewidth() == last.get_linewidth() < 0.5 * full.get_linewidth()
 
@@ -48,26 +44,25 @@ def test_nothing_is_finished_yet(tmp_path, capsys):
     write_seed(tmp_path / "e", 1, [[1.0, 2.0]])
     write_seed(tmp_path / "e", 2, [])
     printed = report(tmp_path / "e", capsys)
-    assert printed.startswith("no finished run, so no final scores\nunfinished, not in the scores: seed_1 at 100 of")
-    assert "protocol: MadeUp v3; varshare; seeds 1, 2\n" in printed
+    assert printed.startswith("no finished run, so no final scores\nunfinished, not in the scores: e: seed_1 at 100 of")
+    assert "| varshare | 0/2 | – |" in (tmp_path / "e" / "report" / "report.md").read_text()
     (tmp_path / "e" / "seed_1" / "heartbeat.csv").unlink()
     printed = report(tmp_path / "e", capsys)
     assert "seed_1 at 0 of 400" in printed
-    assert {path.name for path in (tmp_path / "e" / "report").iterdir()} == set(TABLES)  # the images had no rows left
+    assert not list((tmp_path / "e" / "report" / "figures").iterdir())  # the images had no rows left
 
 
 def test_only_a_run_that_came_to_its_end_is_final(tmp_path, capsys):
     for seed in (1, 2, 3):
         write_seed(tmp_path / "e", seed, [[1.0, 2.0]] * 2, final=[95.0, 96.0], total_env_steps=[200])
     write_summary(tmp_path / "e" / "seed_2", [5.0, 5.0], 200, finished=False)  # stopped by hand
-    states = [row["state"] for row in rows_after(tmp_path / "e", capsys)]
-    assert states == ["finished", "unfinished", "finished"]
+    assert states_after(tmp_path / "e", capsys) == {"1": "finished", "2": "unfinished", "3": "finished"}
     # the third is made longer: the first has not come so far
     identity = json.loads((tmp_path / "e" / "seed_3" / "run.json").read_text())
     (tmp_path / "e" / "seed_3" / "run.json").write_text(json.dumps(identity | {"total_env_steps": [200, 300]}))
     write_summary(tmp_path / "e" / "seed_3", [95.0, 96.0], 300, extended=True)
-    assert [row["state"] for row in rows_after(tmp_path / "e", capsys)] == ["unfinished", "unfinished", "finished"]
-    assert "extended after a shorter run: seed_3" in report(tmp_path / "e", capsys)
+    assert states_after(tmp_path / "e", capsys) == {"1": "unfinished", "2": "unfinished", "3": "finished"}
+    assert "extended after a shorter run: e: seed_3" in report(tmp_path / "e", capsys)
 
 
 def test_runs_that_were_to_stop_when_solved_are_final(tmp_path, capsys):
@@ -75,8 +70,10 @@ def test_runs_that_were_to_stop_when_solved_are_final(tmp_path, capsys):
     for seed, rollouts in ((1, 2), (2, 3), (3, 3)):
         run = write_seed(tmp_path / "e", seed, [[1.0, 2.0]] * rollouts, config=config)
         write_summary(run, [95.0, 96.0 if seed < 3 else 0.0], 100 * rollouts, finished=False)
-    assert [row["state"] for row in rows_after(tmp_path / "e", capsys)] == ["finished", "finished", "unfinished"]
-    assert "200 to 300 env steps" in report(tmp_path / "e", capsys)
+    assert states_after(tmp_path / "e", capsys) == {"1": "finished", "2": "finished", "3": "unfinished"}
+    page = (tmp_path / "e" / "report" / "report.md").read_text()
+    assert "| env steps | 200 \\| 300 |" in page
+    assert "during training every 100 env steps" in page
 
 
 MODEL = "model:\n  sharing:\n    class_path: A\n    init_args:\n      scale: {}\n  hidden_sizes:\n  - 64\n  - {}\n"
@@ -149,17 +146,17 @@ def test_what_does_not_change_the_experiment_may_differ(tmp_path, capsys):
     write_seed(tmp_path / "e", 1, [[1.0, 2.0]], config=config.format(1, "sync", ""))
     # an option that came with a later version is not compared
     write_seed(tmp_path / "e", 2, [[1.0, 2.0]], config=config.format(2, "async", "  newer: 1\n"))
-    assert "seeds 1, 2" in report(tmp_path / "e", capsys)
+    assert states_after(tmp_path / "e", capsys) == {"1": "unfinished", "2": "unfinished"}
 
 
 def test_folders_without_runs(tmp_path, capsys):
     (tmp_path / "e" / "notes").mkdir(parents=True)
-    assert "holds no run; give the folder of an experiment" in report(tmp_path / "e", capsys, code=2)
+    assert "holds no run; give the folder of a study, an experiment or a run" in report(tmp_path / "e", capsys, code=2)
     assert "nowhere is not a folder" in report(tmp_path / "nowhere", capsys, code=2)
-    run = write_seed(tmp_path / "e", 1, [[1.0, 2.0]])
-    error = report(run, capsys, code=2)
-    assert f"is the folder of one run; give the folder above it, {tmp_path / 'e'}, or" in error
-    assert f"'varshare plot {run}'" in error
+    assert not (tmp_path / "e" / "report").exists()
+
+
+FINAL = '{{"final": {{"env_steps": 4, "episodes_per_task": 1, "solved": null, "return_per_task": {}}}}}'
 
 
 @pytest.mark.parametrize(
@@ -169,17 +166,23 @@ def test_folders_without_runs(tmp_path, capsys):
         ("diagnostics.csv", "a,b\n", "does not have the columns"),
         ("summary.json", "{", "summary.json is not valid JSON"),
         ("run.json", "[]", "run.json does not hold a JSON object"),
+        ("heartbeat.csv", "env_steps,sps\n2,3\n2,3\n", "its env_steps do not rise"),
+        ("heartbeat.csv", b"env_steps,sps\n2,\xff\xfe\n", "could not convert string to float"),
+        ("summary.json", '{"final": {"env_steps": 4}}', "its final evaluation is not one: KeyError: 'return_per_task'"),
+        ("summary.json", FINAL.format("[1.0]"), "final.return_per_task is [1.0]; 2 finite numbers are allowed"),
+        ("summary.json", FINAL.format("[1.0, NaN]"), "final.return_per_task is [1.0, nan]; 2 finite numbers"),
     ],
 )
 def test_a_spoilt_file_is_named(tmp_path, capsys, name, text, message):
-    (write_seed(tmp_path / "e", 1, [[1.0, 2.0]]) / name).write_text(text)
+    spoilt = write_seed(tmp_path / "e", 1, [[1.0, 2.0]]) / name
+    spoilt.write_bytes(text if isinstance(text, bytes) else text.encode())
     assert message in report(tmp_path / "e", capsys, code=2)
 
 
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
-        ([], 2, "report: the folder of an experiment is missing"),
+        ([], 2, "report: the folder of a study, an experiment or a run is missing"),
         (["--foo"], 2, "--foo: unknown option; 'varshare report --help' lists all"),
         (["a", "b"], 2, "report: one folder at a time; b is one too many"),
         (["--help"], 0, "standard deviation (n - 1)"),

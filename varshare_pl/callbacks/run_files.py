@@ -6,9 +6,11 @@ import json
 import os
 import platform
 import resource
+import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -119,6 +121,7 @@ class RunFiles(Callback):
             "task_names": [task.name for task in suite.tasks],
             "solved_return": suite.solved_return,
             "total_env_steps": self._lengths,
+            "commit": code_commit(),
             "packages": {name: version(name) for name in PACKAGES},
             "python": platform.python_version(),
             "hardware": {
@@ -166,6 +169,19 @@ class RunFiles(Callback):
         if self._evaluation.shared_only is not None:
             summary["shared_only_return_per_task"] = self._evaluation.shared_only.task_returns.tolist()
         return summary
+
+
+@cache
+def code_commit() -> str | None:
+    """The commit of the checkout that the package runs from, with a + if files differ; None if it is no checkout."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--exclude=*", "--abbrev=10", "--dirty=+"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def read_lengths(path: Path) -> list[int]:

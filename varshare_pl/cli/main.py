@@ -27,7 +27,7 @@ commands:
   prune      drop what a task barely has of its own: varshare prune logs/complex_cartpole/seed_1 --threshold 1
   plot       rebuild the plots of finished or running runs: varshare plot logs/complex_cartpole/seed_1
   study      run all runs of a study: varshare study sharing
-  report     put an experiment's runs together over their seeds: varshare report logs/complex_cartpole
+  report     the report of a study, an experiment's seeds or a run: varshare report logs/complex_cartpole
 
 options:
   -h, --help  show this help
@@ -166,7 +166,8 @@ def _plot(args: list[str]) -> int:
 def _report(args: list[str]) -> int:
     from varshare_pl.results.cli import report_command
 
-    _check_folders(args, "the folder of an experiment is missing, as in: varshare report logs/complex_cartpole")
+    missing = "the folder of a study, an experiment or a run is missing, as in: varshare report logs/complex_cartpole"
+    _check_folders(args, missing)
     if len(args) > 2:
         raise ConfigError(f"report: one folder at a time; {args[2]} is one too many")
     return report_command(args[1:])

@@ -1,4 +1,4 @@
-"""``varshare plot`` and ``varshare report``: plots of one run, and of the runs of one experiment."""
+"""``varshare plot`` and ``varshare report``: plots of one run, and the report of a study."""
 
 from __future__ import annotations
 
@@ -29,17 +29,21 @@ def plot_command(argv: list[str]) -> int:
 
 
 def report_command(argv: list[str]) -> int:
-    """Write an experiment's report, and print its table and the paths of its files."""
+    """Write a report, and print its main table and the paths of its files."""
     parser = argparse.ArgumentParser(
         prog="varshare report",
-        description="Put the runs of an experiment together over their seeds: mean and standard deviation (n - 1) as "
-        "plots (PNG), curves.csv, scores.csv and a table, into EXPERIMENT/report. Runs that are not finished are in "
-        "the curves as far as they have come, and not in the final scores.",
+        description="Put the runs of a study, of an experiment or a single run together: mean ± standard deviation "
+        "(n - 1) and IQM with 95 % bootstrap intervals over seeds, as one page (HTML and Markdown), figures (PNG and "
+        "SVG), scores.csv, timings.csv and LaTeX tables, into FOLDER/report. Runs that are not finished are in the "
+        "curves as far as they have come, and not in the final scores.",
     )
     parser.add_argument(
-        "experiment", type=Path, metavar="EXPERIMENT", help="folder of an experiment, as logs/complex_cartpole"
+        "folder",
+        type=Path,
+        metavar="FOLDER",
+        help="of a study (logs/STUDY), of an experiment with its seeds (logs/complex_cartpole) or of a run",
     )
-    folder: Path = parser.parse_args(argv).experiment
+    folder: Path = parser.parse_args(argv).folder
 
     from varshare_pl.results.report import write_report
 

@@ -1,80 +1,130 @@
-"""The curves of an experiment: a value over env steps for each of its runs, all on one grid.
+"""Curves over env steps or wall time: a value of each run and task, all on one grid, and their bands.
 
-The grid of a curve holds every env step at which some run has the value. In between its own values a run counts with
-its last one: a task need not end an episode in every rollout, evaluations are rare, and details are written every
-few rollouts. Before its first value and beyond its last rollout a run does not count.
+The grid of a curve holds every env step at which some run has the value, or so many of them. In between its own
+values a run counts with its last one: a task need not end an episode in every rollout, evaluations are rare, and
+details are written every few rollouts. Before its first value and beyond its last rollout a run does not count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from varshare_pl.results.aggregate import carry_forward
-from varshare_pl.results.experiment import Experiment
 from varshare_pl.results.lines import NETWORKS, by_task, spread
 from varshare_pl.results.run_tables import RunTables
+from varshare_pl.results.statistics import carry_forward, generator, iqm_interval, mean_and_std, same_runs
+from varshare_pl.results.variant import SeedRun, Variant
 
 Array = NDArray[np.float64]
+Table = Callable[[RunTables], tuple[Array, Array]]
+MOST_POINTS = 100
+RESAMPLES = 1000  # of a band; single numbers have more
+SHARING = ("sharing/ratio", "sharing/theta_norm", "sharing/mu_norm", "kl/posterior", "kl/policy")
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A metric of every run over env steps."""
+    """A metric of every run."""
 
     metric: str
-    env_steps: Array  # (P,)
-    values: Array  # (num_runs, P), NaN where a run does not count
+    x: Array  # (P,) env steps, or seconds
+    values: Array  # (num_runs, P, num_tasks), NaN where a run does not count; one column if it is of no task
     network: str = ""  # "" where it is of all networks or of none
     layer: str = ""
-    task: int | None = None  # None: the mean over tasks
+    by_task: bool = False
 
 
-def all_curves(experiment: Experiment) -> list[Curve]:
-    """Every curve for which some run has values."""
-    curves = [
-        *return_curves(experiment, "train"),
-        *return_curves(experiment, "eval"),
-        *layer_curves(experiment, "sharing/ratio"),
-        *task_curves(experiment, "sharing/ratio"),
-        *layer_curves(experiment, "sharing/theta_norm"),
-        *layer_curves(experiment, "sharing/mu_norm"),
-        *task_curves(experiment, "kl/posterior", total=True),
-        column_curve(experiment, "kl/policy"),
-    ]
-    return [curve for curve in curves if np.isfinite(curve.values).any()]
+@dataclass(frozen=True)
+class Band:
+    """Statistics over runs at each point: of all tasks together, or of one."""
+
+    metric: str
+    network: str
+    layer: str
+    task: int | None
+    x: Array  # (P,), as is every statistic
+    mean: Array  # over runs of each one's mean over tasks
+    std: Array
+    iqm: Array  # over runs and tasks
+    low: Array  # the 95 % bootstrap interval of the IQM
+    high: Array
+    runs: NDArray[np.int64]
 
 
-def return_curves(experiment: Experiment, kind: str) -> list[Curve]:
-    """Returns of training (``train``) or of evaluations (``eval``): a curve for each task, and their mean.
+def return_curve(variant: Variant, kind: str) -> Curve:
+    """Returns of training (``train``) or of evaluations (``eval``) of each task."""
 
-    The mean over tasks is that of the tasks' carried values, not of the tasks that happened to end an episode.
+    def table(run: RunTables) -> tuple[Array, Array]:
+        return _known_rows(run, run.per_task(f"{kind}/return_task"), "env_steps")
+
+    return Curve(f"{kind}/return", *_on_a_grid(variant.runs, table, len(variant.names)), by_task=True)
+
+
+def wall_time_curve(variant: Variant, kind: str) -> Curve:
+    """The same over seconds of training, interpolated; from where all runs have a value to where one ends.
+
+    Of the finished runs if there are any: a run that has just started would leave nothing to see.
     """
-
-    def table(run: RunTables) -> tuple[Array, Array]:
-        returns = run.per_task(f"{kind}/return_task")
-        known = np.isfinite(returns).any(axis=1)
-        return run.beats["env_steps"][known], returns[known]
-
-    return _with_mean(f"{kind}/return", *_on_a_grid(experiment, table))
-
-
-def task_curves(experiment: Experiment, metric: str, total: bool = False) -> list[Curve]:
-    """A detail for each task, and the mean over tasks: mean, or total, over networks and layers."""
-
-    def table(run: RunTables) -> tuple[Array, Array]:
-        return by_task(run.details.where(metric), run.num_tasks, total)
-
-    return _with_mean(metric, *_on_a_grid(experiment, table))
+    tables = [run.tables for run in variant.finals or variant.runs]
+    found = [_known_rows(table, table.per_task(f"{kind}/return_task"), "wall_time_s") for table in tables]
+    found = [
+        (seconds, returns) for seconds, returns in found if len(seconds) and np.isfinite(returns).any(axis=0).all()
+    ]
+    start = max((seconds[np.isfinite(returns).argmax(axis=0)].max() for seconds, returns in found), default=0.0)
+    end = min((seconds[-1] for seconds, _ in found), default=0.0)
+    grid = np.linspace(start, end, MOST_POINTS // 2) if start < end else np.zeros(0)
+    values = np.full((len(found), len(grid), len(variant.names)), np.nan)
+    for out, (seconds, returns) in zip(values, found, strict=True):
+        for m in range(returns.shape[1]):
+            seen = np.isfinite(returns[:, m])
+            out[:, m] = np.interp(grid, seconds[seen], returns[seen, m])
+    return Curve(f"{kind}/return", grid, values, by_task=True)
 
 
-def layer_curves(experiment: Experiment, metric: str) -> list[Curve]:
+def sharing_curves(variant: Variant) -> list[Curve]:
+    """Sharing, norms and KLs of the whole network; then of each layer; then ratio and KL of each task."""
+    columns = [Curve(name, *_on_a_grid(variant.runs, _column(name), 1)) for name in SHARING]
+    layers = [curve for name in SHARING[:3] for curve in _layer_curves(variant, name)]
+    tasks = [_task_curve(variant, "sharing/ratio"), _task_curve(variant, "kl/posterior", total=True)]
+    return [curve for curve in (*columns, *layers, *tasks) if np.isfinite(curve.values).any()]
+
+
+def bands(curve: Curve, *names: str, tasks: bool = True) -> list[Band]:
+    """The band of all tasks, and one for each if there are several and ``tasks`` are asked for.
+
+    The names are those of the suite and the method: what is drawn at random hangs on them.
+    """
+    found = [_band(curve, None, names)]
+    if tasks and curve.by_task and curve.values.shape[2] > 1:
+        found += [_band(replace(curve, values=curve.values[:, :, [m]]), m, names) for m in range(curve.values.shape[2])]
+    return [band for band in found if len(band.x)]
+
+
+def _band(curve: Curve, task: int | None, names: Sequence[str]) -> Band:
+    means = curve.values.mean(axis=2)  # NaN until all tasks have a value
+    mean, std, runs = mean_and_std(means)
+    centre = np.full((3, len(curve.x)), np.nan)
+    for part in same_runs(means):
+        present = np.isfinite(means[:, part.start])
+        rng = generator(*names, curve.metric, curve.network, curve.layer, task)
+        centre[:, part] = _intervals(curve.values[present, part], rng)
+    kept = runs > 0
+    columns = (curve.x, mean, std, *centre, runs)
+    x, mean, std, middle, low, high, runs = (column[kept] for column in columns)
+    return Band(curve.metric, curve.network, curve.layer, task, x, mean, std, middle, low, high, runs.astype(np.int64))
+
+
+def _intervals(values: Array, rng: np.random.Generator) -> Array:
+    """IQM and its interval (3, P) of (num_runs, P, num_tasks), all points resampled alike."""
+    return iqm_interval(values.swapaxes(0, 1), rng, resamples=RESAMPLES)
+
+
+def _layer_curves(variant: Variant, metric: str) -> Iterator[Curve]:
     """A detail for each network and layer, mean over tasks."""
-    layers = max((run.tables.details.where(metric).layers() for run in experiment.runs), key=len)
-    curves = []
+    layers = max((run.tables.details.where(metric).layers() for run in variant.runs), key=len, default=[])
     for network in NETWORKS:
         for layer in layers:
 
@@ -82,43 +132,37 @@ def layer_curves(experiment: Experiment, metric: str) -> list[Curve]:
                 steps, mean, _, _ = spread(run.details.where(metric, network, layer))
                 return steps, mean[:, np.newaxis]
 
-            steps, values = _on_a_grid(experiment, table, columns=1)
-            curves.append(Curve(metric, steps, values[:, :, 0], network, layer))
-    return curves
+            yield Curve(metric, *_on_a_grid(variant.runs, table, 1), network, layer)
 
 
-def column_curve(experiment: Experiment, name: str) -> Curve:
-    """A column of the heartbeat."""
+def _task_curve(variant: Variant, metric: str, total: bool = False) -> Curve:
+    """A detail for each task: mean, or total, over networks and layers."""
 
     def table(run: RunTables) -> tuple[Array, Array]:
-        values = run.column(name)
-        known = np.isfinite(values)
-        return run.beats["env_steps"][known], values[known, np.newaxis]
+        return by_task(run.details.where(metric), run.num_tasks, total)
 
-    steps, values = _on_a_grid(experiment, table, columns=1)
-    return Curve(name, steps, values[:, :, 0])
+    return Curve(f"{metric}_by_task", *_on_a_grid(variant.runs, table, len(variant.names)), by_task=True)
 
 
-def _with_mean(metric: str, steps: Array, values: Array) -> list[Curve]:
-    """A curve for each task of (num_runs, P, M), and one for their mean, which is NaN until all tasks have a value."""
-    tasks = [Curve(metric, steps, values[:, :, m], task=m) for m in range(values.shape[2])]
-    return [*tasks, Curve(metric, steps, values.mean(axis=2))]
+def _column(name: str) -> Table:
+    """A column of the heartbeat."""
+    return lambda run: _known_rows(run, run.column(name)[:, np.newaxis], "env_steps")
 
 
-def _on_a_grid(
-    experiment: Experiment, table: Callable[[RunTables], tuple[Array, Array]], columns: int | None = None
-) -> tuple[Array, Array]:
+def _known_rows(run: RunTables, values: Array, x: str) -> tuple[Array, Array]:
+    """The rows that have a value: x (R,) and values (R, C)."""
+    known = np.isfinite(values).any(axis=1) & np.isfinite(run.column(x))
+    return run.column(x)[known], values[known]
+
+
+def _on_a_grid(runs: Sequence[SeedRun], table: Table, columns: int) -> tuple[Array, Array]:
     """Env steps (P,) and values (num_runs, P, C) of every run, from a table of each: (R,) and (R, C)."""
-    columns = len(experiment.names) if columns is None else columns
-    tables = [table(run.tables) for run in experiment.runs]
-    grid = np.unique(np.concatenate([steps for steps, _ in tables]))
+    tables = [table(run.tables) for run in runs]
+    grid = np.unique(np.concatenate([steps for steps, _ in tables])) if tables else np.zeros(0)
+    if len(grid) > MOST_POINTS:
+        grid = grid[np.round(np.linspace(0, len(grid) - 1, MOST_POINTS)).astype(np.intp)]
     values = np.full((len(tables), len(grid), columns), np.nan)
-    for out, run, (steps, cells) in zip(values, experiment.runs, tables, strict=True):
+    for out, run, (steps, cells) in zip(values, runs, tables, strict=True):
         for c in range(cells.shape[1]):
             out[:, c] = carry_forward(steps, cells[:, c], run.env_steps, grid)
     return grid, values
-
-
-def pick(curves: Sequence[Curve], metric: str, network: str = "") -> list[Curve]:
-    """The curves of a metric and network, in their order."""
-    return [curve for curve in curves if curve.metric == metric and curve.network == network]

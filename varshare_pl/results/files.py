@@ -133,7 +133,7 @@ def read_diagnostics(run: Path | str) -> Diagnostics:
 def _whole_lines(path: Path) -> Iterator[list[str]]:
     """The lines of a CSV file that were written to their end."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8", errors="replace")  # what is no number is told below
     except FileNotFoundError:
         raise ConfigError(f"no {path.name} in {path.parent}: is this the folder of a run?") from None
     return csv.reader(text[: text.rfind("\n") + 1].splitlines())

@@ -24,6 +24,9 @@ class RunInfo:
     solved_return: float | None
     suite_version: int | None = None
     length: int | None = None  # env steps asked for, the last time that the run was given a length
+    commit: str = ""
+    packages: tuple[str, ...] = ()  # each with its version
+    hardware: str = ""
 
     def title(self) -> str:
         """One line for a plot: suite, method and seed, as far as they are known."""
@@ -49,7 +52,16 @@ def read_run_info(run: Path | str) -> RunInfo:
         solved_return=None if solved is None else float(solved),
         suite_version=None if version is None else int(version),
         length=None if lengths[-1] is None else int(lengths[-1]),
+        commit=str(data.get("commit") or ""),
+        packages=tuple(f"{name} {found}" for name, found in _items(data.get("packages"), python=data.get("python"))),
+        hardware=", ".join(f"{name} {found}" for name, found in _items(data.get("hardware"))),
     )
+
+
+def _items(mapping: Any, **more: Any) -> list[tuple[str, Any]]:
+    """What is known in a mapping of a run's file."""
+    known = {**more, **(mapping if isinstance(mapping, dict) else {})}
+    return [(str(name), value) for name, value in known.items() if value is not None]
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 import os
 import textwrap
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -22,11 +24,17 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import AutoLocator, FuncFormatter, MaxNLocator
 
 Handle = Line2D | Patch
+Style = tuple[Any, Any]  # a colour and a dash pattern, as matplotlib takes them
 BLACK, GREY = "#000000", "#999999"
 # Okabe and Ito's colours, safe for colour-blind readers; the palest ones last, black is for means
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", GREY, "#F0E442")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1.5, 1.5)))
+METHODS = (
+    *("varshare", "shared", "independent", "multi_head", "shared_onehot", "paco", "soft_modularization", "moore"),
+    *("shared_embedding", "film", "care", "mixture"),
+)
 DPI = 110
+ENV_STEPS = "env steps"
 PANEL_HEIGHT, WIDTH = 2.35, 9.6
 LEFT, RIGHT, TOP, BETWEEN_ROWS, BETWEEN_COLUMNS = 0.72, 0.15, 0.75, 0.62, 0.8
 UNDER_AXES, LEGEND_LINE, CHARACTER, HANDLE = 0.5, 0.21, 0.077, 0.5
@@ -42,6 +50,8 @@ class Panel:
     ylabel: str
     draw: Callable[[Axes], Sequence[Handle]]
     legend: str = ""
+    xlabel: str = ENV_STEPS
+    from_zero: bool = True  # whether x starts at 0; else its limits are as they were drawn
 
 
 def task_colors(num_tasks: int) -> list[str | tuple[float, ...]]:
@@ -51,24 +61,58 @@ def task_colors(num_tasks: int) -> list[str | tuple[float, ...]]:
     return _ramp(num_tasks)
 
 
-def layer_styles(layers: Sequence[str]) -> list[tuple[str | tuple[float, ...], str | tuple[int, Sequence[float]]]]:
+def layer_styles(layers: Sequence[str]) -> list[Style]:
     """A colour and a dash pattern for each layer; unlike the tasks' colours they form a ramp."""
     colors = [colormaps["plasma"](0.75 * i / max(len(layers) - 1, 1)) for i in range(len(layers))]
     return [(color, DASHES[i % len(DASHES)]) for i, color in enumerate(colors)]
 
 
-def write_sheet(path: Path, title: str, panels: Sequence[Panel], columns: int, caption: str = "") -> Path:
-    """Draw the panels in a grid, their legends side by side below it and then the caption; write all in one go."""
+def method_styles(methods: Sequence[str]) -> dict[str, Style]:
+    """A colour and a dash pattern for each method's label; those of the package's methods are always the same."""
+    slots: dict[str, int] = {label: METHODS.index(label) for label in methods if label in METHODS}
+    most = len(OKABE_ITO) * len(DASHES)
+    for label in methods:
+        if label not in slots:
+            start = zlib.crc32(label.encode())
+            free = (k % most for k in range(start, start + most) if k % most not in slots.values())
+            slots[label] = next(free, start % most)
+    return {
+        label: (OKABE_ITO[k % len(OKABE_ITO)], DASHES[(k + k // len(OKABE_ITO)) % len(DASHES)])
+        for label, k in slots.items()
+    }
+
+
+def write_sheet(
+    path: Path,
+    title: str,
+    panels: Sequence[Panel],
+    columns: int,
+    caption: str = "",
+    panel_height: float = PANEL_HEIGHT,
+    vector: bool = False,
+) -> Path:
+    """Draw the panels in a grid, their legends side by side below it and then the caption; write all in one go.
+
+    Args:
+        path: The PNG image.
+        title: Above all panels.
+        panels: Row by row.
+        columns: Panels in a row.
+        caption: Below the legends.
+        panel_height: In inches.
+        vector: Write it as SVG too, beside the PNG.
+    """
     columns = min(columns, len(panels))
     rows = math.ceil(len(panels) / columns)
     figure = Figure(dpi=DPI)
     FigureCanvasAgg(figure)
     legends: dict[str, dict[str, Handle]] = {}
-    room = 0.0
+    first_room = room = 0.0  # for long ticks, of the first column and of the others
     for i, panel in enumerate(panels):
         axes = figure.add_subplot(rows, columns, i + 1)
         handles = panel.draw(axes)
-        room = max(room, _dress(axes, panel, lowest=i + columns >= len(panels)))
+        needed = _dress(axes, panel, lowest=i + columns >= len(panels))
+        first_room, room = (max(first_room, needed), room) if i % columns == 0 else (first_room, max(room, needed))
         legends.setdefault(panel.legend, {}).update({str(handle.get_label()): handle for handle in handles})
     legends = {name: entries for name, entries in legends.items() if entries}
 
@@ -79,9 +123,9 @@ def write_sheet(path: Path, title: str, panels: Sequence[Panel], columns: int, c
     legend_top = below - UNDER_AXES
     note = textwrap.wrap(caption, int((width - 0.24) / CAPTION_CHARACTER))
     below, legend_top = (size + len(note) * CAPTION_LINE + 0.1 * bool(note) for size in (below, legend_top))
-    height = TOP + rows * PANEL_HEIGHT + (rows - 1) * BETWEEN_ROWS + below
+    height = TOP + rows * panel_height + (rows - 1) * BETWEEN_ROWS + below
     figure.set_size_inches(width, height)
-    left, between = LEFT + room, BETWEEN_COLUMNS + room
+    left, between = LEFT + first_room, BETWEEN_COLUMNS + room
     panel_width = (width - left - RIGHT - (columns - 1) * between) / columns
     figure.subplots_adjust(
         left=left / width,
@@ -89,7 +133,7 @@ def write_sheet(path: Path, title: str, panels: Sequence[Panel], columns: int, c
         top=1 - TOP / height,
         bottom=below / height,
         wspace=between / panel_width,
-        hspace=BETWEEN_ROWS / PANEL_HEIGHT,
+        hspace=BETWEEN_ROWS / panel_height,
     )
     figure.text(0.12 / width, 1 - 0.1 / height, title, va="top", fontsize=13, weight="bold", parse_math=False)
     figure.text(0.12 / width, 0.1 / height, "\n".join(note), va="bottom", fontsize=8.5, parse_math=False)
@@ -97,6 +141,8 @@ def write_sheet(path: Path, title: str, panels: Sequence[Panel], columns: int, c
     for (name, entries), share, count in zip(legends.items(), shares, lines, strict=True):
         _legend(figure, name, entries, (start + share / 2, legend_top / height), math.ceil(len(entries) / count))
         start += share
+    if vector:
+        write_image(figure, path.with_suffix(".svg"))
     return write_image(figure, path)
 
 
@@ -111,23 +157,25 @@ def short_label(value: float, _position: int | None = None) -> str:
 def _dress(axes: Axes, panel: Panel, lowest: bool) -> float:
     """Title, labels, ticks and grid; gives the inches that long y ticks need beyond the usual margin."""
     axes.set_ylabel(panel.ylabel, fontsize=9.5)
-    if lowest:
-        axes.set_xlabel("env steps", fontsize=9.5)
+    if lowest or panel.xlabel != ENV_STEPS:
+        axes.set_xlabel(panel.xlabel, fontsize=9.5)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=9, color="#888888")
-    last = axes.dataLim.x1
-    axes.set_xlim(0, 1.02 * last if math.isfinite(last) and last > 0 else 1.0)
-    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(short_label))
+    if panel.from_zero:
+        last = axes.dataLim.x1
+        axes.set_xlim(0, 1.02 * last if math.isfinite(last) and last > 0 else 1.0)
+    if isinstance(axes.xaxis.get_major_locator(), AutoLocator):
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+        axes.xaxis.set_major_formatter(FuncFormatter(short_label))
     if isinstance(axes.yaxis.get_major_locator(), AutoLocator):
         axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
         if max(map(abs, axes.get_ylim())) >= 10_000:
             axes.yaxis.set_major_formatter(FuncFormatter(short_label))
     formatter = axes.yaxis.get_major_formatter()
     places = axes.yaxis.get_majorticklocs().tolist()
-    low, high = axes.get_ylim()
+    low, high = sorted(axes.get_ylim())
     ticks = [tick for tick, y in zip(formatter.format_ticks(places), places, strict=True) if low <= y <= high]
     # To look for a free place takes a fifth of the time of a drawing; only a factor "1e−5" may be in the way.
     height = None if formatter.get_offset() else 1.0
@@ -184,9 +232,15 @@ def write_image(figure: Figure, path: Path) -> Path:
     """Write beside the image, then replace it: a reader never sees half an image."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.stem}.{os.getpid()}.part")
-    try:
+    options: dict[str, Any] = {"format": path.suffix[1:], "dpi": DPI}
+    if path.suffix == ".png":
         # Level 3 of 9: a third less time than the default 6 for a tenth more bytes.
-        figure.savefig(part, format="png", dpi=DPI, metadata={"Software": None}, pil_kwargs={"compress_level": 3})
+        options |= {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": 3}}
+    else:
+        options["metadata"] = {"Date": None, "Creator": None}
+    try:
+        with rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "none"}):  # the same bytes each time; text as text
+            figure.savefig(part, **options)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -31,16 +31,19 @@ def evaluation_table(
     return "\n".join([*lines, note])
 
 
-def text_table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a table: a header, rows and a last row, with rules between; the first two columns are words."""
+def text_table(rows: Sequence[Sequence[str]], words: int = 2, total: bool = True) -> list[str]:
+    """The lines of a table: a header and rows, with a rule between and one above the last row if that is the total.
+
+    The first ``words`` columns are words, the others numbers.
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
-        left = (cell.ljust(width) for cell, width in zip(row[:2], widths[:2], strict=True))
-        right = (cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True))
+        left = (cell.ljust(width) for cell, width in zip(row[:words], widths[:words], strict=True))
+        right = (cell.rjust(width) for cell, width in zip(row[words:], widths[words:], strict=True))
         lines.append("  ".join([*left, *right]).rstrip())
     rule = "-" * max(map(len, lines))
-    return [lines[0], rule, *lines[1:-1], rule, lines[-1]]
+    return [lines[0], rule, *lines[1:-1], rule, lines[-1]] if total else [lines[0], rule, *lines[1:]]
 
 
 def clock(seconds: float) -> str:

@@ -1,10 +1,10 @@
-"""The runs of one experiment: found, read, and checked to differ in nothing but their seeds."""
+"""The runs of one variant of a study, or of one experiment: read, and checked to differ in nothing but their seeds."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,25 @@ STOP_RULE = "evaluation.stop_when_solved"
 
 
 @dataclass(frozen=True)
+class Final:
+    """The deterministic evaluation of a run's final weights."""
+
+    env_steps: int
+    returns: tuple[float, ...]  # of each task
+    episodes: int  # a task
+    solved: bool | None  # None: the suite has no return from which on a task counts as solved
+    steps_to_solve: float  # inf if it is not solved
+
+
+@dataclass(frozen=True)
 class SeedRun:
-    """One run of an experiment; its tables may have no rows yet."""
+    """One run; its tables may have no rows yet."""
 
     folder: Path
     tables: RunTables
     options: dict[str, str]  # of its config, as text
     summary: dict[str, Any]  # empty without one
+    final: Final | None = None
 
     @property
     def name(self) -> str:
@@ -55,15 +67,22 @@ class SeedRun:
 
 
 @dataclass(frozen=True)
-class Experiment:
-    """The runs of one experiment, ordered by seed; they differ in nothing but the seed and how far they have come."""
+class Variant:
+    """One method on one suite: its runs by seed, which differ in nothing but the seed and how far they have come."""
 
+    name: str
+    suite: str  # the label that tables and figures show
+    method: str
     folder: Path
     runs: tuple[SeedRun, ...]
+    seeds: tuple[int, ...] = ()  # that there are to be; those of the runs if nobody said
+    failures: Mapping[int, str] = field(default_factory=dict)  # seed → the error that ended its run
+    planned_steps: int | None = None
 
     @property
     def info(self) -> RunInfo:
-        return self.runs[0].info
+        """What its runs are; known of all that have come to write it."""
+        return next((run.info for run in self.runs if run.info.suite), self.runs[0].info)
 
     @property
     def names(self) -> list[str]:
@@ -71,28 +90,45 @@ class Experiment:
         return self.info.names_for(max(len(self.info.task_names), *(run.tables.num_tasks for run in self.runs)))
 
     @property
+    def planned(self) -> int:
+        """How many runs there are to be."""
+        return max(len(self.seeds), len(self.runs))
+
+    @property
     def length(self) -> int | None:
         """Env steps that the runs are to come to: the most that any was given."""
-        return max((run.info.length for run in self.runs if run.info.length is not None), default=None)
+        lengths = [self.planned_steps, *(run.info.length for run in self.runs)]
+        return max((length for length in lengths if length is not None), default=None)
 
     def finished(self, run: SeedRun) -> bool:
-        """Whether a run has a final evaluation and came to the experiment's length, or solved it and was to stop then.
+        """Whether a run has a final evaluation and came to the full length, or solved it and was to stop then.
 
-        A run that is shorter than another of the experiment, which was extended, is not finished.
+        A run that is shorter than another of its variant, which was extended, is not finished.
         """
-        final = run.summary.get("final")
-        if not final:
+        final = run.final
+        if final is None:
             return False
-        if run.options.get(STOP_RULE, "null") != "null" and final["solved"]:
+        if run.options.get(STOP_RULE, "null") != "null" and final.solved:
             return True
-        return bool(run.summary.get("finished")) and final["env_steps"] >= (self.length or 0)
+        return bool(run.summary.get("finished")) and final.env_steps >= (self.length or 0)
+
+    def state(self, run: SeedRun) -> str:
+        """``finished``, ``failed`` or ``unfinished``."""
+        if self.finished(run):
+            return "finished"
+        return "failed" if run.info.seed in self.failures else "unfinished"
+
+    @property
+    def finals(self) -> list[SeedRun]:
+        """The finished runs: those that scores are of."""
+        return [run for run in self.runs if self.finished(run)]
 
     def final_returns(self) -> NDArray[np.float64]:
         """(num_runs, num_tasks): returns of the final deterministic evaluation, NaN in the rows of unfinished runs."""
-        returns = np.full((len(self.runs), len(self.names)), np.nan)
+        returns = np.full((len(self.runs), len(self.names) if self.runs else 0), np.nan)
         for row, run in zip(returns, self.runs, strict=True):
-            if self.finished(run):
-                row[:] = run.summary["final"]["return_per_task"]
+            if self.finished(run) and run.final is not None:
+                row[:] = run.final.returns
         return returns
 
     def steps_to_solve(self) -> NDArray[np.float64]:
@@ -102,32 +138,21 @@ class Experiment:
         """
         steps = np.full(len(self.runs), np.nan)
         for i, run in enumerate(self.runs):
-            if self.finished(run) and run.summary["final"]["solved"] is not None:
-                solved_at = run.summary.get("steps_to_solve")
-                steps[i] = np.inf if solved_at is None else solved_at
+            if self.finished(run) and run.final is not None and run.final.solved is not None:
+                steps[i] = run.final.steps_to_solve
         return steps
 
 
-def read_experiment(folder: Path | str) -> Experiment:
-    """Read the runs in a folder ``logs/<experiment>``, those without a row too.
+def read_runs(folder: Path) -> tuple[SeedRun, ...]:
+    """Read the runs in a folder, those without a row too, ordered by seed; none if there is none.
 
     Raises:
-        ConfigError: if there are none, or if they are not seeds of one experiment.
+        ConfigError: if they differ in more than the seed, or if a file is spoilt.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ConfigError(f"{folder} is not a folder")
-    if _is_run(folder):
-        raise ConfigError(
-            f"{folder} is the folder of one run; give the folder above it, {folder.resolve().parent}, "
-            f"or draw the run alone with 'varshare plot {folder}'"
-        )
-    runs = [_read_run(path) for path in folder.iterdir() if path.is_dir() and _is_run(path)]
-    if not runs:
-        raise ConfigError(f"{folder} holds no run; give the folder of an experiment, as logs/NAME")
+    runs = [read_run(path) for path in folder.iterdir() if path.is_dir() and is_run(path)] if folder.is_dir() else []
     runs.sort(key=lambda run: (run.info.seed is None, run.info.seed, run.name))
     _check_alike(folder, runs)
-    return Experiment(folder, tuple(runs))
+    return tuple(runs)
 
 
 def shortened(names: Sequence[str], most: int = 4) -> str:
@@ -135,15 +160,41 @@ def shortened(names: Sequence[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _is_run(folder: Path) -> bool:
+def is_run(folder: Path) -> bool:
+    """Whether the folder is that of a run."""
     return any((folder / name).is_file() for name in (RUN_FILE, HEARTBEAT, CONFIG_FILE))
 
 
-def _read_run(folder: Path) -> SeedRun:
+def read_run(folder: Path) -> SeedRun:
+    """Read the files of a run, as far as there are any.
+
+    Raises:
+        ConfigError: if one is spoilt.
+    """
     beats = read_heartbeat(folder) if _has_lines(folder / HEARTBEAT) else {"env_steps": np.zeros(0)}
+    if not (np.diff(beats["env_steps"]) > 0).all():
+        raise ConfigError(f"{folder / HEARTBEAT}: its env_steps do not rise from row to row")
     details = read_diagnostics(folder) if _has_lines(folder / DIAGNOSTICS) else no_diagnostics()
     tables = RunTables(beats, details, read_run_info(folder))
-    return SeedRun(folder, tables, _read_options(folder / CONFIG_FILE), read_json(folder / SUMMARY_FILE))
+    summary = read_json(folder / SUMMARY_FILE)
+    tasks = len(tables.info.task_names) or tables.num_tasks
+    final = _read_final(folder / SUMMARY_FILE, summary, tasks)
+    return SeedRun(folder, tables, _read_options(folder / CONFIG_FILE), summary, final)
+
+
+def _read_final(path: Path, summary: dict[str, Any], tasks: int) -> Final | None:
+    final, solved_at = summary.get("final"), summary.get("steps_to_solve")
+    if not final:
+        return None
+    try:
+        returns = tuple(map(float, final["return_per_task"]))
+        steps = float("inf") if solved_at is None else float(solved_at)
+        found = Final(int(final["env_steps"]), returns, int(final["episodes_per_task"]), final["solved"], steps)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{path}: its final evaluation is not one: {type(error).__name__}: {error}") from None
+    if (tasks and len(returns) != tasks) or not np.isfinite(returns).all():
+        raise ConfigError(f"{path}: final.return_per_task is {list(returns)}; {tasks} finite numbers are allowed")
+    return found
 
 
 def _has_lines(path: Path) -> bool:

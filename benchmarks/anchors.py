@@ -1,0 +1,35 @@
+"""Returns of the uniformly random policy, the low anchors of ``varshare_pl/results/anchors.py``.
+
+``python -m benchmarks.anchors`` measures them for all built-in suites.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from varshare_pl.envs import get_suite
+from varshare_pl.envs.suites import SUITES
+from varshare_pl.evaluation import evaluate
+from varshare_pl.random import stream
+
+
+def random_returns(suite: str, episodes: int, seed: int = 1) -> NDArray[np.float64]:
+    """(M, episodes) returns of the policy that draws its actions uniformly."""
+    found = get_suite(suite)
+    generator = stream(seed, "random_policy")
+    actions = int(found.action_space.n)  # type: ignore[attr-defined]
+
+    def act(_obs: Tensor, task: Tensor) -> Tensor:
+        return torch.randint(actions, task.shape, generator=generator)
+
+    return evaluate(act, found, episodes, seed, counter=0, envs_per_task=min(episodes, 100)).returns
+
+
+if __name__ == "__main__":
+    for name in SUITES:
+        returns = random_returns(name, episodes=20_000)
+        error = returns.std(axis=1, ddof=1) / np.sqrt(returns.shape[1])
+        print(name, *(f"{mean:.2f} ± {se:.2f}" for mean, se in zip(returns.mean(axis=1), error, strict=True)))

@@ -1,0 +1,106 @@
+"""Everything that a report shows of a study, worked out once: scores, curves, comparisons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from varshare_pl.results.curves import Band, Curve, bands, return_curve, sharing_curves, wall_time_curve
+from varshare_pl.results.scores import (
+    Difference,
+    Estimate,
+    MethodScores,
+    across_suites,
+    all_scores,
+    improvements,
+    profile,
+    transfer,
+)
+from varshare_pl.results.study import Study, Suite
+from varshare_pl.results.variant import Variant
+
+Array = NDArray[np.float64]
+KINDS = ("eval", "train")
+
+
+@dataclass(frozen=True)
+class SuiteResults:
+    """The numbers of one suite, by method where there is one for each."""
+
+    suite: Suite
+    scores: list[MethodScores]
+    bands: dict[str, list[Band]]  # over env steps
+    seconds: dict[str, list[Band]]  # of the returns shown, over wall time
+    improvements: dict[tuple[str, str], Difference]
+    transfer: dict[str, list[Difference]]  # for each task, then their mean; empty without a reference
+    profiles: dict[str, tuple[Array, Array, Array]]  # empty for a suite without anchors
+
+    @property
+    def by_method(self) -> dict[str, MethodScores]:
+        return {scores.variant.method: scores for scores in self.scores}
+
+    @property
+    def curve(self) -> str:
+        """The metric of the main curves: scores, or returns of a suite without anchors."""
+        return f"{self.suite.kind}/{self.suite.unit}"
+
+    def pick(self, method: str, metric: str) -> list[Band]:
+        """The bands of a metric, in their order."""
+        return [band for band in self.bands.get(method, ()) if band.metric == metric]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """All numbers of a study."""
+
+    study: Study
+    suites: list[SuiteResults]
+    overall: dict[str, Estimate]  # over all suites with anchors, by method; empty if there are fewer than two
+
+
+def analyse(study: Study) -> Analysis:
+    """Work out all numbers of a study; the same files give the same numbers, bit for bit."""
+    scores = all_scores(study)
+    suites = [_suite_results(study, suite, scores[suite.label]) for suite in study.suites]
+    return Analysis(study, suites, across_suites(study, scores))
+
+
+def _suite_results(study: Study, suite: Suite, scores: list[MethodScores]) -> SuiteResults:
+    reference = {found.variant.method: found for found in scores}.get(study.reference or "")
+    others = [found for found in scores if reference is not None and found is not reference]
+    done = [found for found in scores if found.runs]
+    return SuiteResults(
+        suite,
+        scores,
+        {variant.method: _bands(suite, variant) for variant in suite.started},
+        {variant.method: _over_seconds(suite, variant) for variant in suite.started},
+        improvements(suite, scores),
+        {found.variant.method: rows for found in others if reference and (rows := transfer(suite, found, reference))},
+        {found.variant.method: profile(suite, found) for found in done} if suite.anchors is not None else {},
+    )
+
+
+def _bands(suite: Suite, variant: Variant) -> list[Band]:
+    found = []
+    for kind in KINDS:
+        curve = return_curve(variant, kind)
+        found += bands(curve, suite.label, variant.method)
+        if suite.anchors is not None:
+            found += bands(_scored(suite, curve), suite.label, variant.method, tasks=False)
+    for curve in sharing_curves(variant):
+        found += bands(curve, suite.label, variant.method)
+    return found
+
+
+def _over_seconds(suite: Suite, variant: Variant) -> list[Band]:
+    curve = _scored(suite, wall_time_curve(variant, suite.kind))
+    return bands(curve, suite.label, variant.method, "seconds", tasks=False)
+
+
+def _scored(suite: Suite, curve: Curve) -> Curve:
+    """The curve in scores, if the suite has anchors and the runs have all its tasks."""
+    if suite.anchors is None or curve.values.shape[2] != len(suite.names):
+        return curve
+    return Curve(curve.metric.replace("return", "score"), curve.x, suite.scores(curve.values), by_task=True)

@@ -1,0 +1,251 @@
+"""The figures of a report: what is drawn on each sheet, and which sheets there are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from varshare_pl.results.analysis import Analysis, SuiteResults
+from varshare_pl.results.curves import SHARING
+from varshare_pl.results.lines import return_limits
+from varshare_pl.results.panels import (
+    band_panel,
+    dot_panel,
+    improvement_panel,
+    profile_panel,
+    solving_panel,
+    transfer_panel,
+)
+from varshare_pl.results.style import (
+    PANEL_HEIGHT,
+    Panel,
+    Style,
+    layer_styles,
+    method_styles,
+    task_colors,
+    write_sheet,
+)
+
+MOST_TASKS = 24  # panels of a sheet by task
+SECONDS = "seconds of training"
+LABELS = {
+    "sharing/ratio": ("Sharing ratio", "1: all shared"),
+    "sharing/theta_norm": ("Norm of the shared weights", "‖θ̄‖"),
+    "sharing/mu_norm": ("Norm of the task weights", "‖μ̃ₘ‖"),
+    "kl/posterior": ("KL of posterior from prior", "nats"),
+    "kl/policy": ("KL of old from new policy", "nats"),
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """An image of a report; its SVG lies beside it."""
+
+    path: Path
+    title: str
+    caption: str
+    suite: str = ""  # "" where it is of all suites
+    folded: bool = False  # whether it is a detail, shown when asked for
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    name: str
+    title: str
+    panels: list[Panel]
+    columns: int
+    caption: str
+    height: float = PANEL_HEIGHT
+    suite: str = ""
+    folded: bool = False
+
+
+def draw_figures(analysis: Analysis, folder: Path) -> list[Figure]:
+    """Draw every sheet for which there are numbers, as PNG and SVG, into a folder."""
+    figures: list[Figure] = []
+    for sheet in _sheets(analysis):
+        name = re.sub(r"[^\w.+-]+", "_", sheet.name)
+        clashes = sum(re.fullmatch(rf"{re.escape(name)}(-\d+)?", figure.path.stem) is not None for figure in figures)
+        path = folder / f"{name}{f'-{clashes + 1}' if clashes else ''}.png"
+        write_sheet(path, sheet.title, sheet.panels, sheet.columns, "", sheet.height, vector=True)
+        figures.append(Figure(path, sheet.title, sheet.caption, sheet.suite, sheet.folded))
+    return figures
+
+
+def _sheets(analysis: Analysis) -> Iterator[_Sheet]:
+    styles = method_styles(analysis.study.methods)
+    yield from _answer(analysis, styles)
+    for results in analysis.suites:
+        yield from _curves(results, styles)
+        yield from _by_task(results, styles)
+        yield from _comparison(results, styles)
+        yield from _transfer(analysis, results, styles)
+        yield from _sharing(results, styles)
+        yield from _layers(results)
+
+
+def _answer(analysis: Analysis, styles: dict[str, Style]) -> Iterator[_Sheet]:
+    """The final scores of all methods on all suites."""
+    study = analysis.study
+    panels: list[Panel] = []
+    if analysis.overall:
+        panels.append(dot_panel("All suites", "score", study.methods, styles, analysis.overall, {}))
+    columns = min(3, len(analysis.suites) + len(panels))
+    for results in analysis.suites:
+        done = {found.variant.method: found for found in results.scores if found.runs}
+        panels.append(
+            dot_panel(
+                results.suite.label,
+                results.suite.unit,
+                study.methods,
+                styles,
+                {method: found.overall for method, found in done.items()},
+                {method: found.scores.mean(axis=1) for method, found in done.items()},
+                labelled=len(panels) % columns == 0,
+            )
+        )
+    if any(found.runs for results in analysis.suites for found in results.scores):
+        caption = (
+            "Final deterministic evaluation. Diamond and bar: IQM over runs and tasks with its 95 % bootstrap "
+            "interval; dots: each run's mean over tasks. Score: 0 is the random policy, 1 the most that can be earned."
+        )
+        yield _Sheet("answer", "Final scores", panels, columns, caption, 0.55 + 0.24 * len(study.methods))
+
+
+def _curves(results: SuiteResults, styles: dict[str, Style]) -> Iterator[_Sheet]:
+    suite = results.suite
+    what = "Evaluation" if suite.kind == "eval" else "Training"
+    panels = [
+        _methods_panel(results, styles, f"{suite.kind}/return", f"{what}: mean ± std", "return", "mean"),
+        _methods_panel(results, styles, results.curve, f"{what}: IQM, 95 % interval", suite.unit, "iqm"),
+        band_panel(
+            f"{what}: IQM over wall time",
+            suite.unit,
+            [(method, styles[method], band) for method, found in results.seconds.items() for band in found[:1]],
+            "iqm",
+            xlabel=SECONDS,
+        ),
+    ]
+    solving = {found.variant.method: found.solving for found in results.scores if found.solving is not None}
+    if solving:
+        panels.append(solving_panel(solving, styles, max(variant.length or 0 for variant in suite.started)))
+    caption = (
+        "Mean over tasks; bands: ± 1 standard deviation over seeds (n − 1), or the 95 % bootstrap interval of the IQM "
+        "over runs and tasks. Thin: not all runs have come so far."
+    )
+    if solving:
+        caption += " Env steps to solve: a dot a run, its median as a line; ▷ a run that ended unsolved."
+    yield from _sheet(f"curves_{suite.label}", f"Returns: {suite.label}", panels, 2, caption, suite.label)
+
+
+def _by_task(results: SuiteResults, styles: dict[str, Style]) -> Iterator[_Sheet]:
+    suite, metric = results.suite, f"{results.suite.kind}/return"
+    if len(suite.names) < 2:
+        return
+    found = [band for method in results.bands for band in results.pick(method, metric) if band.task is not None]
+    reach = [band.mean + sign * np.nan_to_num(band.std) for band in found for sign in (-1, 1)]
+    limits = return_limits(np.concatenate([*reach, np.zeros(0)]), suite.info.solved_return)  # all panels alike
+    panels = [
+        _methods_panel(results, styles, metric, f"{m}: {name}", "return", "mean", task=m, limits=limits)
+        for m, name in enumerate(suite.names[:MOST_TASKS])
+    ]
+    more = "" if len(suite.names) <= MOST_TASKS else f" The first {MOST_TASKS} of {len(suite.names)} tasks."
+    caption = f"{'Evaluation' if suite.kind == 'eval' else 'Training'} returns: mean ± std over seeds.{more}"
+    yield from _sheet(f"tasks_{suite.label}", f"Returns by task: {suite.label}", panels, 3, caption, suite.label)
+
+
+def _comparison(results: SuiteResults, styles: dict[str, Style]) -> Iterator[_Sheet]:
+    suite = results.suite
+    methods = [found.variant.method for found in results.scores if found.runs]
+    panels = []
+    if results.profiles:
+        panels.append(profile_panel(results.profiles, styles))
+    if results.improvements:
+        panels.append(improvement_panel(methods, results.improvements))
+    if len(methods) > 1:
+        caption = (
+            "Profile: share of runs and tasks whose final score is above the threshold, with its 95 % bootstrap "
+            "interval. Matrix: the probability that a run of the method on the left scores higher than one of the "
+            "method above, mean over tasks; bold where its 95 % interval leaves out 0.5."
+        )
+        height = max(PANEL_HEIGHT, 0.6 + 0.3 * len(methods))
+        yield _Sheet(f"comparison_{suite.label}", f"Comparison: {suite.label}", panels, 2, caption, height, suite.label)
+
+
+def _transfer(analysis: Analysis, results: SuiteResults, styles: dict[str, Style]) -> Iterator[_Sheet]:
+    if results.transfer:
+        suite, reference = results.suite, analysis.study.reference
+        panel = transfer_panel(results.transfer, [*suite.names, "mean"], styles, suite.unit)
+        caption = (
+            f"Mean final {suite.unit} less that of {reference} on the same task after the same env steps, with its "
+            "95 % bootstrap interval; right of 0: training together helped."
+        )
+        height = 0.5 + 0.14 * (len(results.transfer) + 1) * (len(suite.names) + 1)
+        yield _Sheet(f"transfer_{suite.label}", f"Transfer: {suite.label}", [panel], 1, caption, height, suite.label)
+
+
+def _sharing(results: SuiteResults, styles: dict[str, Style]) -> Iterator[_Sheet]:
+    label = results.suite.label
+    panels = []
+    for metric in SHARING:
+        title, ylabel = LABELS[metric]
+        panels.append(_methods_panel(results, styles, metric, title, ylabel, "mean"))
+    caption = "Mean over networks, layers and tasks; line and band: mean ± std over seeds."
+    yield from _sheet(f"sharing_{label}", f"Sharing, norms and KL: {label}", panels, 3, caption, label)
+
+
+def _layers(results: SuiteResults) -> Iterator[_Sheet]:
+    """Sharing of each layer and task, a sheet for each method that has any."""
+    suite = results.suite
+    for method, bands in results.bands.items():
+        panels = []
+        for metric in ("sharing/ratio", "sharing/mu_norm"):
+            for network in ("actor", "critic"):
+                found = [band for band in bands if (band.metric, band.network) == (metric, network)]
+                looks = layer_styles([band.layer for band in found])
+                lines = [(b.layer.replace("_", " "), look, b) for b, look in zip(found, looks, strict=True)]
+                title, ylabel = LABELS[metric]
+                panels.append(band_panel(f"{network.capitalize()}: {title.lower()}", ylabel, lines, "mean", "Layer"))
+        for metric in ("sharing/ratio", "kl/posterior"):
+            found = [band for band in bands if band.metric == f"{metric}_by_task" and band.task is not None]
+            colors = task_colors(len(suite.names))
+            lines = [(suite.names[b.task], (colors[b.task], "-"), b) for b in found if b.task is not None]
+            title, ylabel = LABELS[metric]
+            panels.append(band_panel(f"{title}, by task", ylabel, lines, "mean", "Task"))
+        caption = "Mean ± std over seeds; by layer: mean over tasks; by task: ratio, mean over layers; KL, their sum."
+        title = f"Layers and tasks: {method} on {suite.label}"
+        order = [panels[i] for i in (0, 1, 4, 2, 3, 5)]
+        yield from _sheet(f"layers_{suite.label}_{method}", title, order, 3, caption, suite.label, folded=True)
+
+
+def _methods_panel(
+    results: SuiteResults,
+    styles: dict[str, Style],
+    metric: str,
+    title: str,
+    ylabel: str,
+    centre: str,
+    task: int | None = None,
+    limits: tuple[float, float] | None = None,
+) -> Panel | None:
+    """A line for each method that has the metric, of whole networks."""
+    lines = [
+        (method, styles[method], band)
+        for method in results.bands
+        for band in results.pick(method, metric)
+        if band.task == task and not band.network
+    ]
+    solved = results.suite.info.solved_return if metric.endswith("/return") else None
+    return band_panel(title, ylabel, lines, centre, solved=solved, limits=limits)
+
+
+def _sheet(
+    name: str, title: str, panels: Sequence[Panel | None], columns: int, caption: str, suite: str, folded: bool = False
+) -> Iterator[_Sheet]:
+    drawn = [panel for panel in panels if panel is not None]
+    if drawn:
+        yield _Sheet(name, title, drawn, columns, caption, suite=suite, folded=folded)

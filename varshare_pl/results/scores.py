@@ -1,0 +1,215 @@
+"""The numbers that a report gives for each method on each suite, and for pairs of methods."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from varshare_pl.results.statistics import (
+    RESAMPLES,
+    area_under_curve,
+    bootstrap,
+    generator,
+    interval,
+    iqm_interval,
+    mean_and_std,
+    median_steps,
+    performance_profile,
+    probability_of_improvement,
+    worst_task,
+)
+from varshare_pl.results.study import Study, Suite
+from varshare_pl.results.variant import Variant
+
+Array = NDArray[np.float64]
+NAN = float("nan")
+THRESHOLDS = np.linspace(0.0, 1.0, 101)  # of performance profiles, in scores
+
+
+class Estimate(NamedTuple):
+    """A number over runs."""
+
+    mean: float  # over runs, of each one's mean over tasks
+    std: float  # over runs, n - 1
+    iqm: float  # over runs and tasks
+    low: float  # 95 % bootstrap interval of the IQM
+    high: float
+    runs: int
+
+
+class Difference(NamedTuple):
+    """A number about two methods with its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Solving:
+    """Env steps to solve."""
+
+    steps: Array  # (num_runs,) of the finished runs, inf where one ended unsolved
+    median: float  # inf if too few solved
+    low: float
+    high: float
+
+    @property
+    def solved(self) -> int:
+        return int(np.isfinite(self.steps).sum())
+
+
+@dataclass(frozen=True)
+class MethodScores:
+    """A method on a suite, over its finished runs."""
+
+    variant: Variant
+    returns: Array  # (num_runs, num_tasks) final returns of the finished runs
+    scores: Array  # the same in scores; returns for a suite without anchors
+    overall: Estimate  # of the scores
+    overall_return: Estimate
+    tasks: tuple[Estimate, ...]  # of the returns of each task
+    worst: Estimate  # of each run's lowest score
+    area: Estimate  # of each run's area under the curve of its scores
+    areas: Array  # (num_runs,)
+    solving: Solving | None  # None where the suite cannot be solved, or no run is finished
+
+    @property
+    def runs(self) -> int:
+        return len(self.returns)
+
+
+def estimate(scores: Array, *names: object) -> Estimate:
+    """Of (num_runs, num_tasks) without gaps; the names say which random numbers to draw."""
+    if not scores.size:
+        return Estimate(NAN, NAN, NAN, NAN, NAN, 0)
+    (mean,), (std,), (runs,) = mean_and_std(scores.mean(axis=1, keepdims=True))
+    middle, low, high = map(float, iqm_interval(scores, generator(*names)))
+    return Estimate(float(mean), float(std), middle, low, high, int(runs))
+
+
+def method_scores(suite: Suite, variant: Variant) -> MethodScores:
+    """All numbers of a method on a suite."""
+    names = (suite.label, variant.method)
+    finals = variant.finals
+    returns = np.array([run.final.returns for run in finals if run.final]).reshape(len(finals), len(suite.names))
+    scores = suite.scores(returns)
+    areas = np.array([run_area(suite, variant, i) for i, run in enumerate(variant.runs) if variant.finished(run)])
+    return MethodScores(
+        variant,
+        returns,
+        scores,
+        estimate(scores, *names, "score"),
+        estimate(returns, *names, "return"),
+        tuple(estimate(returns[:, [m]], *names, "return", m) for m in range(len(suite.names))),
+        estimate(worst_task(scores)[:, np.newaxis] if len(finals) else scores, *names, "worst"),
+        estimate(areas[np.isfinite(areas), np.newaxis], *names, "area"),
+        areas,
+        _solving(variant, *names),
+    )
+
+
+def run_area(suite: Suite, variant: Variant, run: int) -> float:
+    """The mean score of a run from its first evaluation to its last, over env steps (trapezoidal rule).
+
+    Where there are few evaluations it is that of the returns of training, from when all tasks have one.
+    """
+    tables = variant.runs[run].tables
+    returns = tables.per_task(f"{suite.kind}/return_task")
+    if returns.shape[1] != len(suite.names):
+        return NAN
+    for m in range(returns.shape[1]):  # a task need not end an episode in every rollout
+        seen = np.flatnonzero(np.isfinite(returns[:, m]))
+        latest = np.searchsorted(seen, np.arange(len(returns)), side="right") - 1
+        if suite.kind == "train" and len(seen):
+            returns[:, m] = np.where(latest >= 0, returns[seen[np.maximum(latest, 0)], m], np.nan)
+    return area_under_curve(tables.beats["env_steps"], suite.scores(returns).mean(axis=1))
+
+
+def _solving(variant: Variant, *names: object) -> Solving | None:
+    steps = variant.steps_to_solve() if variant.runs else np.zeros(0)
+    steps = steps[~np.isnan(steps)]
+    if not len(steps):
+        return None
+    low = high = NAN
+    if len(steps) > 1:
+        picks = generator(*names, "solve").integers(0, len(steps), (RESAMPLES, len(steps)))
+        low, high = map(float, interval(median_steps(steps[picks])))
+    return Solving(steps, float(median_steps(steps)), low, high)
+
+
+def improvements(suite: Suite, found: list[MethodScores]) -> dict[tuple[str, str], Difference]:
+    """The probability that a run of the first method scores higher than one of the second, for each pair."""
+    pairs = {}
+    done = [scores for scores in found if scores.runs]
+    for i, ours in enumerate(done):
+        for theirs in done[i + 1 :]:
+            names = (suite.label, ours.variant.method, theirs.variant.method, "improvement")
+            value = float(probability_of_improvement(ours.scores, theirs.scores))
+            low = high = NAN
+            if min(ours.runs, theirs.runs) > 1:
+                rng = generator(*names)
+                draws = probability_of_improvement(bootstrap(ours.scores, rng), bootstrap(theirs.scores, rng))
+                low, high = map(float, interval(draws))
+            pairs[ours.variant.method, theirs.variant.method] = Difference(value, low, high)
+            pairs[theirs.variant.method, ours.variant.method] = Difference(1 - value, 1 - high, 1 - low)
+    return pairs
+
+
+def transfer(suite: Suite, ours: MethodScores, reference: MethodScores) -> list[Difference]:
+    """How much higher a method's mean score is than the reference's, for each task and then in the mean over tasks."""
+    if not (ours.runs and reference.runs):
+        return []
+    value = ours.scores.mean(axis=0) - reference.scores.mean(axis=0)
+    low = high = np.full(len(value) + 1, np.nan)
+    if min(ours.runs, reference.runs) > 1:
+        rng = generator(suite.label, ours.variant.method, reference.variant.method, "transfer")
+        draws = bootstrap(ours.scores, rng).mean(axis=1) - bootstrap(reference.scores, rng).mean(axis=1)
+        low, high = interval(np.column_stack([draws, draws.mean(axis=1)]))
+    return [Difference(*map(float, row)) for row in zip([*value, value.mean()], low, high, strict=True)]
+
+
+def profile(suite: Suite, found: MethodScores) -> tuple[Array, Array, Array]:
+    """Share of runs and tasks whose score is above each of ``THRESHOLDS``, with its interval: (K,) each."""
+    share = performance_profile(found.scores, THRESHOLDS)
+    low, high = np.full_like(share, np.nan), np.full_like(share, np.nan)
+    if found.runs > 1:
+        rng = generator(suite.label, found.variant.method, "profile")
+        low, high = interval(performance_profile(bootstrap(found.scores, rng), THRESHOLDS))
+    return share, low, high
+
+
+def across_suites(study: Study, found: dict[str, list[MethodScores]]) -> dict[str, Estimate]:
+    """IQM of the scores over all suites that have anchors, of each method that is finished in every one of them.
+
+    The suites are strata of the bootstrap. Empty if there are fewer than two such suites.
+    """
+    suites = [suite for suite in study.suites if suite.anchors is not None]
+    if len(suites) < 2:
+        return {}
+    overall = {}
+    for method in study.methods:
+        parts = [
+            scores.scores
+            for suite in suites
+            for scores in found[suite.label]
+            if scores.variant.method == method and scores.runs
+        ]
+        if len(parts) == len(suites):
+            strata = [i for i, part in enumerate(parts) for _ in range(part.shape[1])]
+            rows = max(map(len, parts))
+            table = np.concatenate(
+                [np.pad(part, ((0, rows - len(part)), (0, 0)), constant_values=np.nan) for part in parts], axis=1
+            )
+            centre, low, high = map(float, iqm_interval(table, generator(method, "all suites"), strata))
+            mean = float(np.mean([part.mean() for part in parts]))
+            overall[method] = Estimate(mean, NAN, centre, low, high, sum(map(len, parts)))
+    return overall
+
+
+def all_scores(study: Study) -> dict[str, list[MethodScores]]:
+    """The numbers of each method that has a run, for each suite by its label."""
+    return {suite.label: [method_scores(suite, variant) for variant in suite.started] for suite in study.suites}

@@ -1,0 +1,164 @@
+"""Statistics over runs: pure functions on scores (num_runs, num_tasks), NaN where a run has no score.
+
+A run trains all tasks of its suite, so the scores in a row hang together: what is resampled is whole runs. Where
+tasks or suites were trained in runs of their own, ``strata`` says which columns are of the same runs.
+Interquartile mean, stratified bootstrap, probability of improvement and performance profiles are those of Agarwal et
+al. 2021, "Deep reinforcement learning at the edge of the statistical precipice".
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+
+
+def generator(*names: object) -> np.random.Generator:
+    """A generator for the numbers of that name: what else is reported does not change them."""
+    return np.random.default_rng(zlib.crc32("\0".join(map(str, names)).encode()))
+
+
+def mean_and_std(values: Array) -> tuple[Array, Array, NDArray[np.int64]]:
+    """Mean, standard deviation and number of runs of each column of (num_runs, K), over the runs that have a value.
+
+    The standard deviation is that of a sample, with n - 1; NaN where fewer than two runs have a value.
+    """
+    seen = np.isfinite(values)
+    runs = seen.sum(axis=0)
+    mean = np.where(runs > 0, np.where(seen, values, 0.0).sum(axis=0) / np.maximum(runs, 1), np.nan)
+    squares = np.where(seen, values - mean, 0.0) ** 2
+    std = np.where(runs > 1, np.sqrt(squares.sum(axis=0) / np.maximum(runs - 1, 1)), np.nan)
+    return mean, std, runs
+
+
+def iqm(scores: Array) -> Array:
+    """Interquartile mean of (…, num_runs, num_tasks) over runs and tasks together: (…,), NaN without a score.
+
+    Of k scores the floor(k / 4) lowest and highest are left out.
+    """
+    ordered = np.sort(scores.reshape(*scores.shape[:-2], -1), axis=-1)  # NaN last
+    count = np.isfinite(ordered).sum(axis=-1, keepdims=True)
+    rank = np.arange(ordered.shape[-1])
+    inner = (rank >= count // 4) & (rank < count - count // 4)
+    total = np.where(inner, ordered, 0.0).sum(axis=-1)
+    return np.where(count[..., 0] > 0, total / np.maximum(inner.sum(axis=-1), 1), np.nan)
+
+
+def bootstrap(
+    scores: Array, rng: np.random.Generator, strata: Sequence[int] | None = None, resamples: int = RESAMPLES
+) -> Array:
+    """Resampled scores (resamples, …, num_runs, num_tasks) of (…, num_runs, num_tasks).
+
+    The runs of each stratum are drawn with replacement from those of its runs that have a score, as many as there
+    are; other rows are NaN. Leading axes, such as points of a curve, are resampled alike.
+
+    Args:
+        scores: NaN where a run has no score; the same runs have scores at all leading indices.
+        rng: Where the draws come from.
+        strata: A number for each task; tasks of the same number are drawn together. All are by default. With a
+            number of its own for each task this is the stratified bootstrap of Agarwal et al.
+        resamples: How many.
+    """
+    groups = np.zeros(scores.shape[-1], np.int64) if strata is None else np.asarray(strata)
+    out = np.full((resamples, *scores.shape), np.nan)
+    for group in np.unique(groups):
+        columns = np.flatnonzero(groups == group)
+        own = scores[..., columns]
+        known = np.flatnonzero(np.isfinite(own).all(axis=-1).reshape(-1, own.shape[-2]).all(axis=0))
+        if len(known):
+            rows = known[rng.integers(0, len(known), (resamples, len(known)))]
+            out[..., : len(known), columns] = np.moveaxis(own[..., rows, :], -3, 0)
+    return out
+
+
+def interval(estimates: Array) -> Array:
+    """Percentile interval of bootstrapped estimates (resamples, …): low and high (2, …).
+
+    Both ends are among the estimates, so an infinite one (a run that did not solve) is allowed.
+    """
+    tail = 100 * (1 - CONFIDENCE) / 2
+    return np.asarray(np.percentile(estimates, [tail, 100 - tail], axis=0, method="nearest"))
+
+
+def iqm_interval(
+    scores: Array, rng: np.random.Generator, strata: Sequence[int] | None = None, resamples: int = RESAMPLES
+) -> Array:
+    """IQM of (…, num_runs, num_tasks) with its bootstrap interval: (3, …); no interval where a task has one run."""
+    centre = iqm(scores)
+    low, high = np.full_like(centre, np.nan), np.full_like(centre, np.nan)
+    if np.isfinite(scores).sum(axis=-2).min(initial=2) > 1:
+        low, high = interval(iqm(bootstrap(scores, rng, strata, resamples)))
+    return np.stack([centre, low, high])
+
+
+def worst_task(scores: Array) -> Array:
+    """The lowest score of each run (…, num_runs, num_tasks): (…, num_runs)."""
+    return np.asarray(scores.min(axis=-1))
+
+
+def probability_of_improvement(ours: Array, theirs: Array) -> Array:
+    """P(a run of ours scores higher than one of theirs), ties half, of each task, then the mean over tasks.
+
+    Args:
+        ours: (…, num_runs, num_tasks).
+        theirs: (…, other_runs, num_tasks).
+    """
+    mine, other = ours[..., :, np.newaxis, :], theirs[..., np.newaxis, :, :]
+    pairs = np.where(np.isfinite(mine) & np.isfinite(other), (mine > other) + 0.5 * (mine == other), np.nan)
+    known = np.isfinite(pairs)
+    wins = np.where(known, pairs, 0.0).sum(axis=(-3, -2)) / np.maximum(known.sum(axis=(-3, -2)), 1)
+    return np.asarray(np.where(known.any(axis=(-3, -2)), wins, np.nan).mean(axis=-1))
+
+
+def performance_profile(scores: Array, thresholds: Array) -> Array:
+    """Share of the scores (…, num_runs, num_tasks) above each threshold (K,): (…, K)."""
+    flat = np.sort(scores.reshape(-1, scores.shape[-2] * scores.shape[-1]), axis=1)
+    count = np.isfinite(flat).sum(axis=1)
+    below = np.stack([np.searchsorted(row[:n], thresholds, side="right") for row, n in zip(flat, count, strict=True)])
+    share = np.where(count[:, np.newaxis] > 0, 1 - below / np.maximum(count, 1)[:, np.newaxis], np.nan)
+    return share.reshape(*scores.shape[:-2], len(thresholds))
+
+
+def area_under_curve(steps: Array, values: Array) -> float:
+    """Mean height of the curve through (R,) points, by the trapezoidal rule; NaN of fewer than two points."""
+    seen = np.isfinite(values)
+    if seen.sum() < 2:
+        return float("nan")
+    steps, values = steps[seen], values[seen]
+    return float(np.trapezoid(values, steps) / (steps[-1] - steps[0]))
+
+
+def median_steps(steps: Array) -> Array:
+    """The median of the steps to solve (…, num_runs), where inf stands for a run that did not solve: (…,).
+
+    A run that did not solve so counts as slower than any that did; inf if that leaves the median undefined, NaN
+    without runs.
+    """
+    return np.asarray(np.median(steps, axis=-1) if steps.shape[-1] else np.full(steps.shape[:-1], np.nan))
+
+
+def carry_forward(steps: Array, values: Array, end: float, grid: Array) -> Array:
+    """A run's values (R,), taken at its env steps (R,), on a grid (P,): at each point its last finite value so far.
+
+    NaN before the first value, and beyond the end, the last env step that the run has come to: nothing is made up
+    for what a run has not yet trained.
+    """
+    seen = np.isfinite(values)
+    latest = np.searchsorted(steps[seen], grid, side="right") - 1  # -1, before the first: the NaN at the end
+    return np.where(grid <= end, np.append(values[seen], np.nan)[latest], np.nan)
+
+
+def same_runs(values: Array) -> Iterator[slice]:
+    """The stretches of points of (num_runs, P) in each of which the same runs have values, at least one of them."""
+    seen = np.isfinite(values)
+    changes = np.flatnonzero((seen[:, 1:] != seen[:, :-1]).any(axis=0)) + 1
+    for low, high in pairwise([0, *changes.tolist(), values.shape[1]]):
+        if seen[:, low:high].any():
+            yield slice(low, high)

@@ -1,0 +1,189 @@
+"""What a report is of: the variants of a study, the seeds of an experiment, or a single run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from varshare_pl.errors import ConfigError
+from varshare_pl.results.anchors import Anchors, anchors_of
+from varshare_pl.results.info import RunInfo, read_json
+from varshare_pl.results.variant import Variant, is_run, read_run, read_runs
+
+STUDY_FILE, FAILURES = "study.json", "failures"
+FEW_EVALUATIONS = 5  # below that many the curves of a suite show the returns of training
+
+
+@dataclass(frozen=True)
+class Suite:
+    """All methods on one suite; there is a run of at least one of them."""
+
+    label: str
+    variants: tuple[Variant, ...]  # in the order of the methods, those without runs too
+
+    @cached_property
+    def started(self) -> tuple[Variant, ...]:
+        """The variants that have a run."""
+        return tuple(variant for variant in self.variants if variant.runs)
+
+    @property
+    def info(self) -> RunInfo:
+        return self.started[0].info
+
+    @cached_property
+    def names(self) -> list[str]:
+        """A name for each task."""
+        return max((variant.names for variant in self.started), key=len)
+
+    @cached_property
+    def anchors(self) -> Anchors | None:
+        return anchors_of(self.info.suite, self.info.suite_version, len(self.names))
+
+    def scores(self, returns: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns (…, num_tasks) as scores, or as they are for a suite without anchors."""
+        return returns if self.anchors is None else self.anchors.scores(returns)
+
+    @property
+    def unit(self) -> str:
+        return "return" if self.anchors is None else "score"
+
+    @cached_property
+    def kind(self) -> str:
+        """Which returns the curves show: ``eval``, or ``train`` where a run has few evaluations."""
+        runs = [run for variant in self.started for run in variant.runs if run.env_steps]
+        counts = [int(np.isfinite(run.tables.column("eval/return_task_0")).sum()) for run in runs]
+        return "eval" if counts and max(counts) >= FEW_EVALUATIONS else "train"
+
+
+@dataclass(frozen=True)
+class Study:
+    """The variants that a report is of."""
+
+    folder: Path
+    name: str
+    kind: str  # "study", "experiment" or "run"
+    suites: tuple[Suite, ...]
+    methods: tuple[str, ...]  # all labels, in order
+    description: str = ""
+    reference: str | None = None  # the method that transfer is measured against
+    tuning: dict[str, Any] | None = None
+    notes: tuple[str, ...] = ()  # what a reader has to know of what was left out
+
+    @property
+    def variants(self) -> list[Variant]:
+        return [variant for suite in self.suites for variant in suite.variants]
+
+
+def read_study(folder: Path | str) -> Study:
+    """Read the folder of a study, of an experiment ``logs/<experiment>`` or of a run.
+
+    Raises:
+        ConfigError: if it holds no run, if runs that belong together differ in more than the seed, or if a file is
+            spoilt.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is not a folder")
+    if (folder / STUDY_FILE).is_file():
+        return _planned_study(folder)
+    alone = is_run(folder)
+    runs = (read_run(folder),) if alone else read_runs(folder)
+    if not runs:
+        raise ConfigError(f"{folder} holds no run; give the folder of a study, an experiment or a run, as logs/NAME")
+    info = runs[0].info
+    suite, method = info.suite or info.experiment, info.method or "all runs"
+    variant = Variant(info.experiment, suite, method, folder, runs)
+    name = folder.resolve().name
+    if alone:
+        name = f"{info.experiment}/{name}"
+    return Study(folder, name, "run" if alone else "experiment", (Suite(suite, (variant,)),), (method,))
+
+
+def _planned_study(folder: Path) -> Study:
+    path = folder / STUDY_FILE
+    plan = read_json(path)
+    try:
+        seeds = tuple(int(seed) for seed in plan["seeds"])
+        rows = [(str(row["name"]), str(row["suite"]), str(row["method"])) for row in plan["variants"]]
+        steps = None if plan.get("env_steps") is None else int(plan["env_steps"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{path}: not the plan of a study: {type(error).__name__}: {error}") from None
+    pairs = [(suite, method) for _, suite, method in rows]
+    for pair in pairs:
+        if pairs.count(pair) > 1:
+            raise ConfigError(f"{path}: two variants are method {pair[1]} on suite {pair[0]}; one is allowed")
+    failures = _read_failures(folder / FAILURES)
+    variants, notes = [], []
+    for name, suite, method in rows:
+        runs = read_runs(folder / name)
+        strange = [run.name for run in runs if run.info.seed not in seeds]
+        if strange:
+            notes.append(f"{name}: {', '.join(strange)} left out, not among the study's seeds")
+        kept = tuple(run for run in runs if run.info.seed in seeds)
+        variants.append(Variant(name, suite, method, folder / name, kept, seeds, failures.get(name, {}), steps))
+    suites = _ordered([variant.suite for variant in variants], plan.get("suite_order"))
+    methods = _ordered([variant.method for variant in variants], plan.get("method_order"))
+    found = [
+        Suite(label, tuple(sorted((v for v in variants if v.suite == label), key=lambda v: methods.index(v.method))))
+        for label in suites
+    ]
+    notes += [f"{suite.label}: no run has started" for suite in found if not suite.started]
+    found = [suite for suite in found if suite.started]
+    if not found:
+        raise ConfigError(f"{folder} holds no run of its study yet; start it with 'varshare study'")
+    for started in found:
+        _check_suite(folder, started)
+    reference = plan.get("reference")
+    return Study(
+        folder,
+        str(plan.get("name") or folder.resolve().name),
+        "study",
+        tuple(found),
+        tuple(methods),
+        str(plan.get("description") or ""),
+        None if reference is None else str(reference),
+        plan.get("tuning"),
+        tuple(notes),
+    )
+
+
+def _ordered(labels: Sequence[str], order: Any) -> list[str]:
+    """The labels once each, those of the order first."""
+    wanted = [str(label) for label in order or ()]
+    return list(dict.fromkeys([*(label for label in wanted if label in labels), *labels]))
+
+
+def _read_failures(folder: Path) -> dict[str, dict[int, str]]:
+    """The last error line of each failed run: variant → seed → message."""
+    failures: dict[str, dict[int, str]] = {}
+    for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
+        failure = read_json(path)
+        try:
+            variant, seed = str(failure["variant"]), int(failure["seed"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(f"{path}: not the record of a failure: {type(error).__name__}: {error}") from None
+        message = " ".join(str(failure.get("message") or "").split())
+        failures.setdefault(variant, {})[seed] = message or f"exit code {failure.get('exit_code')}"
+    return failures
+
+
+def _check_suite(folder: Path, suite: Suite) -> None:
+    """Refuse to compare methods on different suites under one label."""
+    facts: tuple[tuple[str, Callable[[Variant], object]], ...] = (
+        ("suite", lambda variant: variant.info.suite),
+        ("suite version", lambda variant: variant.info.suite_version),
+        ("tasks", lambda variant: ", ".join(variant.info.task_names)),
+    )
+    for what, fact in facts:
+        known = [(variant.name, fact(variant)) for variant in suite.started if fact(variant) not in ("", None)]
+        for name, value in known[1:]:
+            if value != known[0][1]:
+                raise ConfigError(
+                    f"{folder}: suite {suite.label}: {what} is {known[0][1]} in {known[0][0]}, {value} in {name}"
+                )

@@ -110,9 +110,7 @@ def options_page() -> str:
         lines += [f"## {title}", "", "| option | default | allowed | what it does |", "|---|---|---|---|"]
         lines += [_row(*option) for option in options if option[0].rpartition(".")[0].partition(".")[0] == section]
         lines.append("")
-    own = (
-        "[options of its own](methods/index.md)" if (DOCS / "methods/index.md").exists() else "options of its own"
-    )
+    own = "[options of its own](methods/index.md)" if (DOCS / "methods/index.md").exists() else "options of its own"
     lines += [f"Each sharing method has {own}: `--model.sharing.NAME VALUE`.", ""]
     lines += ["## Other commands", ""]
     for command, text in command_help().items():

@@ -78,12 +78,6 @@ class Wrapper(Torso):
     def log_var_parameters(self) -> list[nn.Parameter]:
         return self.network.log_var_parameters()
 
-    def after_update(self, rollout: int) -> None:
-        self.network.after_update(rollout)
-
-    def measures(self) -> dict[str, float]:
-        return self.network.measures()
-
 
 class NormalisedInput(Wrapper):
     """A network whose observations are normalised by the moments of their task, and cut off at ±``CLIP``.

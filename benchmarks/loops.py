@@ -17,7 +17,6 @@ from benchmarks.flops import gemm_rate, update_flops
 from varshare_pl.envs import TaskSpec, TaskSuite, get_suite, make_vector_env
 from varshare_pl.envs.cartpole import CartPole, CartPolePhysics
 from varshare_pl.ppo.module import PPOModule
-from varshare_pl.ppo.step import GradientStep
 from varshare_pl.rollout.collector import Collector
 from varshare_pl.rollout.datamodule import RolloutDataModule
 from varshare_pl.sharing import method_names
@@ -84,7 +83,7 @@ def bare_loop(scale: float, setting: str, method: str) -> Figures:
     sizes = SETTINGS[setting]
     timed = timed_rollouts(sizes, scale)
     data, module = build(sizes, timed, method)
-    step = GradientStep(module.policy, module.objective, module.configure_optimizers(), module.max_grad_norm)
+    step = module.stepping.eager(module.configure_optimizers())
     collector = Collector(make_vector_env(data.suite, data.num_envs, seed=data.seed), data.suite.num_tasks)
     start = 0.0
     for index in range(sizes.warmup + timed):

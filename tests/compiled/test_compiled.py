@@ -11,7 +11,6 @@ from helpers import fit, make_spec
 from varshare_pl.envs import get_suite, make_vector_env
 from varshare_pl.errors import ConfigError, NonFiniteError
 from varshare_pl.ppo.module import PPOModule
-from varshare_pl.ppo.step import GradientStep
 from varshare_pl.rollout.collector import Collector
 from varshare_pl.sharing import method_names
 
@@ -42,11 +41,7 @@ def make_collector(module, compiled):
 def train(module, compiled, rollouts=2):
     """Records and weights after some rollouts."""
     optimizer = module.configure_optimizers()
-    steps = (
-        module.compiled_step(optimizer)
-        if compiled
-        else GradientStep(module.policy, module.objective, optimizer, module.max_grad_norm)
-    )
+    steps = module.stepping.compiled(optimizer) if compiled else module.stepping.eager(optimizer)
     collector = make_collector(module, compiled)
     records = [module.learner(collector.collect(module.behaviour(k), STEPS, k), steps) for k in range(rollouts)]
     return records, [p.detach().clone() for p in module.parameters()], optimizer
@@ -120,7 +115,7 @@ def test_target_kl_stops_at_the_same_step():
 @pytest.mark.slow
 def test_a_gradient_that_is_not_finite_stops_before_the_step():
     module = make_module()
-    step = module.compiled_step(module.configure_optimizers())
+    step = module.stepping.compiled(module.configure_optimizers())
     rollout = make_collector(module, compiled=False).collect(module.behaviour(0), STEPS, 0)
     rollout.rewards[3, 1] = torch.nan
     before = [p.detach().clone() for p in module.parameters()]

@@ -11,7 +11,6 @@ from pretend import DEVICE, Pretend, accelerator, move
 from varshare_pl.envs import get_suite, make_vector_env
 from varshare_pl.evaluation import evaluate
 from varshare_pl.ppo.module import PPOModule
-from varshare_pl.ppo.step import GradientStep
 from varshare_pl.rollout.collector import Collector
 from varshare_pl.types import Episodes, Rollout
 
@@ -40,7 +39,7 @@ def train(on_device: bool, method: str, **options: Any) -> tuple[PPOModule, list
     if on_device:
         move(module)
         module._device = DEVICE
-    step = GradientStep(module.policy, module.objective, module.configure_optimizers(), module.max_grad_norm)
+    step = module.stepping.eager(module.configure_optimizers())
     collector = Collector(make_vector_env(suite, 3, seed=1), suite.num_tasks)
     rollouts, records = [], []
     for index in range(ROLLOUTS):

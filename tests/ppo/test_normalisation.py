@@ -20,7 +20,6 @@ from varshare_pl.policy.moments import TaskMoments
 from varshare_pl.ppo import compiled
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.ppo.normalisation import LARGEST_REWARD, RewardScaling, moment_details, normalise_targets
-from varshare_pl.ppo.step import GradientStep
 from varshare_pl.ppo.update import UpdateOptions, build_rows, evaluate_values
 from varshare_pl.rollout.gae import gae
 from varshare_pl.sharing import VarShare, method_names
@@ -347,8 +346,8 @@ def test_traced_gradient_steps_see_the_moments_of_the_moment(kind, monkeypatch):
         module = PPOModule(spec, VarShare(), **options)
         perturb(module, 0.1)
         optimizer = module.configure_optimizers()
-        eager = GradientStep(module.policy, module.objective, optimizer, module.max_grad_norm)
-        step = module.compiled_step(optimizer) if traced else eager
+        eager = module.stepping.eager(optimizer)
+        step = module.stepping.compiled(optimizer) if traced else eager
         for rollout in collect(module.policy, "MirroredCartPole", 4, 4, rollouts=3):
             module.learner(rollout, step)
         weights.append([p.detach().clone() for p in module.parameters()])

@@ -13,7 +13,6 @@ from varshare_pl.envs import get_suite
 from varshare_pl.groups import TaskGroups
 from varshare_pl.ppo import compiled
 from varshare_pl.ppo.module import PPOModule
-from varshare_pl.ppo.step import GradientStep
 from varshare_pl.sharing import LocalNoise, TorsoSpec, VarShare
 from varshare_pl.sharing.noise_controller import ControlledPriorLinear, NoiseController, noise_ratio
 
@@ -135,8 +134,8 @@ def test_a_compiled_step_sees_the_prior_of_the_moment(monkeypatch):
         module = PPOModule(spec, method, hidden_sizes=(8, 8), minibatch_size=16, update_epochs=1, kl_weight=50.0)
         perturb(module, 0.1)
         optimizer = module.configure_optimizers()
-        eager = GradientStep(module.policy, module.objective, optimizer, module.max_grad_norm)
-        steps = module.compiled_step(optimizer) if traced else eager
+        eager = module.stepping.eager(optimizer)
+        steps = module.stepping.compiled(optimizer) if traced else eager
         for rollout in range(2):
             batch = collect(module.policy, "MirroredCartPole", 4, 4, rollouts=2)[rollout]
             module.learner(batch, steps)

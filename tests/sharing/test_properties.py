@@ -21,7 +21,6 @@ from varshare_pl.groups import TaskGroups
 from varshare_pl.ppo import compiled
 from varshare_pl.ppo.behaviour import Behaviour
 from varshare_pl.ppo.module import PPOModule
-from varshare_pl.ppo.step import GradientStep
 from varshare_pl.random import array_stream
 from varshare_pl.sharing import FlipoutNoise, TorsoSpec, method_names
 
@@ -261,9 +260,9 @@ def test_a_traced_gradient_step_is_an_eager_one(method, monkeypatch):
         module = PPOModule(spec, METHODS[method](), hidden_sizes=(8, 8), minibatch_size=16, update_epochs=1)
         perturb(module, 0.1)
         optimizer = module.configure_optimizers()
-        eager = GradientStep(module.policy, module.objective, optimizer, module.max_grad_norm)
+        eager = module.stepping.eager(optimizer)
         (rollout,) = collect(module.policy, SUITE, num_envs=4, steps=4)
-        module.learner(rollout, module.compiled_step(optimizer) if traced else eager)
+        module.learner(rollout, module.stepping.compiled(optimizer) if traced else eager)
         weights.append([p.detach().clone() for p in module.parameters()])
     for one, two in zip(*weights, strict=True):
         torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-5)

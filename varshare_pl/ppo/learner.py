@@ -30,8 +30,8 @@ class Learner:
         policy: Is trained.
         objective: The loss.
         options: How a rollout is turned into gradient steps.
-        episodes: The training returns, which it keeps up to date.
         spec: Sizes of the task suite and the rollouts.
+        episodes: The training returns, which it keeps up to date.
         anneal_lr: Lower the learning rates linearly to 0 over the run.
         diagnostics_every: Rollouts between the costly diagnostics.
         cosine_every: Rollouts between measurements of the cosine between the tasks' gradients; None: never.
@@ -46,8 +46,8 @@ class Learner:
         policy: ActorCritic,
         objective: Objective,
         options: UpdateOptions,
-        episodes: EpisodeLog,
         spec: EnvSpec,
+        episodes: EpisodeLog,
         anneal_lr: bool = True,
         diagnostics_every: int = 10,
         cosine_every: int | None = None,

@@ -29,21 +29,18 @@ from varshare_pl.policy.actor_critic import ActorCritic, ReturnNorm
 from varshare_pl.policy.matching import MatchParameters, matched_hidden_sizes
 from varshare_pl.ppo.advantages import AdvantageNorm
 from varshare_pl.ppo.behaviour import ActorNoise, Behaviour, CriticNoise
-from varshare_pl.ppo.combined import CombinedStep, Combining
-from varshare_pl.ppo.compiled import CompiledStep
+from varshare_pl.ppo.combined import Combining
 from varshare_pl.ppo.growth import Start, inherit_moments, start_from
 from varshare_pl.ppo.learner import Learner
 from varshare_pl.ppo.objective import Objective
 from varshare_pl.ppo.optimizer import FlatAdam, build_optimizer
 from varshare_pl.ppo.record import EpisodeLog
 from varshare_pl.ppo.schedules import KLSchedule
-from varshare_pl.ppo.step import GradientStep
+from varshare_pl.ppo.stepping import Stepping
 from varshare_pl.ppo.update import TakesSteps, UpdateOptions
 from varshare_pl.sharing import SharingMethod
 from varshare_pl.sharing.activations import ActivationName
 from varshare_pl.types import EnvSpec, Record, Rollout
-
-SMALL_MINIBATCH = 256  # rows, up to which compiled steps are several in a call
 
 
 class PPOModule(pl.LightningModule):
@@ -151,11 +148,6 @@ class PPOModule(pl.LightningModule):
                 f"model.minibatch_size: {minibatch_size} is not allowed; a divisor of "
                 f"data.rollout_steps × data.num_envs = {spec.rollout_rows} is"
             )
-        if compile and not spec.tasks_fixed:
-            raise ConfigError(
-                "model.compile: true is not allowed where envs change their tasks; make data.num_envs a multiple of "
-                f"the suite's {spec.num_tasks} tasks"
-            )
         self.spec = spec
         self.method_name = getattr(type(sharing), "name", type(sharing).__name__)
         gains = (hidden_gain, actor_head_gain, critic_head_gain)
@@ -178,20 +170,16 @@ class PPOModule(pl.LightningModule):
             target_kl=target_kl,
             seed=seed,
         )
+        basis = (self.policy, self.objective, self.options, spec)
         self.episodes = EpisodeLog(spec.num_tasks)
-        self.learner = Learner(
-            self.policy, self.objective, self.options, self.episodes, spec, anneal_lr, diagnostics_every, cosine_every
-        )
+        self.learner = Learner(*basis, self.episodes, anneal_lr, diagnostics_every, cosine_every)
         self.cosine_every = cosine_every
         self.seed = seed
         self._lrs = (lr_actor, lr_critic, lr_log_var)
         self._eps = (adam_eps, adam_eps_log_var)
-        self.max_grad_norm = max_grad_norm
-        self.combining = None if combiner is None else Combining(combiner, self.policy, spec.obs_size, seed)
-        if compile and combiner is not None:
-            raise ConfigError("model.compile: true is not allowed with model.combiner; false is")
         self.compile_steps = compile
-        self._compiled: CompiledStep | None = None
+        self.combining = None if combiner is None else Combining(combiner, self.policy, spec.obs_size, seed)
+        self.stepping = Stepping(*basis, max_grad_norm, self.combining, compile)
         self.start: Start | None = None  # of a run from a checkpoint's weights
         self.opening: Record | None = None  # what is known before its first rollout, where it has new tasks
         if actor_noise == "fresh" and self.policy.actor.log_var_parameters():
@@ -234,18 +222,7 @@ class PPOModule(pl.LightningModule):
         return optimizer
 
     def setup(self, stage: str) -> None:
-        precision = str(self.trainer.precision)
-        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        if self.compile_steps and (self.trainer.world_size > 1 or scaler is not None):
-            what = "several processes" if self.trainer.world_size > 1 else f"trainer.precision={precision}"
-            raise ConfigError(f"model.compile: true is not allowed with {what}")
-        if self.combining is not None and scaler is not None:
-            raise ConfigError(f"trainer.precision: {precision} is not allowed with model.combiner; bf16-mixed is")
-        if precision in ("16-true", "bf16-true"):
-            raise ConfigError(
-                f"trainer.precision: {precision} is not allowed, the optimizer's steps would be lost in so few digits; "
-                "32-true, 64-true, bf16-mixed and 16-mixed are"
-            )
+        self.stepping.check(self.trainer.world_size, str(self.trainer.precision), self._scaler())
 
     def on_train_start(self) -> None:
         self._count_steps()
@@ -261,22 +238,14 @@ class PPOModule(pl.LightningModule):
         return {"record": record}
 
     def _step(self, optimizer: FlatAdam) -> TakesSteps:
-        if self.compile_steps:
-            if self._compiled is None or self._compiled.optimizer is not optimizer:
-                self._compiled = self.compiled_step(optimizer)
-            return self._compiled
-        if self.combining is not None:
-            return CombinedStep(self.policy, self.objective, optimizer, self.max_grad_norm, self.combining)
-        scaler = getattr(self.trainer.precision_plugin, "scaler", None)  # of 16-mixed
+        scaler = self._scaler()
         # Lightning's wrapper costs as much as the step; only a scaler needs it.
         wrapper = None if scaler is None else cast("LightningOptimizer", self.optimizers()).step
-        return GradientStep(self.policy, self.objective, optimizer, self.max_grad_norm, scaler, wrapper)
+        return self.stepping(optimizer, scaler, wrapper)
 
-    def compiled_step(self, optimizer: FlatAdam) -> CompiledStep:
-        """Gradient steps as machine code."""
-        rows, count = self.spec.rollout_rows // self.options.num_minibatches, self.options.num_minibatches
-        together = next(n for n in (4, 2, 1) if count % n == 0) if rows <= SMALL_MINIBATCH else 1
-        return CompiledStep(self.policy, self.objective, optimizer, self.max_grad_norm, together)
+    def _scaler(self) -> Any:
+        """Of the loss, in 16-mixed."""
+        return getattr(self.trainer.precision_plugin, "scaler", None)
 
     def _count_steps(self) -> None:
         # For trainer.global_step. A resumed fit has fresh loops (see on_save_checkpoint).

@@ -221,7 +221,7 @@ class CombinedStep(GradientStep):
 def one_group(work: Work, group: int) -> Work:
     """The part of one task group."""
     batch = work.batch
-    rows = {name: value[group : group + 1] for name, value in vars(batch).items()}
+    rows = {name: None if value is None else value[group : group + 1] for name, value in vars(batch).items()}
     noises = ([_of_group(noise, group) for noise in noises] if noises else noises for noises in work[1:])
     return Work(Minibatch(**rows), *noises)
 

@@ -1,0 +1,130 @@
+"""Rewards by the deviation of discounted returns, and training that does not see their scale."""
+
+import dataclasses
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box, Discrete
+from helpers import collect, fit, make_policy, randn
+
+from varshare_pl.policy.moments import TaskMoments
+from varshare_pl.ppo.normalisation import LARGEST_REWARD, RewardScaling
+
+EACH = {
+    "running": {"normalize_returns": "running"},
+    "popart": {"normalize_returns": "popart"},
+    "rewards": {"normalize_rewards": True},
+}
+
+
+def discounted_returns(rollouts, gamma):
+    """By the letter, env after env: (task, R) of every step."""
+    seen = []
+    for env in range(rollouts[0].rewards.shape[1]):
+        running = 0.0
+        for rollout in rollouts:
+            for t in range(len(rollout.rewards)):
+                running = gamma * running + rollout.rewards[t, env].item()
+                seen.append((rollout.task[t, env].item(), running))
+                if rollout.terminated[t, env] or rollout.truncated[t, env]:
+                    running = 0.0
+    return np.array([m for m, _ in seen]), np.array([value for _, value in seen])
+
+
+def with_rewards(rollout, k):
+    return dataclasses.replace(rollout, rewards=randn(*rollout.rewards.shape, seed=k, dtype=torch.float32) + 0.5)
+
+
+def test_rewards_are_divided_by_the_deviation_of_discounted_returns():
+    """Envs change their tasks; the returns of an episode go on from one rollout to the next."""
+    policy = make_policy("ComplexCartPole")
+    rollouts = collect(policy, "ComplexCartPole", 3, 40, rollouts=3, task_assignment="cycle")
+    rollouts = [with_rewards(rollout, k) for k, rollout in enumerate(rollouts)]
+    scaling = RewardScaling(TaskMoments(5), 0.9)
+    for k, rollout in enumerate(rollouts):
+        raw = rollout.rewards.clone()
+        scaled = scaling(rollout)
+        assert torch.equal(rollout.rewards, raw)  # what is logged stays raw
+        task, seen = discounted_returns(rollouts[: k + 1], 0.9)
+        deviation = np.array([seen[task == m].std() if (task == m).any() else 1.0 for m in range(5)])
+        expected = rollout.rewards.numpy() / deviation[rollout.task.numpy()]
+        np.testing.assert_allclose(scaled.rewards.numpy(), expected, rtol=1e-5)
+
+
+def test_large_rewards_are_cut_off():
+    (rollout,) = collect(make_policy("CartPole"), "CartPole", 2, 300)
+    rollout.rewards[5, 1] = -1e4
+    scaled = RewardScaling(TaskMoments(1), 0.0)(rollout).rewards
+    assert scaled[5, 1] == -LARGEST_REWARD
+    assert (scaled.abs() < LARGEST_REWARD).sum() == 599
+
+
+def test_scaling_goes_on_from_its_state():
+    rollouts = collect(make_policy("ComplexCartPole"), "ComplexCartPole", 3, 10, rollouts=2)
+    whole, resumed = RewardScaling(TaskMoments(5), 0.9), RewardScaling(TaskMoments(5), 0.9)
+    assert whole.state() == []
+    resumed.load_state([])
+    whole(rollouts[0])
+    resumed._moments.load_state_dict(whole._moments.state_dict())
+    resumed.load_state(whole.state())
+    assert any(whole.state())
+    assert torch.equal(whole(rollouts[1]).rewards, resumed(rollouts[1]).rewards)
+    assert whole.state() == resumed.state()
+
+
+class ScaledReward(gym.Env):
+    """Reward scale · (1 for an action that follows the sign of the observation), for 10 steps."""
+
+    observation_space, action_space = Box(-1, 1, (1,), np.float32), Discrete(2)
+    scale = 1.0
+
+    def _observe(self):
+        self.state = self.np_random.uniform(-1.0, 1.0)
+        return np.array([self.state], np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.left = 10
+        return self._observe(), {}
+
+    def step(self, action):
+        reward = float(self.scale * (int(action) == (self.state > 0.0)))
+        self.left -= 1
+        return self._observe(), reward, self.left == 0, False, {}
+
+
+@pytest.fixture
+def scaled_suite():
+    gym.register("ScaledReward-v0", entry_point=ScaledReward)
+
+    def suite(*scales):
+        return [
+            {"id": "ScaledReward-v0", "name": f"task {m}", "attributes": {"scale": s}} for m, s in enumerate(scales)
+        ]
+
+    yield suite
+    del gym.registry["ScaledReward-v0"]
+
+
+@pytest.mark.parametrize("kind", EACH)
+def test_training_does_not_see_the_scale_of_rewards(scaled_suite, kind):
+    runs = []
+    for scales in ((1.0, 1.0), (1000.0, 0.1)):
+        # A critic that starts at 0 has no scale of its own, nor have advantages that are normalised.
+        options = {"critic_head_gain": 1e-9, "anneal_lr": False, **EACH[kind]}
+        runs.append(fit({"suite": scaled_suite(*scales)}, **options))
+    one, other = runs
+    for (name, p), q in zip(one.module.named_parameters(), other.module.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-2, atol=2e-4, msg=name)
+    for record, scaled in zip(one.records, other.records, strict=True):
+        assert scaled.metrics["loss/value"] == pytest.approx(record.metrics["loss/value"], rel=1e-3)
+        for task, factor in ((0, 1000.0), (1, 0.1)):  # but what is logged is raw
+            name = f"train/return_task_{task}"
+            assert scaled.metrics[name] == pytest.approx(factor * record.metrics[name], rel=1e-5)
+    loss = {
+        scales: fit({"suite": scaled_suite(*scales)}).records[-1].metrics["loss/value"]
+        for scales in ((1.0, 1.0), (1000.0, 0.1))
+    }
+    assert loss[1000.0, 0.1] > 1e3 * loss[1.0, 1.0]  # without normalisation it does see it

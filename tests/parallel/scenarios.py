@@ -26,6 +26,7 @@ from varshare_pl.callbacks.checkpoint import Checkpoint
 from varshare_pl.callbacks.evaluation import Evaluation
 from varshare_pl.callbacks.heartbeat import Heartbeat
 from varshare_pl.callbacks.signals import Signals
+from varshare_pl.combiners import combiner_names
 from varshare_pl.errors import ConfigError, EnvError, RunError
 from varshare_pl.parallel import Board, rank
 from varshare_pl.ppo.module import PPOModule
@@ -38,6 +39,7 @@ FULL_BATCH = {"minibatch_size": ROWS, "update_epochs": 1}
 COMPLEX = {"suite": "ComplexCartPole", "num_envs": 10, "rollout_steps": 48, "total_env_steps": ROWS}
 # 4 envs that take the next of six tasks at each reset: a process holds two tasks at first, and never all six.
 RAGGED = {"suite": "MultiTaskCartPole", "num_envs": 4, "rollout_steps": 24, "task_assignment": "cycle"}
+COMBINED = ("mgda", "pcgrad", "grad_norm", "famo", "uncertainty")
 ROLLOUT_FIELDS = ("obs", "task", "actions", "dist_params", "rewards", "terminated", "truncated", "final_obs")
 
 
@@ -116,6 +118,20 @@ def first_update(method: str) -> Callable[[int, Path], dict[str, Any]]:
         return train(processes, sharing=METHODS[method](), data=COMPLEX, critic_noise="mean", **FULL_BATCH)
 
     return scenario
+
+
+def combined(name: str) -> Callable[[int, Path], dict[str, Any]]:
+    def scenario(processes: int, folder: Path) -> dict[str, Any]:
+        options = {"combiner": combiner_names()[name](), "cosine_every": 1, "critic_noise": "mean"}
+        return train(processes, data=COMPLEX, minibatch_size=ROWS, update_epochs=2, **options)
+
+    return scenario
+
+
+def ragged_combined(processes: int, folder: Path) -> dict[str, Any]:
+    options = {"combiner": combiner_names()["pcgrad"](), "cosine_every": 1, "sharing": METHODS["shared_onehot"]()}
+    data = RAGGED | {"total_env_steps": 2 * 96}
+    return train(processes, data=data, minibatch_size=96, update_epochs=1, **options)
 
 
 def weight_noise(processes: int, folder: Path) -> dict[str, Any]:
@@ -246,6 +262,8 @@ def resumed(before: int) -> Callable[[int, Path], dict[str, Any]]:
 
 SCENARIOS: dict[str, Callable[[int, Path], dict[str, Any]]] = {
     **{f"first_update_{method}": first_update(method) for method in METHODS},
+    **{f"combined_{name}": combined(name) for name in COMBINED},
+    "ragged_combined": ragged_combined,
     "weight_noise": weight_noise,
     "stored": stored,
     "averages": averages,

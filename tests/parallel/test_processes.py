@@ -16,7 +16,7 @@ import pytest
 import scenarios
 import torch
 from helpers import METHODS
-from scenarios import AVERAGED, ROLLOUT_FIELDS, SCENARIOS
+from scenarios import AVERAGED, COMBINED, ROLLOUT_FIELDS, SCENARIOS
 
 TIMEOUT = 150
 GLOBAL = {"episodes", "train/return_mean", "loss/value", "kl/policy", "diagnostics/clip_fraction"}
@@ -101,6 +101,26 @@ def test_one_update_gives_the_weights_and_metrics_of_one_process(runs: Runs, nam
         assert len(details) == len(expected_details)
         named = {str(row[:1] + row[2:]): row[1] for row in details}
         assert not differences(named, {str(row[:1] + row[2:]): row[1] for row in expected_details})
+
+
+@pytest.mark.parametrize("name", [*(f"combined_{name}" for name in COMBINED), "ragged_combined"])
+def test_tasks_gradients_are_combined_over_processes(runs: Runs, name: str) -> None:
+    """And their cosines. ragged_combined: processes hold different tasks."""
+    one, two = runs.one(name), runs.two(name)
+    assert one["error"] == ""
+    metrics, details = one["records"][0]
+    cosines = {row[:1] + row[2:]: row[1] for row in details if row[0].startswith("gradients/cosine")}
+    assert len(cosines) >= 2 * 10
+    for rank in two:
+        assert_close(rank["weights"][0], one["weights"][0])
+        assert rank["records"][0][0]["gradients/cosine"] == pytest.approx(metrics["gradients/cosine"], abs=1e-4)
+        found = {row[:1] + row[2:]: row[1] for row in rank["records"][0][1] if row[0].startswith("gradients/cosine")}
+        assert found == pytest.approx(cosines, abs=1e-4, nan_ok=True)
+    for weights, others in zip(two[0]["weights"], two[1]["weights"], strict=True):
+        assert_same(weights, others)
+    others = [runs.one(f"combined_{other}")["weights"][0] for other in COMBINED if f"combined_{other}" != name]
+    for other in others if name.startswith("combined_") else ():
+        assert not all(torch.equal(other[key], value) for key, value in one["weights"][0].items())
 
 
 def test_noise_of_the_critics_weights_is_the_same_on_all_processes(runs: Runs) -> None:

@@ -252,7 +252,7 @@ def test_a_loss_scale_is_refused():
     module = PPOModule(spec_of(SUITE), VarShare(), combiner=COMBINERS["pcgrad"](), minibatch_size=64)
     plugin = SimpleNamespace(scaler=object())  # there is one on GPUs only
     module._trainer = SimpleNamespace(precision="16-mixed", precision_plugin=plugin, world_size=1)
-    with pytest.raises(ConfigError, match="trainer.precision: 16-mixed is not allowed with model.combiner"):
+    with pytest.raises(ConfigError, match=r"trainer.precision: 16-mixed is not allowed with model.combiner"):
         module.setup("fit")
 
 

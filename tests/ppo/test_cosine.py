@@ -90,7 +90,7 @@ def test_a_column_and_a_heat_map(tmp_path):
 
 
 def test_where_nothing_is_shared():
-    with pytest.raises(ConfigError, match="model.cosine_every: a number is not allowed where no parameter is shared"):
+    with pytest.raises(ConfigError, match=r"model.cosine_every: a number is not allowed where no parameter is shared"):
         fit(RUN, sharing=Independent(), cosine_every=1, minibatch_size=80)
-    with pytest.raises(ConfigError, match="model.cosine_every"):
+    with pytest.raises(ConfigError, match=r"model.cosine_every"):
         fit(RUN | {"suite": "CartPole"}, sharing=SharedOneHot(), cosine_every=1, minibatch_size=80)

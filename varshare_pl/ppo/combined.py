@@ -219,15 +219,13 @@ class CombinedStep(GradientStep):
 
 
 def one_group(work: Work, group: int) -> Work:
-    """The part of one task group."""
-    batch = work.batch
-    rows = {name: None if value is None else value[group : group + 1] for name, value in vars(batch).items()}
-    noises = ([_of_group(noise, group) for noise in noises] if noises else noises for noises in work[1:])
+    """The part of one task group, G = 1."""
+    fields = vars(work.batch).items()
+    rows: dict[str, Any] = {name: None if value is None else value[group : group + 1] for name, value in fields}
+    noises = (None if noises is None else [_of_group(noise, group) for noise in noises] for noises in work[1:])
     return Work(Minibatch(**rows), *noises)
 
 
 def _of_group(noise: Noise, group: int) -> Noise:
-    """Noise drawn for rows, one task group of it; noise drawn for weights has all tasks."""
-    if noise is None or isinstance(noise, Tensor):
-        return noise
-    return type(noise)(*(part[group : group + 1] for part in noise))
+    """Weight noise has all tasks and stays; noise for rows has groups."""
+    return noise if noise is None or isinstance(noise, Tensor) else noise.of_group(group)

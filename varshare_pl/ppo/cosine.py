@@ -6,6 +6,8 @@ acted for the actor, at the posterior mean for the critic.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -14,6 +16,7 @@ from varshare_pl.groups import TaskGroups
 from varshare_pl.parallel import average_
 from varshare_pl.policy.actor_critic import ActorCritic
 from varshare_pl.policy.size import shared_parameters
+from varshare_pl.ppo import stored_noise
 from varshare_pl.ppo.behaviour import rollout_noise
 from varshare_pl.ppo.combined import one_group
 from varshare_pl.ppo.objective import Backward, Objective
@@ -21,6 +24,7 @@ from varshare_pl.ppo.step import Work
 from varshare_pl.ppo.update import UpdateOptions
 from varshare_pl.random import stream
 from varshare_pl.rollout.minibatches import Rows, epoch, task_weights
+from varshare_pl.sharing.base import Noise
 from varshare_pl.types import Detail
 
 
@@ -59,7 +63,8 @@ class CosineMatrix:
         policy = self._policy
         weights = task_weights(rows["task"], policy.num_tasks)
         (batch,) = epoch(rows, groups, 1, stream(options.seed, "cosine", rollout), weights)
-        work = Work(batch, rollout_noise(policy, options.actor_noise, options.seed, rollout), None)
+        noise: Sequence[Noise] | None = rollout_noise(policy, options.actor_noise, options.seed, rollout)
+        work = Work(batch, noise if batch.noise is None else stored_noise.split(policy.actor, batch.noise), None)
         parameters = [p for shared in self._shared.values() for p in shared]
         sizes = [sum(p.numel() for p in shared) for shared in self._shared.values()]
         matrix = parameters[0].new_zeros(policy.num_tasks, sum(sizes))

@@ -18,6 +18,10 @@ class LocalNoise(NamedTuple):
 
     zeta: Tensor  # (G, R, out), standard normal
 
+    def of_group(self, group: int) -> LocalNoise:
+        """That of one task group, G = 1."""
+        return LocalNoise(self.zeta[group : group + 1])
+
 
 class FlipoutNoise(NamedTuple):
     """Noise of Flipout (Wen et al. 2018, arXiv 1803.04386): a draw of the weights for each task, signs for each row.
@@ -29,6 +33,10 @@ class FlipoutNoise(NamedTuple):
     eps: Tensor  # (M, out, in), standard normal
     sign_in: Tensor  # (G, R, in), −1 or 1
     sign_out: Tensor  # (G, R, out), −1 or 1
+
+    def of_group(self, group: int) -> FlipoutNoise:
+        """That of one task group, G = 1; the draws of the weights are still those of all tasks."""
+        return FlipoutNoise(self.eps, self.sign_in[group : group + 1], self.sign_out[group : group + 1])
 
 
 def sample(shared: Tensor, mean: Tensor, log_var: Tensor, eps: Tensor) -> Tensor:

@@ -85,6 +85,43 @@ def test_sharing_is_merged_without_noise(
     assert sharing_of(args, capsys) == expected
 
 
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        ([], None),
+        (["--model.combiner", "null"], None),
+        (["--model.combiner", "pcgrad"], ("PCGrad", {})),
+        (["--model.combiner=mgda", "--model.combiner.max_iters=7"], ("MGDA", {"epsilon": 1e-3, "max_iters": 7})),
+        (["--config", "my.yaml"], ("CAGrad", {"c": 0.2, "norm_eps": 1e-4})),
+        (["--config", "my.yaml", "--model.combiner", "null"], None),
+        (["--model.combiner", "varshare_pl.combiners.grad_norm.GradNorm"], None),
+    ],
+)
+def test_combiner(args: list[str], expected: Any, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "my.yaml").write_text("model:\n  combiner: {class_path: cagrad, init_args: {c: 0.2}}\n")
+    found = config_of([*BASE, *args], capsys)["model"]["combiner"]
+    if "GradNorm" in str(args):
+        assert found["init_args"]["alpha"] == 1.5
+    else:
+        given = found and (found["class_path"].rpartition(".")[2], found.get("init_args") or {})
+        assert given == expected
+
+
+def test_a_run_with_a_combiner(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Has the combiner in its name, a heat map, and goes on after its end."""
+    combined = ["--config", "complex_cartpole", "--model.combiner", "famo", "--model.cosine_every", "1"]
+    sizes = [item for item in TINY if item not in ("--plots.enabled", "false")]
+    assert main(["fit", *combined, *sizes]) == 0
+    run = here / "logs" / "complex_cartpole_famo" / "seed_1"
+    assert (run / "plots" / "cosine.png").exists()
+    assert len(read_heartbeat(run)["gradients/cosine"]) > 0
+    steps = yaml.safe_load((run / "config.yaml").read_text())["data"]["total_env_steps"]
+    assert main(["resume", str(run), "--data.total_env_steps", str(2 * steps)]) == 0
+    assert "combiner" not in capsys.readouterr().err
+    assert main(["resume", str(run), "--data.total_env_steps", str(3 * steps), "--model.combiner", "null"]) != 0
+    assert "model.combiner" in capsys.readouterr().err
+
+
 def test_print_config_given_back(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     printed = config_of([*BASE, *TINY, "--model.sharing.prior_scale", "0.2"], capsys)
     assert "seed" not in printed["data"]

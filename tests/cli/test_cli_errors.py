@@ -10,6 +10,7 @@ from varshare_pl.cli.main import main
 
 TINY = ["--data.num_envs", "5", "--data.rollout_steps", "8", "--data.total_env_steps", "80"]
 TINY += ["--model.minibatch_size", "40", "--model.hidden_sizes", "[8]", "--evaluation.episodes", "1"]
+INDEPENDENT = ["--model.sharing", "independent"]
 GYM = '[{"id": "CartPole-v1"}]'
 
 # What is given behind `varshare fit`, and what the line must hold.
@@ -44,6 +45,25 @@ OPTIONS: list[tuple[list[str], list[str]]] = [
     (["--model.sharing.prior_scale", "abc"], ["model.sharing.init_args.prior_scale: abc is not allowed; a number is"]),
     (["--model.sharing.prior_scal", "1"], ["model.sharing.init_args.prior_scal: not an option"]),
     (["--model.sharing", "shared", "--model.sharing.prior_scale", "1"], ["init_args.prior_scale: not an option"]),
+    (["--model.combiner", "pcgra"], ["model.combiner: pcgra is not a gradient combiner; did you mean pcgrad?", "famo"]),
+    (
+        ["--model.combiner", "torch.optim.SGD"],
+        ["model.combiner: torch.optim.SGD is not a subclass of GradientCombiner"],
+    ),
+    (["--model.combiner.class_path", "varshare"], ["model.combiner: varshare is not a gradient combiner"]),
+    (["--model.combiner", "cagrad", "--model.combiner.c", "-1"], ["model.combiner.init_args.c: -1 is not allowed"]),
+    (["--model.combiner", "mgda", "--model.combiner.c", "1"], ["model.combiner.init_args.c: not an option"]),
+    (
+        ["--model.combiner", "mgda", *INDEPENDENT],
+        ["model.combiner: mgda is not allowed where tasks share no parameter"],
+    ),
+    (["--model.combiner", "mgda", "--data.suite", "CartPole"], ["model.combiner: mgda is not allowed with one task"]),
+    (["--model.combiner", "mgda", "--compile"], ["model.compile: true is not allowed with model.combiner; false is"]),
+    (["--model.cosine_every", "0"], ["model.cosine_every: 0 is not allowed; a positive integer or null is"]),
+    (
+        ["--model.cosine_every", "1", *INDEPENDENT],
+        ["model.cosine_every: a number is not allowed where no parameter is"],
+    ),
     (["--model.update_epochs", "0"], ["model.update_epochs: 0 is not allowed; a positive integer is"]),
     (["--model.minibatch_size", "-64"], ["model.minibatch_size: -64 is not allowed; a positive integer is"]),
     (["--model.minibatch_size", "37"], ["model.minibatch_size: 37 is not allowed; a divisor of", "40 is"]),
@@ -110,6 +130,9 @@ FILES: list[tuple[str, list[str]]] = [
     ("model:\n  kl_weight: much\n", ["model.kl_weight: much is not allowed; a number of at least 0 is"]),
     ("model:\n  sharing: varshar\n", ["model.sharing: varshar is not", "did you mean varshare?"]),
     ("model:\n  sharing: null\n", ["model.sharing: null is not allowed", "independent"]),
+    ("model:\n  combiner: pcgra\n", ["model.combiner: pcgra is not a gradient combiner", "did you mean pcgrad?"]),
+    ("model:\n  combiner: {class_path: mgda, c: 1}\n", ["model.combiner.c: unknown key"]),
+    ("model:\n  combiner: [mgda]\n", ["model.combiner: ['mgda'] is not allowed; aligned_mtl, "]),
     ("model:\n  sharing: {class_path: varshare, prior_scale: 1}\n", ["model.sharing.prior_scale: unknown key"]),
     ("model:\n  sharing: {class_path: varshare, init_args: 3}\n", ["model.sharing.init_args: 3 is not allowed"]),
     ("model:\n  sharing: {class_path: varshare, init_args: {prior_scal: 3}}\n", ["prior_scal: not an option"]),

@@ -56,6 +56,7 @@ CASES = [
     ("moore", {}),  # a whole network
     ("varshare", {"actor_noise": "fresh", "activation": "silu"}),
     ("varshare", {"actor_noise": "stored", "critic_noise": "flipout"}),
+    ("varshare", {"actor_noise": "stored", "method": {"rank": 2}}),
     ("varshare", {"actor_noise": "mean", "critic_noise": "weights", "max_grad_norm": None, "value_clip_range": 0.2}),
     ("varshare", {"minibatch_size": 12, "activation": "relu", "target_kl": 0.5}),  # four in a call
     ("varshare", {"method": LEARNED, "kl_schedule": "warmup_ramp", "kl_weight": 20.0}),

@@ -19,10 +19,14 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from varshare_pl.sharing.activations import Activation
 from varshare_pl.sharing.base import Flipped, NewTask, Noise, Prepared, of_tasks
 from varshare_pl.sharing.checks import check_count, check_positive
+from varshare_pl.sharing.fused import mlp
 from varshare_pl.sharing.gaussian import FlipoutNoise, LocalNoise, deviations, kl_to_prior
 from varshare_pl.sharing.residual import SharedWithResiduals
+
+LINEAR = Activation(lambda x: x, lambda x: x, lambda gradient, _: gradient)
 
 
 class Factored(NamedTuple):
@@ -34,7 +38,7 @@ class Factored(NamedTuple):
 
     def times(self, x: Tensor) -> Tensor:
         """Rows x (G, R, in) through the weights: (G, R, out)."""
-        return torch.matmul(x, self.theta.mT) + self.second.times(self.first.times(x))
+        return torch.matmul(x, self.theta.mT) + mlp(x, (self.first, self.second), LINEAR)
 
     def with_noise(self, noise: LocalNoise) -> Factored:
         """The same with other local noise."""

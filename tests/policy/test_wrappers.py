@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers import collect, generator, make_policy, perturb, randn
+from helpers import collect, fit, generator, make_policy, perturb, randn
 
 from varshare_pl.policy.size import network_sizes, parameter_rows
 from varshare_pl.policy.wrappers import CLIP, Wrapper
@@ -161,6 +161,23 @@ def test_a_wrapper_passes_on_all_that_a_network_offers():
     offered = {name for name, value in vars(Torso).items() if callable(value) and not name.startswith("_")}
     assert {"after_update", "measures", "kl"} <= offered
     assert offered - vars(Wrapper).keys() == {"compute", "forward"}  # these are what a wrapper is about
+
+
+def test_stored_noise_goes_through_a_wrapper():
+    """What acts is what the update computes again: the ratio starts at 1, and there is noise."""
+    run = fit({"total_env_steps": 128}, actor_noise="stored", normalize_observations=True)
+    assert run.records[0].metrics["diagnostics/first_ratio_deviation"] < 1e-5
+    other = fit({"total_env_steps": 128}, actor_noise="mean", normalize_observations=True)
+    assert not torch.equal(
+        run.module.policy.actor.network.stack["head"].mu, other.module.policy.actor.network.stack["head"].mu
+    )
+
+
+@pytest.mark.parametrize("kind", ["local", "flipout"])
+def test_noise_of_the_critic_goes_through_a_wrapper(kind):
+    noisy, plain = (fit({"total_env_steps": 128}, critic_noise=n, normalize_observations=True) for n in (kind, "mean"))
+    weights = [run.module.policy.critic.network.stack["head"].log_var for run in (noisy, plain)]
+    assert not torch.equal(*weights)
 
 
 def test_a_wrapped_network_acts_between_rollouts():

@@ -188,6 +188,16 @@ def test_local_noise_reaches_the_embeddings_columns():
     torch.testing.assert_close(output.std(1), expected, rtol=0.03, atol=0)
 
 
+@pytest.mark.parametrize("actor_noise", ["rollout", "stored", "mean"])
+@pytest.mark.parametrize("critic_noise", ["local", "weights", "flipout"])
+def test_the_embedding_goes_with_every_kind_of_noise(actor_noise, critic_noise):
+    run = fit(
+        {"total_env_steps": 128}, sharing=VarShare(task_embedding=3), actor_noise=actor_noise, critic_noise=critic_noise
+    )
+    assert run.records[0].metrics["diagnostics/first_ratio_deviation"] < 1e-5
+    assert run.module.policy.actor.embedding.shape == (2, 3)
+
+
 def test_sharing_alone_has_the_mean_embedding():
     torso = make(task_embedding=5).double()
     x, tasks = randn(1, 6, IN).expand(M, -1, -1), torch.arange(M)

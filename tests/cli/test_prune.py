@@ -149,10 +149,15 @@ def test_mistakes_end_in_one_line(run: Path, capsys: pytest.CaptureFixture[str],
     assert match in error_of(capsys, "prune", *(arg.format(run=run) for arg in args))
 
 
-@pytest.mark.parametrize("options", [["shared"], ["varshare", "--model.sharing.init_args.deterministic", "true"]])
+RANK = ["--model.sharing.init_args.rank", "2"]
+
+
+@pytest.mark.parametrize(
+    "options", [["shared"], ["varshare", "--model.sharing.init_args.deterministic", "true"], ["varshare", *RANK]]
+)
 def test_methods_without_uncertain_residuals_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]
 ) -> None:
     run = fit(tmp_path, "--model.sharing", *options)
-    assert "have no residuals with a σ" in error_of(capsys, "prune", str(run), "--threshold", "1")
+    assert "have no residuals with a σ per weight" in error_of(capsys, "prune", str(run), "--threshold", "1")
     assert not (run / "pruned").exists()

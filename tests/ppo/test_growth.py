@@ -16,6 +16,7 @@ METHODS = {name: cls for name, cls in method_names().items() if cls.__module__.s
 OPTIONS = {
     "varshare with options": {"task_bias": True, "noise_controller": True, "task_embedding": 3, "layers": "last 2"},
     "deterministic": {"deterministic": True},
+    "low rank": {"rank": 2},
 }
 CASES = {**METHODS, **{k: lambda o=o: VarShare(**o) for k, o in OPTIONS.items()}}
 OWN = ("independent", "multi_head", "moore", "mixture")  # whose new tasks start as in a new network, in part
@@ -60,7 +61,7 @@ def test_old_tasks_compute_what_they_did(method):
     torch.testing.assert_close(outputs(new, range(3)), outputs(old, range(3)))
 
 
-@pytest.mark.parametrize("method", [m for m in CASES if m not in OWN and m != "shared_onehot"])
+@pytest.mark.parametrize("method", [m for m in CASES if m not in (*OWN, "shared_onehot", "low rank")])
 def test_a_new_task_starts_where_sharing_alone_would_be(method):
     old, new = make(method, 3), make(method, 5, seed=9)
     perturb(old)
@@ -99,6 +100,15 @@ def test_own_parts_of_a_new_task_are_those_of_a_new_network(method):
     found, start = new.state_dict()[name], fresh.state_dict()[name]
     assert torch.equal(found[3:], start[3:])
     assert torch.equal(found[:3], old.state_dict()[name])
+
+
+def test_a_new_task_of_low_rank_starts_at_theta():
+    old, new = make("low rank", 3), make("low rank", 5, seed=9)
+    perturb(old)
+    new.load_weights(checkpoint_of(old))
+    for (*_, before), (*_, after) in zip(old.policy.layers(), new.policy.layers(), strict=True):
+        assert torch.equal(after.prepare(torch.tensor([4])).weight[0], before.theta)
+        assert after.mu_a[4].any()  # or neither factor would ever learn
 
 
 def test_a_new_column_of_the_one_hot_input_is_0():

@@ -69,8 +69,8 @@ def write_pruned(run: Path, path: Path, thresholds: Sequence[float], folder: Pat
     cli.model.on_load_checkpoint(checkpoint)  # see that it fits
     if not prunable_layers(cli.model):
         raise ConfigError(
-            f"prune: the networks of {run} ({cli.model.method_name}) have no residuals with a σ; only varshare has, "
-            "without deterministic"
+            f"prune: the networks of {run} ({cli.model.method_name}) have no residuals with a σ per weight; only "
+            "varshare has, without deterministic and rank"
         )
     before = _evaluate(cli, checkpoint)
     found = [_prune(cli, checkpoint, threshold) for threshold in thresholds]

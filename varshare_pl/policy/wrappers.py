@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from varshare_pl.policy.moments import TaskMoments
 from varshare_pl.sharing.base import Noise, TaskLinear, of_tasks
-from varshare_pl.sharing.gaussian import LocalNoise
+from varshare_pl.sharing.gaussian import FlipoutNoise, LocalNoise
 from varshare_pl.sharing.torso import Torso
 
 CLIP = 10.0  # standard deviations beyond which a normalised observation is cut off
@@ -54,6 +54,23 @@ class Wrapper(Torso):
 
     def draw_local_noise(self, groups: int, rows: int, generator: np.random.Generator) -> list[LocalNoise | None]:
         return self.network.draw_local_noise(groups, rows, generator)
+
+    def draw_flipout_noise(
+        self, groups: int, rows: int, weights: torch.Generator, generator: np.random.Generator
+    ) -> list[FlipoutNoise | None]:
+        return self.network.draw_flipout_noise(groups, rows, weights, generator)
+
+    def local_noise_sizes(self) -> list[int]:
+        return self.network.local_noise_sizes()
+
+    def with_local_noise(self, prepared: PreparedWrapper, noise: Sequence[LocalNoise | None]) -> PreparedWrapper:
+        return prepared._replace(inner=self.network.with_local_noise(prepared.inner, noise))
+
+    def after_update(self, rollout: int) -> None:
+        self.network.after_update(rollout)
+
+    def measures(self) -> dict[str, float]:
+        return self.network.measures()
 
     def kl(self) -> Tensor:
         return self.network.kl()

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from varshare_pl.sharing.base import LayerSpec, Noise, Prepared, TaskLinear, of_tasks
+from varshare_pl.sharing.base import LayerSpec, Noise, TaskLinear, of_tasks
+from varshare_pl.sharing.gaussian import LocalNoise
 from varshare_pl.sharing.noise_controller import ControlledPriorLinear, NoiseController
 from varshare_pl.sharing.residual import ResidualLinear
 from varshare_pl.sharing.torso import MLPTorso, TorsoSpec
@@ -29,7 +30,7 @@ class PreparedWithEmbedding(NamedTuple):
     """Layers, and what joins the observation."""
 
     embedding: Tensor  # (G, 1, d)
-    layers: list[Prepared]
+    layers: list[Any]
 
 
 class VarShareTorso(MLPTorso):
@@ -90,6 +91,11 @@ class VarShareTorso(MLPTorso):
             return layers
         return PreparedWithEmbedding(self.embedding.mean(0).expand(len(group_task), 1, -1), layers)
 
+    def with_local_noise(self, prepared: Any, noise: Sequence[LocalNoise | None]) -> Any:
+        if isinstance(prepared, PreparedWithEmbedding):
+            return prepared._replace(layers=super().with_local_noise(prepared.layers, noise))
+        return super().with_local_noise(prepared, noise)
+
     def compute(self, prepared: Any, x: Tensor) -> Tensor:
         return super().compute(*_joined(prepared, x))
 
@@ -97,7 +103,7 @@ class VarShareTorso(MLPTorso):
         return super().compute_by_layers(*_joined(prepared, x))
 
 
-def _joined(prepared: Any, x: Tensor) -> tuple[list[Prepared], Tensor]:
+def _joined(prepared: Any, x: Tensor) -> tuple[list[Any], Tensor]:
     """The layers, and the rows (G, R, in) that the first of them takes."""
     if not isinstance(prepared, PreparedWithEmbedding):
         return prepared, x

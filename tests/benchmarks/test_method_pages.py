@@ -5,9 +5,11 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from benchmarks import pages
 from benchmarks.cases import METHODS
+from benchmarks.machine import ROOT
 from benchmarks.method_runs import SUITES, read_runs, results_table, suite_cell
 from benchmarks.ratios import UsageError
 from benchmarks.sections import replace
@@ -54,6 +56,12 @@ def test_the_index_lists_every_method_of_the_package():
     assert set(METHODS) == package
     text = (pages.FOLDER / "index.md").read_text(encoding="utf-8")
     assert pages.index_table() in text
+
+
+def test_the_study_behind_the_pages_has_every_method():
+    study = yaml.safe_load((ROOT / "configs" / "studies" / "methods.yaml").read_text(encoding="utf-8"))
+    assert study["methods"] == {method: f"methods/{method}" for method in METHODS}
+    assert len(study["suites"]) == len(SUITES)
 
 
 def test_options_are_those_of_the_signature():

@@ -99,7 +99,7 @@ def draw(runs: MethodRuns, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9.6, 2.9), dpi=120, facecolor="white")
+    figure = Figure(figsize=(9.6, 2.9), dpi=100, facecolor="white")
     FigureCanvasAgg(figure)
     for axes, (suite, found) in zip(
         figure.subplots(1, len(runs.suites), sharey=True), runs.suites.items(), strict=True

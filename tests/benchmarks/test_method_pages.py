@@ -49,6 +49,9 @@ def test_a_page_says_what_the_code_says(method):
     up_to_date = replace(text, pages.METHOD, pages.about(method), page.name)
     assert text == up_to_date, "python -m benchmarks pages brings docs/methods up to date"
     assert "arXiv" in text
+    assert f"]({method}.png)" in text
+    assert (pages.FOLDER / f"{method}.png").stat().st_size > 5000
+    assert all(f"| {suite} | " in text for suite in SUITES)
 
 
 def test_the_index_lists_every_method_of_the_package():

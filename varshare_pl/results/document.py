@@ -41,8 +41,8 @@ Block = Heading | Items | Table | Figure | Hidden
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1080px; margin: 2em auto; padding: 0 1.2em; color: #1a1a1a; }
 h1 { font-size: 1.7em; } h2 { margin-top: 2em; border-bottom: 1px solid #ccc; } nav a { margin-right: 1.2em; }
-table { border-collapse: collapse; margin: .6em 0; font-variant-numeric: tabular-nums; font-size: 14px; }
-th, td { padding: .25em .7em; text-align: right; border-bottom: 1px solid #e4e4e4; vertical-align: top; }
+table { border-collapse: collapse; margin: .6em 0; font-variant-numeric: tabular-nums; font-size: 13px; }
+th, td { padding: .25em .55em; text-align: right; border-bottom: 1px solid #e4e4e4; vertical-align: top; }
 th { border-bottom: 2px solid #999; font-weight: 600; } th:first-child, td:first-child { text-align: left; }
 td { white-space: nowrap; } table.words td { text-align: left; white-space: normal; }
 .wide { overflow-x: auto; } figure { margin: 1em 0; } img { max-width: 100%; height: auto; }

@@ -111,7 +111,8 @@ def _answer(analysis: Analysis, styles: dict[str, Style]) -> Iterator[_Sheet]:
     if any(found.runs for results in analysis.suites for found in results.scores):
         caption = (
             "Final deterministic evaluation. Diamond and bar: IQM over runs and tasks with its 95 % bootstrap "
-            "interval; dots: each run's mean over tasks. Score: 0 is the random policy, 1 the most that can be earned."
+            "interval, where IQM is the mean of the middle half; dots: each run's mean over tasks. Score: 0 is the "
+            "random policy, 1 the most that can be earned."
         )
         yield _Sheet("answer", "Final scores", panels, columns, caption, 0.55 + 0.24 * len(study.methods))
 

@@ -37,7 +37,8 @@ def band_panel(
     """
 
     def draw(axes: Axes) -> list[Handle]:
-        handles: list[Handle] = [_line(axes, label, style, band, centre) for label, style, band in lines]
+        alpha = ALPHA if len(lines) <= 4 else 0.5 * ALPHA
+        handles: list[Handle] = [_line(axes, label, style, band, centre, alpha) for label, style, band in lines]
         if solved is not None:
             handles.append(solved_line(axes, solved))
         if limits is not None:
@@ -47,7 +48,7 @@ def band_panel(
     return Panel(title, ylabel, draw, legend, xlabel) if lines else None
 
 
-def _line(axes: Axes, label: str, style: Style, band: Band, centre: str) -> Line2D:
+def _line(axes: Axes, label: str, style: Style, band: Band, centre: str, alpha: float) -> Line2D:
     """Thin where fewer runs have a value than elsewhere, broken where their number changes."""
     color, dashes = style
     middle = band.mean if centre == "mean" else band.iqm
@@ -59,7 +60,7 @@ def _line(axes: Axes, label: str, style: Style, band: Band, centre: str) -> Line
         look: dict[str, Any] = {"marker": "o", "markersize": 3.0} if end - start == 1 else {}
         axes.plot(band.x[part], middle[part], color=color, linestyle=dashes, linewidth=1.6 if full else 0.7, **look)
         if np.isfinite(low[part]).all() and end - start > 1:
-            axes.fill_between(band.x[part], low[part], high[part], color=color, alpha=ALPHA, linewidth=0)
+            axes.fill_between(band.x[part], low[part], high[part], color=color, alpha=alpha, linewidth=0)
     return Line2D([], [], color=color, linestyle=dashes, linewidth=1.8, label=label)
 
 

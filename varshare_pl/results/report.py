@@ -70,7 +70,7 @@ def _blocks(analysis: Analysis, figures: list[Figure]) -> Iterator[Block]:
     yield Table("Protocol", ("", ""), protocol(study))
     notes = gaps(study)
     if notes:
-        yield Heading(3, "Gaps")
+        yield Heading(3, "Gaps and notes")
         yield Items(notes)
     yield Heading(2, "Answer")
     yield from (figure for figure in figures if not figure.suite)

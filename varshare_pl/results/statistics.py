@@ -44,11 +44,11 @@ def iqm(scores: Array) -> Array:
     Of k scores the floor(k / 4) lowest and highest are left out.
     """
     ordered = np.sort(scores.reshape(*scores.shape[:-2], -1), axis=-1)  # NaN last
-    count = np.isfinite(ordered).sum(axis=-1, keepdims=True)
-    rank = np.arange(ordered.shape[-1])
-    inner = (rank >= count // 4) & (rank < count - count // 4)
-    total = np.where(inner, ordered, 0.0).sum(axis=-1)
-    return np.where(count[..., 0] > 0, total / np.maximum(inner.sum(axis=-1), 1), np.nan)
+    count = np.isfinite(ordered).sum(axis=-1)
+    middle = np.full(ordered.shape[:-1], np.nan)
+    for k in np.unique(count[count > 0]):
+        middle[count == k] = ordered[count == k][:, k // 4 : k - k // 4].mean(axis=-1)
+    return middle
 
 
 def bootstrap(

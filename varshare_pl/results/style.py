@@ -68,18 +68,21 @@ def layer_styles(layers: Sequence[str]) -> list[Style]:
 
 
 def method_styles(methods: Sequence[str]) -> dict[str, Style]:
-    """A colour and a dash pattern for each method's label; those of the package's methods are always the same."""
+    """A colour and a dash pattern for each method's label.
+
+    Those of the package's methods are always the same. Another label has one that hangs on its letters, and a colour
+    that no method before it has, as long as there are such.
+    """
     slots: dict[str, int] = {label: METHODS.index(label) for label in methods if label in METHODS}
-    most = len(OKABE_ITO) * len(DASHES)
+    colors = len(OKABE_ITO)
+    every = range(colors * len(DASHES))
     for label in methods:
         if label not in slots:
-            start = zlib.crc32(label.encode())
-            free = (k % most for k in range(start, start + most) if k % most not in slots.values())
-            slots[label] = next(free, start % most)
-    return {
-        label: (OKABE_ITO[k % len(OKABE_ITO)], DASHES[(k + k // len(OKABE_ITO)) % len(DASHES)])
-        for label, k in slots.items()
-    }
+            taken = set(slots.values())
+            free = [k for k in every if k % colors not in {slot % colors for slot in taken}]
+            free = free or [k for k in every if k not in taken] or list(every)
+            slots[label] = free[zlib.crc32(label.encode()) % len(free)]
+    return {label: (OKABE_ITO[k % colors], DASHES[(k + k // colors) % len(DASHES)]) for label, k in slots.items()}
 
 
 def write_sheet(
@@ -107,11 +110,15 @@ def write_sheet(
     figure = Figure(dpi=DPI)
     FigureCanvasAgg(figure)
     legends: dict[str, dict[str, Handle]] = {}
+    between_rows = BETWEEN_ROWS
     first_room = room = 0.0  # for long ticks, of the first column and of the others
     for i, panel in enumerate(panels):
         axes = figure.add_subplot(rows, columns, i + 1)
         handles = panel.draw(axes)
-        needed = _dress(axes, panel, lowest=i + columns >= len(panels))
+        below_it = panels[i + columns] if i + columns < len(panels) else None
+        differs = below_it is not None and below_it.xlabel != panel.xlabel
+        between_rows = max(between_rows, BETWEEN_ROWS + LEGEND_LINE * differs)
+        needed = _dress(axes, panel, labelled=below_it is None or differs)
         first_room, room = (max(first_room, needed), room) if i % columns == 0 else (first_room, max(room, needed))
         legends.setdefault(panel.legend, {}).update({str(handle.get_label()): handle for handle in handles})
     legends = {name: entries for name, entries in legends.items() if entries}
@@ -123,7 +130,7 @@ def write_sheet(
     legend_top = below - UNDER_AXES
     note = textwrap.wrap(caption, int((width - 0.24) / CAPTION_CHARACTER))
     below, legend_top = (size + len(note) * CAPTION_LINE + 0.1 * bool(note) for size in (below, legend_top))
-    height = TOP + rows * panel_height + (rows - 1) * BETWEEN_ROWS + below
+    height = TOP + rows * panel_height + (rows - 1) * between_rows + below
     figure.set_size_inches(width, height)
     left, between = LEFT + first_room, BETWEEN_COLUMNS + room
     panel_width = (width - left - RIGHT - (columns - 1) * between) / columns
@@ -133,7 +140,7 @@ def write_sheet(
         top=1 - TOP / height,
         bottom=below / height,
         wspace=between / panel_width,
-        hspace=BETWEEN_ROWS / panel_height,
+        hspace=between_rows / panel_height,
     )
     figure.text(0.12 / width, 1 - 0.1 / height, title, va="top", fontsize=13, weight="bold", parse_math=False)
     figure.text(0.12 / width, 0.1 / height, "\n".join(note), va="bottom", fontsize=8.5, parse_math=False)
@@ -154,10 +161,10 @@ def short_label(value: float, _position: int | None = None) -> str:
     return f"{value:g}"
 
 
-def _dress(axes: Axes, panel: Panel, lowest: bool) -> float:
+def _dress(axes: Axes, panel: Panel, labelled: bool) -> float:
     """Title, labels, ticks and grid; gives the inches that long y ticks need beyond the usual margin."""
     axes.set_ylabel(panel.ylabel, fontsize=9.5)
-    if lowest or panel.xlabel != ENV_STEPS:
+    if labelled:
         axes.set_xlabel(panel.xlabel, fontsize=9.5)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#dddddd", linewidth=0.6)

@@ -151,7 +151,9 @@ def test_what_does_not_change_the_experiment_may_differ(tmp_path, capsys):
 
 def test_folders_without_runs(tmp_path, capsys):
     (tmp_path / "e" / "notes").mkdir(parents=True)
-    assert "holds no run; give the folder of a study, an experiment or a run" in report(tmp_path / "e", capsys, code=2)
+    assert "holds no run; give the folder of a study, of experiments, of one or of a run" in report(
+        tmp_path / "e", capsys, code=2
+    )
     assert "nowhere is not a folder" in report(tmp_path / "nowhere", capsys, code=2)
     assert not (tmp_path / "e" / "report").exists()
 

@@ -96,6 +96,20 @@ def test_a_further_method_changes_no_older_number(study, capsys):
     assert len(after) > len(before) + 100
 
 
+def test_experiments_in_one_folder_are_compared_without_a_plan(study, capsys):
+    (study / "study.json").unlink()
+    for run in (study / "mirrored_alone").glob("seed_*/run.json"):
+        run.write_text(json.dumps(json.loads(run.read_text()) | {"method": "independent"}))
+    (study / "notes").mkdir()
+    write_seed(study / "another", 1, [[9.0, 9.0]] * 4, final=[60.0, 60.0], suite_version=3, method="ours")
+    report(study, capsys)
+    rows = numbers_of(study, metric="transfer/score", suite="MirroredCartPole", method="ours", other="independent")
+    assert [float(row["value"]) for row in rows] == pytest.approx([0.35, 0, 0.175], abs=1e-9)
+    # two of one method go by their folders
+    assert {row["method"] for row in numbers_of(study, suite="MadeUp")} == {"another", "made up_ours", "alone"}
+    assert numbers_of(study, metric="probability_of_improvement", method="another", other="alone")
+
+
 def test_gaps_are_marked_everywhere(tmp_path, capsys):
     study = write_study(tmp_path / "s", [("mirrored", m) for m in ("ours", "alone", "late")], seeds=[1, 2, 3, 4])
     write_variant(study, "mirrored", "ours", [[0.9, 0.8], [1.0, 0.6]])

@@ -41,7 +41,7 @@ def report_command(argv: list[str]) -> int:
         "folder",
         type=Path,
         metavar="FOLDER",
-        help="of a study (logs/STUDY), of an experiment with its seeds (logs/complex_cartpole) or of a run",
+        help="of a study, of several experiments, of one with its seeds (logs/complex_cartpole), or of a run",
     )
     folder: Path = parser.parse_args(argv).folder
 

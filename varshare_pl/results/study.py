@@ -1,9 +1,9 @@
-"""What a report is of: the variants of a study, the seeds of an experiment, or a single run."""
+"""What a report is of: the variants of a study, experiments side by side, the seeds of one, or a single run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from varshare_pl.errors import ConfigError
 from varshare_pl.results.anchors import Anchors, anchors_of
 from varshare_pl.results.info import RunInfo, read_json
-from varshare_pl.results.variant import Variant, is_run, read_run, read_runs
+from varshare_pl.results.variant import SeedRun, Variant, is_run, read_run, read_runs
 
 STUDY_FILE, FAILURES = "study.json", "failures"
+REFERENCE = "independent"  # what transfer is measured against where no study says otherwise
 FEW_EVALUATIONS = 5  # below that many the curves of a suite show the returns of training
 
 
@@ -67,7 +68,7 @@ class Study:
 
     folder: Path
     name: str
-    kind: str  # "study", "experiment" or "run"
+    kind: str  # "study", "experiments", "experiment" or "run"
     suites: tuple[Suite, ...]
     methods: tuple[str, ...]  # all labels, in order
     description: str = ""
@@ -81,7 +82,7 @@ class Study:
 
 
 def read_study(folder: Path | str) -> Study:
-    """Read the folder of a study, of an experiment ``logs/<experiment>`` or of a run.
+    """Read the folder of a study, of several experiments, of one (``logs/<experiment>``) or of a run.
 
     Raises:
         ConfigError: if it holds no run, if runs that belong together differ in more than the seed, or if a file is
@@ -94,15 +95,27 @@ def read_study(folder: Path | str) -> Study:
         return _planned_study(folder)
     alone = is_run(folder)
     runs = (read_run(folder),) if alone else read_runs(folder)
-    if not runs:
-        raise ConfigError(f"{folder} holds no run; give the folder of a study, an experiment or a run, as logs/NAME")
-    info = runs[0].info
-    suite, method = info.suite or info.experiment, info.method or "all runs"
-    variant = Variant(info.experiment, suite, method, folder, runs)
-    name = folder.resolve().name
-    if alone:
-        name = f"{info.experiment}/{name}"
-    return Study(folder, name, "run" if alone else "experiment", (Suite(suite, (variant,)),), (method,))
+    found = {folder: runs} if runs else {path: read_runs(path) for path in sorted(folder.iterdir()) if path.is_dir()}
+    found = {path: runs for path, runs in found.items() if runs}
+    if not found:
+        raise ConfigError(f"{folder} holds no run; give the folder of a study, of experiments, of one or of a run")
+    variants = _variants(found)
+    suites = _suites(folder, variants, _ordered([variant.suite for variant in variants]))
+    methods = _ordered([variant.method for variant in variants])
+    name = f"{folder.resolve().parent.name}/{folder.resolve().name}" if alone else folder.resolve().name
+    kind = "run" if alone else "experiment" if runs else "experiments"
+    return Study(folder, name, kind, suites, tuple(methods), reference=REFERENCE if REFERENCE in methods else None)
+
+
+def _variants(found: Mapping[Path, tuple[SeedRun, ...]]) -> list[Variant]:
+    """A variant for each experiment's runs, by the names in its files; two of one method go by their folders' names."""
+    variants = []
+    for folder, runs in found.items():
+        info = next((run.info for run in runs if run.info.suite), runs[0].info)
+        method = info.method or info.experiment
+        variants.append(Variant(folder.resolve().name, info.suite or info.experiment, method, folder, runs))
+    labels = [(variant.suite, variant.method) for variant in variants]
+    return [v if labels.count((v.suite, v.method)) == 1 else replace(v, method=v.name) for v in variants]
 
 
 def _planned_study(folder: Path) -> Study:
@@ -129,22 +142,19 @@ def _planned_study(folder: Path) -> Study:
         variants.append(Variant(name, suite, method, folder / name, kept, seeds, failures.get(name, {}), steps))
     suites = _ordered([variant.suite for variant in variants], plan.get("suite_order"))
     methods = _ordered([variant.method for variant in variants], plan.get("method_order"))
-    found = [
-        Suite(label, tuple(sorted((v for v in variants if v.suite == label), key=lambda v: methods.index(v.method))))
-        for label in suites
+    variants.sort(key=lambda variant: methods.index(variant.method))
+    notes += [
+        f"{label}: no run has started" for label in suites if not any(v.runs for v in variants if v.suite == label)
     ]
-    notes += [f"{suite.label}: no run has started" for suite in found if not suite.started]
-    found = [suite for suite in found if suite.started]
+    found = _suites(folder, variants, suites)
     if not found:
         raise ConfigError(f"{folder} holds no run of its study yet; start it with 'varshare study'")
-    for started in found:
-        _check_suite(folder, started)
     reference = plan.get("reference")
     return Study(
         folder,
         str(plan.get("name") or folder.resolve().name),
         "study",
-        tuple(found),
+        found,
         tuple(methods),
         str(plan.get("description") or ""),
         None if reference is None else str(reference),
@@ -153,7 +163,16 @@ def _planned_study(folder: Path) -> Study:
     )
 
 
-def _ordered(labels: Sequence[str], order: Any) -> list[str]:
+def _suites(folder: Path, variants: Sequence[Variant], labels: Sequence[str]) -> tuple[Suite, ...]:
+    """The suites that have a run, with their variants."""
+    every = [Suite(label, tuple(v for v in variants if v.suite == label)) for label in labels]
+    found = tuple(suite for suite in every if suite.started)
+    for suite in found:
+        _check_suite(folder, suite)
+    return found
+
+
+def _ordered(labels: Sequence[str], order: Any = None) -> list[str]:
     """The labels once each, those of the order first."""
     wanted = [str(label) for label in order or ()]
     return list(dict.fromkeys([*(label for label in wanted if label in labels), *labels]))

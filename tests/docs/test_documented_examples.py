@@ -55,6 +55,9 @@ def test_the_tutorial_runs_as_it_stands(folder):
     assert names["policy"].method == "task_gain"
     assert names["policy"].tasks == ("plain", "strong gravity", "weak motor")
     assert (folder / "weak_motor.pt2").exists()
+    scores = (folder / "logs" / "gains" / "report" / "scores.csv").read_text(encoding="utf-8")
+    assert all(method in scores for method in ("shared_onehot", "varshare", "task_gain"))
+    assert (folder / "logs" / "gains" / "report" / "report.html").exists()
 
 
 def test_the_extensions_run_as_they_stand(folder):

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from helpers import make_policy
+from helpers import make_policy, perturb
 from PIL import Image
 
 from varshare_pl.cli.main import main
@@ -36,8 +36,10 @@ def played(policy, episodes=1, seed=1, every=1, stochastic=False):
     return panels
 
 
-def test_the_panels_show_the_episodes_of_the_policy(run):
-    policy = load_policy(run)
+def test_the_panels_show_the_episodes_of_the_policy():
+    actor_critic = make_policy("MirroredCartPole")
+    perturb(actor_critic)  # the tasks' actions differ, so that a wrong task is seen
+    policy = TrainedPolicy(actor_critic, get_suite("MirroredCartPole"), "varshare", 0)
     shown = played(policy, seed=5)
     for task in range(2):
         env = policy.suite.make_task(task, "rgb_array")

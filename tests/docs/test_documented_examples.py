@@ -60,6 +60,7 @@ def test_the_tutorial_runs_as_it_stands(folder):
     assert (folder / "logs" / "gains" / "report" / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_the_extensions_run_as_they_stand(folder):
     run_page("extending.md")
     logs = folder / "logs"

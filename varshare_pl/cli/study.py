@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -43,6 +43,8 @@ def study_command(argv: list[str]) -> int:
         raise ConfigError(f"tune: missing in {path}; --tune needs parameters, trials, env_steps and seeds")
     folder = StudyFolder(options.logs_dir / study.name)
     folder.check(study)
+    if not options.dry_run:
+        folder.check_unused()
     server = ForkServer(PRELOAD)
     lengths = check_variants(study, options.logs_dir, server, options.tune)
     if options.tune:
@@ -152,7 +154,7 @@ def _check(send: Any, questions: list[tuple[str, list[str], list[Path]]]) -> Non
 
 def _run(
     study: Study,
-    runs: Any,
+    runs: Callable[[], Sequence[Run]],
     lengths: Mapping[str, int],
     folder: StudyFolder,
     options: argparse.Namespace,

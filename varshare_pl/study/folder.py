@@ -14,7 +14,7 @@ from varshare_pl.errors import ConfigError, writing
 from varshare_pl.results.info import read_json
 from varshare_pl.run_folder import LOCK_FILE
 from varshare_pl.study.definition import Study
-from varshare_pl.study.runs import Run, State
+from varshare_pl.study.runs import Run, State, locked
 
 STUDY_FILE = "study.json"
 FAILURES = "failures"
@@ -56,10 +56,22 @@ class StudyFolder:
             held = FileLock(self.path / LOCK_FILE)
             held.acquire(timeout=0)
         except Timeout:
-            raise ConfigError(f"{self.path}: another process runs this study; wait for it or stop it") from None
+            raise self._in_use() from None
         except OSError as error:
             raise ConfigError(f"--logs_dir: cannot write to {self.path}: {error.strerror}") from error
         return held
+
+    def check_unused(self) -> None:
+        """See that no other process runs the study.
+
+        Raises:
+            ConfigError: if one does.
+        """
+        if locked(self.path):
+            raise self._in_use()
+
+    def _in_use(self) -> ConfigError:
+        return ConfigError(f"{self.path}: another process runs this study; wait for it or stop it")
 
     def describe(self, study: Study, env_steps: Mapping[str, int]) -> None:
         """Write ``study.json``, which the report reads.

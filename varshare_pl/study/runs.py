@@ -59,18 +59,19 @@ class Run:
         """What starts it, or goes on with it."""
         return ["resume", str(self.folder)] if self.begun else list(self.args)
 
-    def locked(self) -> bool:
-        """Whether some process is writing it."""
-        path = self.folder / LOCK_FILE
-        if not path.exists():
-            return False
-        lock = FileLock(path)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return True
-        lock.release()
+
+def locked(folder: Path) -> bool:
+    """Whether some process holds the lock in a folder, of a run or of a study."""
+    path = folder / LOCK_FILE
+    if not path.exists():
         return False
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
 
 
 def make_run(

@@ -11,7 +11,7 @@ from typing import Any
 
 from varshare_pl.study.executor import Ended, Executor
 from varshare_pl.study.folder import StudyFolder, last_words
-from varshare_pl.study.runs import Run, State, read_progress
+from varshare_pl.study.runs import Run, State, locked, read_progress
 from varshare_pl.study.view import Row, View
 
 TICK = 0.2  # seconds between two looks at signals
@@ -71,8 +71,8 @@ class Scheduler:
         try:
             while True:
                 self._pass_signals_on()
-                self._start_next()
                 self._look()
+                self._start_next()
                 if not self._with(State.RUNNING) and (self._stop.received or not self._with(State.LOCKED)):
                     return dict(Counter(row.state for row in self._rows.values()))
                 ended = self._executor.wait(TICK)
@@ -111,7 +111,7 @@ class Scheduler:
             if len(chosen) >= free:
                 break
             if row.state in (State.WAITING, State.INTERRUPTED) and row.run.name not in self._tried:
-                if row.run.locked():
+                if locked(row.run.folder):
                     self._change(row.run, State.LOCKED)
                 else:
                     chosen.append(row.run)
@@ -130,7 +130,7 @@ class Scheduler:
         for row in [*self._with(State.RUNNING), *self._with(State.LOCKED)]:
             self._rows[row.run.name] = row._replace(progress=read_progress(row.run.folder))
         for row in self._with(State.LOCKED):
-            if not row.run.locked():
+            if not locked(row.run.folder):
                 self._change(row.run, self._folder.state(row.run))
         self._view.show(list(self._rows.values()))
 

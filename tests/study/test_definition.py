@@ -1,0 +1,190 @@
+"""The file of a study: what it may say, and one clear line for what it may not, before anything is written."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import small
+import yaml
+
+from varshare_pl.cli.configs import resolve_config, shipped_studies
+from varshare_pl.cli.main import main
+from varshare_pl.errors import ConfigError
+from varshare_pl.study.definition import read_study
+from varshare_pl.study.values import seeds
+
+
+def read(folder: Path, **content: Any) -> Any:
+    file = folder / "file.yaml"
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+    return read_study(file, resolve_config)
+
+
+def test_variants_are_suites_times_methods_times_the_grid(tmp_path: Path) -> None:
+    study = read(
+        tmp_path,
+        suites=["complex_cartpole", "mirrored_cartpole"],
+        methods={
+            "ours": {"configs": ["methods/varshare"], "model.kl_weight": 0.2},
+            "shared": "methods/shared",
+        },
+        grid={"model.lr_actor": [1e-3, 5e-3], "model.anneal_lr": [True, False]},
+        overrides={"data.total_env_steps": 1000, "model.kl_weight": 0.3, "model.hidden_sizes": [8, 8]},
+        seeds=[3, "5-6"],
+    )
+    assert study.name == "file"
+    assert study.seeds == (3, 5, 6)
+    assert study.suites == ["complex_cartpole", "mirrored_cartpole"]
+    grid = [f"{rate}_{anneal}" for rate in ("0.001", "0.005") for anneal in ("true", "false")]
+    assert study.methods == [f"{method}_{point}" for method in ("ours", "shared") for point in grid]
+    assert [v.name for v in study.variants] == [f"{s}_{m}" for s in study.suites for m in study.methods]
+    first = study.variants[0]
+    assert first.args == (
+        *("--config", "complex_cartpole", "--config", "methods/varshare", "--data.total_env_steps", "1000"),
+        *("--model.kl_weight", "0.2", "--model.hidden_sizes", "[8, 8]"),  # a method's own value beats the overrides
+        *("--model.lr_actor", "0.001", "--model.anneal_lr", "true"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(7, (7,)), ("1-3", (1, 2, 3)), ("1-2, 5", (1, 2, 5)), ([1, "4-5", 9], (1, 4, 5, 9)), ([0], (0,))],
+)
+def test_seeds(value: Any, expected: tuple[int, ...]) -> None:
+    assert seeds(value, "seeds") == expected
+
+
+@pytest.mark.parametrize("value", ["", [], "1-", "3-1", -1, 1.5, True, None, "one", 2**32, [[1]]])
+def test_seeds_that_are_none(value: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^seeds: .*(is|are|needed)$"):
+        seeds(value, "seeds")
+
+
+TUNE = {"parameters": {"model.lr_actor": {"low": 1e-3, "high": 1e-2}}, "trials": 2, "env_steps": 320, "seeds": [9]}
+MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown key": ({"methodes": []}, "methodes: unknown key; did you mean methods?"),
+    "unknown method": (
+        {"methods": ["methods/varshar"]},
+        "methods.varshar: methods/varshar is neither a file nor a shipped config; did you mean methods/varshare?",
+    ),
+    "no suites": ({"suites": None}, "suites: missing; a list of configs, or labels with configs, is needed"),
+    "seed twice": ({"seeds": "1-3,2"}, "seeds: seed 2 is given twice; each seed once is allowed"),
+    "clash": (
+        {
+            "suites": {"a": "cartpole", "a_b": "cartpole"},
+            "methods": {"b_c": "methods/shared", "c": "methods/varshare"},
+        },
+        "methods: c on a_b and b_c on a would both be called a_b_c; change a label",
+    ),
+    "label twice": (
+        {"methods": ["methods/shared", "configs/methods/shared.yaml"]},
+        "methods: two of them are called shared; give them labels, as in LABEL: CONFIG",
+    ),
+    "label": (
+        {"methods": {"a/b": "methods/shared"}},
+        "methods: a/b is not allowed; letters, digits and . _ + - are",
+    ),
+    "own option": (
+        {"overrides": {"seed_everything": 3}},
+        "overrides.seed_everything: not allowed; seeds says which",
+    ),
+    "reference": ({"reference": "none"}, "reference: none is not allowed; one of the methods is: varshare, shared"),
+    "workers": ({"workers": 0}, "workers: 0 is not allowed; an integer of at least 1 is"),
+    "executor": ({"executor": "cloud"}, "executor: cloud is not allowed; local or slurm is"),
+    "slurm": ({"slurm": {"xyz": 3}}, "slurm.xyz: unknown key; partition, hours, memory_gb, cpus, gpus,"),
+    "hours": ({"slurm": {"hours": -1}}, "slurm.hours: -1 is not allowed; a positive number is"),
+    "grid and method": (
+        {"methods": {"a": {"configs": [], "model.kl_weight": 1}}, "grid": {"model.kl_weight": [1, 2]}},
+        "grid.model.kl_weight: methods.a sets it too; one place is allowed",
+    ),
+    "tuning seeds": (
+        {"tune": {**TUNE, "seeds": [2, 9]}},
+        "tune.seeds: 2 is a seed of the study; only seeds that it does not use are allowed",
+    ),
+    "tuning range": (
+        {"tune": {**TUNE, "parameters": {"model.lr_actor": {"low": 1, "high": 1}}}},
+        "tune.parameters.model.lr_actor.high: 1 is not allowed; a number above low, 1, is",
+    ),
+    "tuning sampler": (
+        {"tune": {**TUNE, "sampler": "best"}},
+        "tune.sampler: best is not allowed; tpe or random is",
+    ),
+    "tuned and set": (
+        {"tune": TUNE, "overrides": {"model.lr_actor": 1}},
+        "tune.parameters.model.lr_actor: the study sets it already; one place is allowed",
+    ),
+    "tuned is missing": (
+        {"tuned": "nowhere"},
+        "tuned: nowhere/complex_varshare.yaml is missing; 'varshare study --tune' makes it",
+    ),
+    # What only the parser of `varshare fit` knows:
+    "option": (
+        {"overrides": {"model.kl_wait": 3}},
+        "complex_varshare: --model.kl_wait: unknown option; did you mean --model.kl_weight?",
+    ),
+    "value": (
+        {"overrides": {"model.minibatch_size": 7}},
+        "complex_varshare: model.minibatch_size: 7 is not allowed; a divisor",
+    ),
+    "option of another method": (
+        {"overrides": {"model.sharing.prior_scale": 0.1}},
+        "complex_shared: ",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_before_anything_is_written(
+    mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes, message = MISTAKES[mistake]
+    monkeypatch.chdir(tmp_path)
+    file = small.write(tmp_path, **changes)
+    assert main(["study", str(file)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"varshare: error: {message}")
+    assert err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file.yaml"]
+
+
+def test_a_key_given_twice(tmp_path: Path) -> None:
+    file = tmp_path / "file.yaml"
+    file.write_text("suites: [cartpole]\nmethods:\n  a: methods/shared\n  a: methods/varshare\n")
+    with pytest.raises(ConfigError, match=r"^a: given twice, the second time before line 5"):
+        read_study(file, resolve_config)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["nowhere"], "study: nowhere is neither a file nor a shipped study; shipped are noise, original, sharing"),
+        (["sharing", "--worker", "2"], "study: unrecognized arguments: --worker 2; 'varshare study --help' lists"),
+        (["sharing", "--workers", "none"], "--workers: none is not allowed; an integer of at least 1 is"),
+        (["sharing", "--executor", "x"], "--executor: x is not allowed; local or slurm is"),
+        (["noise", "--tune"], "tune: missing in "),
+        ([], "study: the following arguments are required: STUDY;"),
+    ],
+)
+def test_a_mistake_on_the_command_line(args: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", *args]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"varshare: error: {message}")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", shipped_studies())
+def test_a_shipped_study_is_planned(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["study", name, "--dry-run"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    expected = {"original": (4, 3, 200_000), "sharing": (21, 10, 300_000), "noise": (12, 5, 300_000)}
+    variants, seeds, steps = expected[name]
+    assert out[0] == f"{name}: {variants} variants × {seeds} seeds in logs/{name}"
+    total = f"{variants * seeds * steps:,}"
+    assert out[-1] == f"{variants * seeds} runs, {total} env steps, {total} of them left"
+    assert len(set(out[1:-1])) == variants * seeds
+    assert all(line.startswith("waiting      varshare fit --config ") for line in out[1:-1])
+    assert not list(tmp_path.iterdir())

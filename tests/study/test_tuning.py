@@ -1,0 +1,197 @@
+"""Tuning: the same budget for every variant, on seeds of its own, and trials that follow from nothing but results."""
+
+import csv
+import hashlib
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import small
+import yaml
+
+from varshare_pl.cli.configs import resolve_config
+from varshare_pl.study.definition import read_study
+from varshare_pl.study.folder import StudyFolder
+from varshare_pl.study.tuning import STARTUP, Search
+
+LOW, HIGH = 1e-4, 1e-2
+TUNE: dict[str, Any] = {
+    "parameters": {
+        "model.lr_actor": {"low": LOW, "high": HIGH, "log": True},
+        "model.update_epochs": {"low": 1, "high": 3},
+        "model.sharing.prior_scale": [0.05, 0.2],
+    },
+    "trials": 3,
+    "env_steps": 640,
+    "seeds": [101, 102],
+}
+ONE = {"suites": {"mirrored": "mirrored_cartpole"}, "methods": {"ours": "methods/varshare"}, "seeds": [1]}
+
+
+def trials_of(folder: Path, variant: str) -> list[dict[str, str]]:
+    with (folder / "logs" / "small" / "tuning" / variant / "trials.csv").open() as table:
+        return list(csv.DictReader(table))
+
+
+def test_each_variant_is_tuned_and_the_study_uses_what_was_found(tmp_path: Path) -> None:
+    methods = {"ours": "methods/varshare", "mean": {"configs": ["methods/varshare"], "model.actor_noise": "mean"}}
+    small.write(tmp_path, **{**ONE, "methods": methods}, tune=TUNE)
+    code, out, err = small.study(tmp_path, "--tune", "--dry-run")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == "2 variants × 3 trials × 2 seeds × 640 env steps = 7,680 env steps at most"
+    assert [path.name for path in tmp_path.iterdir()] == ["file.yaml"]
+
+    code, out, err = small.study(tmp_path, "--tune")
+    assert (code, err) == (0, "")
+    assert "12 finished" in out
+    for variant in ("mirrored_ours", "mirrored_mean"):
+        rows = trials_of(tmp_path, variant)
+        assert [row["state"] for row in rows] == ["complete"] * 3
+        for number, row in enumerate(rows):
+            runs = small.runs(tmp_path / "logs" / "small" / "tuning" / variant / f"trial_{number}")
+            assert sorted(runs) == ["seed_101", "seed_102"]
+            finals = [json.loads((run / "summary.json").read_text())["final"]["return_mean"] for run in runs.values()]
+            assert float(row["return_mean"]) == pytest.approx(sum(finals) / 2, rel=1e-8)
+            model = yaml.safe_load((runs["seed_101"] / "config.yaml").read_text())["model"]
+            assert model["lr_actor"] == float(row["model.lr_actor"])
+            assert model["sharing"]["init_args"]["prior_scale"] == float(row["model.sharing.prior_scale"])
+            assert model["update_epochs"] == int(row["model.update_epochs"])
+        best = max(rows, key=lambda row: float(row["return_mean"]))
+        tuned = yaml.safe_load((tmp_path / "configs" / "tuned" / "small" / f"{variant}.yaml").read_text())
+        assert tuned["model"]["lr_actor"] == float(best["model.lr_actor"])
+        assert tuned["model"]["sharing"] == {"init_args": {"prior_scale": float(best["model.sharing.prior_scale"])}}
+    values = [[row["model.lr_actor"] for row in trials_of(tmp_path, f"mirrored_{name}")] for name in methods]
+    assert values[0] == values[1]  # both begin with the same points
+    assert len(set(values[0])) == 3
+
+    small.write(tmp_path, **{**ONE, "methods": methods}, tune=TUNE, tuned="configs/tuned/small")
+    assert small.study(tmp_path)[0] == 0
+    folder = tmp_path / "logs" / "small"
+    model = yaml.safe_load((folder / "mirrored_mean" / "seed_1" / "config.yaml").read_text())["model"]
+    best = max(trials_of(tmp_path, "mirrored_mean"), key=lambda row: float(row["return_mean"]))
+    assert model["lr_actor"] == float(best["model.lr_actor"])
+    assert model["sharing"]["init_args"]["prior_scale"] == float(best["model.sharing.prior_scale"])
+    assert model["actor_noise"] == "mean"
+    budget = {**TUNE, "sampler": "tpe", "pruner": "none", "parameters": list(TUNE["parameters"])}
+    assert json.loads((folder / "study.json").read_text())["tuning"] == budget
+
+    small.write(tmp_path, **{**ONE, "methods": methods, "seeds": [101]}, tuned="configs/tuned/small")
+    code, _, err = small.study(tmp_path)
+    assert code == 2
+    assert "seeds: configs/tuned/small was tuned on seed 101; only seeds that it does not use are allowed" in err
+
+
+def test_a_search_goes_on_exactly_and_overwrites_nothing(tmp_path: Path) -> None:
+    small.write(tmp_path, **ONE, tune={**TUNE, "trials": 2})
+    assert small.study(tmp_path, "--tune")[0] == 0
+    first = trials_of(tmp_path, "mirrored_ours")
+    small.write(tmp_path, **ONE, tune=TUNE)
+    code, _, err = small.study(tmp_path, "--tune")
+    assert code == 2
+    assert "configs/tuned/small/mirrored_ours.yaml exists already; move it away to tune again" in err
+    (tmp_path / "configs" / "tuned" / "small" / "mirrored_ours.yaml").unlink()
+    assert small.study(tmp_path, "--tune")[0] == 0
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    small.write(whole, **ONE, tune=TUNE)
+    assert small.study(whole, "--tune", "--workers", "1")[0] == 0
+    assert trials_of(tmp_path, "mirrored_ours") == trials_of(whole, "mirrored_ours")
+    assert trials_of(tmp_path, "mirrored_ours")[:2] == first
+    file = Path("configs/tuned/small/mirrored_ours.yaml")
+    assert (tmp_path / file).read_text() == (whole / file).read_text()
+    small.write(tmp_path, **ONE, tune={**TUNE, "env_steps": 800})
+    code, _, err = small.study(tmp_path, "--tune")
+    assert code == 2
+    assert "tune: env_steps is 800, the trials in logs/small/tuning/mirrored_ours were made with 640" in err
+
+
+def test_parameters_are_checked_at_the_ends_of_their_ranges(tmp_path: Path) -> None:
+    bad = {**TUNE, "parameters": {"model.gamma": {"low": 0.5, "high": 1.5}}}
+    small.write(tmp_path, **ONE, tune=bad)
+    code, _, err = small.study(tmp_path, "--tune")
+    assert code == 2
+    assert err.startswith("varshare: error: mirrored_ours: model.gamma: 1.5 is not allowed;")
+    assert [path.name for path in tmp_path.iterdir()] == ["file.yaml"]
+
+
+def search_with(folder: Path, score: Any, **tune: Any) -> Search:
+    """A search whose runs are not trained: each gets the score of its learning rate and seed, None is a failure."""
+    rate = {"model.lr_actor": TUNE["parameters"]["model.lr_actor"]}
+    folder.mkdir(exist_ok=True)
+    small.write(folder, **ONE, tune={**TUNE, "parameters": rate, **tune})
+    study = read_study(folder / "file.yaml", resolve_config)
+    assert study.tuning is not None
+    place = StudyFolder(folder / "logs" / "small")
+    while True:
+        search = Search(study, study.tuning, study.variants[0], place, folder / "logs")  # made anew, as after a kill
+        if not search.advance():
+            return search
+        waiting = [run for run in search.runs if place.state(run) == "waiting"]
+        assert waiting
+        for run in waiting:
+            value = score(float(run.args[run.args.index("--model.lr_actor") + 1]), int(run.folder.name[5:]))
+            run.folder.mkdir(parents=True)
+            if value is None:
+                place.record_failure(run, 1, "it failed", place.log(run))
+            else:
+                (run.folder / "summary.json").write_text(json.dumps({"final": {"return_mean": value}}))
+
+
+def test_trials_are_those_of_optuna_itself(tmp_path: Path) -> None:
+    """TPE's choices after the random start are what Optuna suggests to one who tells it the same results."""
+
+    def score(rate: float, seed: int) -> float:
+        return -((rate - 3e-3) ** 2) * 1e6 + seed
+
+    search = search_with(tmp_path, score, trials=8)
+    distribution = optuna.distributions.FloatDistribution(LOW, HIGH, log=True)
+    for number, trial in enumerate(search.trials):
+        assert trial.value == pytest.approx(score(trial.params["model.lr_actor"], 101) + 0.5)
+        if number >= STARTUP:
+            asked = search_seed(number)
+            study = optuna.create_study(
+                direction="maximize", sampler=optuna.samplers.TPESampler(seed=asked, n_startup_trials=STARTUP)
+            )
+            for earlier in search.trials[:number]:
+                study.add_trial(
+                    optuna.trial.create_trial(
+                        params=earlier.params,
+                        distributions={"model.lr_actor": distribution},
+                        value=earlier.value,
+                        intermediate_values=earlier.intermediate_values,
+                    )
+                )
+            assert study.ask({"model.lr_actor": distribution}).params == trial.params
+    random = search_with(tmp_path / "random", score, trials=8, sampler="random")
+    points = [[trial.params["model.lr_actor"] for trial in one.trials] for one in (search, random)]
+    assert points[0][:STARTUP] == points[1][:STARTUP]
+    assert points[0][STARTUP:] != points[1][STARTUP:]
+
+
+def search_seed(number: int) -> int:
+    return int(hashlib.sha256(f"small/{number}".encode()).hexdigest()[:8], 16)
+
+
+def test_the_median_pruner_saves_the_second_seed_of_bad_trials(tmp_path: Path) -> None:
+    search = search_with(tmp_path, lambda rate, seed: 1000 * rate, trials=9, pruner="median")
+    for number, trial in enumerate(search.trials):
+        before = [one.intermediate_values[0] for one in search.trials[:number] if one.state.name == "COMPLETE"]
+        bad = len(before) >= STARTUP and 1000 * trial.params["model.lr_actor"] < statistics.median(before)
+        assert trial.state.name == ("PRUNED" if bad else "COMPLETE")
+        assert len(trial.intermediate_values) == (1 if bad else 2)
+    assert {trial.state.name for trial in search.trials} == {"PRUNED", "COMPLETE"}
+
+
+def test_a_trial_with_a_failed_run_counts_and_is_not_the_best(tmp_path: Path) -> None:
+    search = search_with(tmp_path, lambda rate, seed: None if rate > 1e-3 and seed == 102 else -1 / rate, trials=6)
+    failed = [trial for trial in search.trials if trial.params["model.lr_actor"] > 1e-3]
+    assert 0 < len(failed) < 6
+    assert all(trial.state.name == "FAIL" for trial in failed)
+    best = search.best()
+    assert best is not None
+    assert best.params["model.lr_actor"] == max(
+        trial.params["model.lr_actor"] for trial in search.trials if trial not in failed
+    )

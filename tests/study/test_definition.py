@@ -180,7 +180,7 @@ def test_a_shipped_study_is_planned(
     monkeypatch.chdir(tmp_path)
     assert main(["study", name, "--dry-run"]) == 0
     out = capsys.readouterr().out.splitlines()
-    expected = {"original": (4, 3, 200_000), "sharing": (21, 10, 300_000), "noise": (12, 5, 300_000)}
+    expected = {"original": (4, 3, 200_000), "sharing": (24, 10, 300_000), "noise": (16, 5, 300_000)}
     variants, seeds, steps = expected[name]
     assert out[0] == f"{name}: {variants} variants × {seeds} seeds in logs/{name}"
     total = f"{variants * seeds * steps:,}"

@@ -259,6 +259,11 @@ def test_twenty_runs_killed_five_times(tmp_path: Path) -> None:
     assert code == 0
     assert out.splitlines()[-1] == "20 finished"
     assert small.all_left(folder) == expected
+    for one in (whole, killed):
+        assert main(["report", str(one / "logs" / "small")]) == 0
+    scores = [(one / "logs" / "small" / "report" / "scores.csv").read_bytes() for one in (whole, killed)]
+    assert scores[0] == scores[1]
+    assert scores[0].count(b"\n") > 20
 
 
 @pytest.mark.slow

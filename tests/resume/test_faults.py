@@ -59,6 +59,28 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_taken(
     assert_same(whole, state(run))
 
 
+@pytest.mark.parametrize("checkpoints", ["both", "last only"])
+def test_a_kill_between_the_last_checkpoint_and_the_summary(tmp_path: Path, checkpoints: str) -> None:
+    run = fit(tmp_path)
+    whole = state(run)
+    (run / "summary.json").unlink()
+    if checkpoints == "last only":
+        (run / "checkpoints" / "previous.ckpt").unlink()
+    assert main(["resume", str(run)]) == 0
+    assert_same(whole, state(run))
+
+
+def test_a_kill_while_the_config_is_written(tmp_path: Path) -> None:
+    whole = state(fit(tmp_path / "whole"))
+    run = tmp_path / "x" / "seed_1"
+    run.mkdir(parents=True)
+    (run / ".config.yaml.tmp").write_text("data:\n  sui")
+    begun_again = state(fit(tmp_path))
+    for name in ("heartbeat", "diagnostics", "final"):  # the checkpoint holds its folder's name
+        assert_same(whole[name], begun_again[name])
+    assert not (run / ".config.yaml.tmp").exists()
+
+
 def test_all_checkpoints_damaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = fit(tmp_path)
     for name in ("last.ckpt", "previous.ckpt"):

@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import yaml
 
 from varshare_pl.errors import ConfigError
+from varshare_pl.results.files import read_heartbeat
 from varshare_pl.results.info import read_json
-from varshare_pl.run_folder import SUMMARY_FILE
 from varshare_pl.study.definition import Study, Variant
 from varshare_pl.study.folder import StudyFolder, write_json, write_text
 from varshare_pl.study.runs import Run, State, make_run
@@ -169,7 +170,7 @@ class Search:
             if found is State.FAILED:
                 state = optuna.trial.TrialState.FAIL
             elif found is State.FINISHED:
-                values.append(float(read_json(run.folder / SUMMARY_FILE)["final"]["return_mean"]))
+                values.append(mean_return(run.folder))
                 trial.report(sum(values) / len(values), step)
             else:
                 waiting = True
@@ -219,7 +220,7 @@ class Search:
         ]
 
     def best(self) -> optuna.trial.FrozenTrial | None:
-        """The complete trial with the highest mean return; the earliest of equal ones."""
+        """The complete trial with the highest ``mean_return``; the earliest of equal ones."""
         complete = [trial for trial in self.trials if trial.state.name == "COMPLETE"]
         return max(complete, key=_value, default=None)
 
@@ -239,7 +240,8 @@ class Search:
         head = (
             f"# The best of {tuning.trials} trials ({tuning.sampler}, pruner: {tuning.pruner}) of {self.variant.name}: "
         )
-        head += f"mean return {best.value:.1f} after {tuning.env_steps:,} env steps, seeds {list(tuning.seeds)}.\n"
+        head += f"mean return {best.value:.1f} over the evaluations up to {tuning.env_steps:,} env steps, "
+        head += f"seeds {list(tuning.seeds)}.\n"
         return head + yaml.safe_dump(config, sort_keys=False)
 
     def write_trials(self) -> None:
@@ -252,6 +254,15 @@ class Search:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
         write_text(self._place / "trials.csv", text.getvalue())
+
+
+def mean_return(run: Path) -> float:
+    """The mean over a run's evaluations of the mean return over tasks.
+
+    The area under the learning curve, and not its end: at the end most trials of an easy suite are equal.
+    """
+    returns = read_heartbeat(run)["eval/return_mean"]
+    return float(returns[np.isfinite(returns)].mean())
 
 
 def _value(trial: optuna.trial.FrozenTrial) -> float:

@@ -143,6 +143,42 @@ def test_a_task_without_rows_has_no_say(name):
     assert torch.equal(rule.weights(losses(3), ALL, 2), again.weights(losses(3), ALL, 2))
 
 
+ODD = {
+    "zeros": lambda g: 0.0 * g,
+    "one of zeros": lambda g: g * torch.tensor([[0.0], [1.0], [1.0], [1.0]]),
+    "twins": lambda g: g[[0, 0, 1, 1]],
+    "opposed": lambda g: torch.stack([g[0], -g[0], g[1], -g[1]]),
+    "tiny": lambda g: 1e-6 * g,
+    "huge": lambda g: 1e6 * g,
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("name", GRADIENT)
+def test_odd_gradients(name, kind):
+    data = given(common=0.3)
+    odd = data._replace(gradients=ODD[kind](data.gradients))
+    found = make(name).combine(odd)
+    assert bool(found.isfinite().all())
+    if kind == "zeros":
+        assert not found.any()
+    elif kind in ("tiny", "huge") and name != "nash_mtl":
+        size = 1e-6 if kind == "tiny" else 1e6
+        torch.testing.assert_close(found / size, make(name).combine(data), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", LOSS)
+def test_losses_of_zero(name):
+    zeros = torch.tensor([0.0, 1.0, 0.0, 2.0])
+    rule = make(name)
+    for _ in range(2):
+        assert bool(rule.weights(zeros, ALL, 1).isfinite().all())
+        if rule.looks_again:
+            rule.look_again(zeros, ALL)
+        rule.end_update()
+    assert bool(make("grad_norm").combine(given()._replace(losses=zeros)).isfinite().all())
+
+
 def test_pcgrad_of_two_tasks():
     """Each is freed from its part along the other, whatever the order."""
     g = torch.tensor([[1.0, 0.0], [-1.0, 1.0]])
@@ -273,7 +309,7 @@ def test_random_loss_weights():
 def test_a_loss_below_its_floor_is_told(name):
     rule = make(name, network="actor", actor_floor=-0.5)
     bad = torch.tensor([0.1, -0.4, -0.6, 0.0])
-    with pytest.raises(RunError, match=r"-0\.6, not above -0\.5; a lower model\.combiner\.init_args\.actor_floor"):
+    with pytest.raises(RunError, match=r"-0\.6, below -0\.5; a lower model\.combiner\.init_args\.actor_floor"):
         told(rule, bad)
     assert bool(told(rule, bad + 0.2).isfinite().all())
 

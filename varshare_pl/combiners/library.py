@@ -49,8 +49,10 @@ def drawing(seed: int) -> Iterator[None]:
 class Aggregated(GradientRule):
     """An aggregator of torchjd, one without state.
 
+    It is given the gradients at unit size, for its tolerances are absolute: CAGrad would give 0 for a gradient of 0.01.
+
     Args:
-        aggregator: From (K, P) to (P,).
+        aggregator: From (K, P) to (P,), in proportion.
         sums: Whether it gives the sum over tasks where tasks agree; else their mean.
     """
 
@@ -59,6 +61,9 @@ class Aggregated(GradientRule):
         self._sums = sums
 
     def combine(self, given: TaskGradients) -> Tensor:
+        size = torch.linalg.matrix_norm(given.gradients)
+        if not bool(size > 0.0):
+            return torch.zeros_like(given.gradients[0])
         with torch.no_grad(), drawing(given.seed):
-            combined = self._aggregator(given.gradients)
+            combined: Tensor = self._aggregator(given.gradients / size) * size
         return combined / len(given.tasks) if self._sums else combined

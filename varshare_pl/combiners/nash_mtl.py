@@ -46,12 +46,14 @@ class _Bargaining(GradientRule):
 
     def combine(self, given: TaskGradients) -> Tensor:
         count = len(given.tasks)
+        if not bool(given.gradients.any()):
+            return torch.zeros_like(given.gradients[0])
         if count not in self._solvers:
             self._solvers[count] = self._make(count)
         solver = self._solvers[count]
         solver.weighting.prvs_alpha = self._alpha[given.tasks].numpy()
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*not DPP")  # the solver's problem is torchjd's affair
+            warnings.simplefilter("ignore")  # where there is no solution, several
             combined: Tensor = solver(given.gradients)
         self._alpha[given.tasks] = torch.as_tensor(solver.weighting.prvs_alpha, dtype=torch.float64)
         return combined

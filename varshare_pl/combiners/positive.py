@@ -12,6 +12,7 @@ from varshare_pl.combiners.base import CombinerSpec
 from varshare_pl.errors import RunError
 
 ACTOR_FLOOR = -2.0
+SMALLEST = 1e-8
 
 
 def floor_of(spec: CombinerSpec, actor_floor: float) -> float:
@@ -20,14 +21,14 @@ def floor_of(spec: CombinerSpec, actor_floor: float) -> float:
 
 
 def above_floor(losses: Tensor, floor: float) -> Tensor:
-    """Losses minus their floor.
+    """Losses minus their floor, above 0.
 
     Raises:
-        RunError: where one is not above it.
+        RunError: where one is below it.
     """
-    if bool((losses <= floor).any()):
+    if bool((losses < floor).any()):
         raise RunError(
-            f"model.combiner: a task's loss is {float(losses.min()):.4g}, not above {floor:.4g}; a lower "
+            f"model.combiner: a task's loss is {float(losses.min()):.4g}, below {floor:.4g}; a lower "
             "model.combiner.init_args.actor_floor is needed"
         )
-    return losses - floor
+    return (losses - floor).clamp_min(SMALLEST)

@@ -9,6 +9,7 @@ import torch
 
 from varshare_pl.checkpoints import read_checkpoint
 from varshare_pl.cli.main import main
+from varshare_pl.policy.trained import load_policy
 
 SMALL = ["--data.suite", "MirroredCartPole", "--data.num_envs", "4", "--data.rollout_steps", "32"]
 SMALL += ["--model.hidden_sizes", "[8]", "--model.minibatch_size", "64", "--evaluation.episodes", "2"]
@@ -109,6 +110,18 @@ def test_a_new_run_starts_from_it(run: Path, tmp_path: Path) -> None:
     for name, value in read_checkpoint(path)["state_dict"].items():
         if name.startswith("policy."):
             torch.testing.assert_close(value, second[name], rtol=0, atol=1e-6)
+
+
+def test_load_policy_takes_it(run: Path) -> None:
+    whole, pruned = load_policy(run), load_policy(run / "pruned" / "threshold_0.ckpt")
+    obs = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+    tasks = torch.arange(50) % 2
+    torch.testing.assert_close(
+        pruned.action_params(torch.from_numpy(obs), tasks), whole.action_params(torch.from_numpy(obs), tasks)
+    )
+    none = load_policy(run / "pruned" / "threshold_1000000000.ckpt")  # every task has the same network
+    first, second = (none.action_params(torch.from_numpy(obs), torch.full((50,), m)) for m in (0, 1))
+    assert torch.equal(first, second)
 
 
 def test_a_run_cannot_be_resumed_from_it(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ import small
 
 from varshare_pl.cli.main import main
 from varshare_pl.run_folder import lock
+from varshare_pl.study.local import ForkServer
 
 
 @pytest.fixture(scope="module")
@@ -290,3 +291,15 @@ def test_help_is_light(capsys: pytest.CaptureFixture[str]) -> None:
     code += "print({name.partition('.')[0] for name in sys.modules} & {'torch', 'lightning', 'optuna', 'submitit'})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"
+
+
+def count_threads(file: str) -> None:
+    threads = len(psutil.Process(os.getppid()).threads())
+    Path(file).write_text(f"{threads} {psutil.Process().num_threads()} {'varshare_pl.cli.lightning' in sys.modules}")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted by Linux's means")
+def test_what_is_forked_has_one_thread_and_all_imports(tmp_path: Path) -> None:
+    process = ForkServer("varshare_pl.cli.preload").start(count_threads, str(tmp_path / "threads"))
+    process.join()
+    assert (tmp_path / "threads").read_text() == "1 1 True"

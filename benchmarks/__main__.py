@@ -3,7 +3,7 @@
 python -m benchmarks                     all ratios, five rounds, as Markdown tables
 python -m benchmarks --only rival gemm   some ratios or groups of them
 python -m benchmarks check               the quick ratios beside the recorded ones; exit code 1 if one got worse
-python -m benchmarks docs FILE           tables and charts of a --json file into README and docs
+python -m benchmarks docs FILE           tables and charts of a --json file into docs
 python -m benchmarks pages [RUNS]        docs/methods: text and options from the code, curves from a folder of runs
 """
 
@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         default=history.TOLERANCE,
         help=f"share by which a ratio may get worse (default {history.TOLERANCE})",
     )
-    docs = commands.add_parser("docs", help="write tables and charts into README and docs")
+    docs = commands.add_parser("docs", help="write tables and charts into docs")
     docs.add_argument("file", help="what --json wrote")
     pages = commands.add_parser("pages", help="bring docs/methods up to date")
     pages.add_argument("runs", nargs="?", type=Path, help="folder of runs of every method, for curves and tables")

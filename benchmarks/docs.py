@@ -1,4 +1,4 @@
-"""What the docs say of speed: the README's section with its chart, and the methods' table."""
+"""What the docs say of speed: the page of it with its chart, and the methods' table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.ratios import UsageError
 from benchmarks.report import heading, min_max, verdict
 from benchmarks.results import Results
 
-README, CHART = ROOT / "README.md", ROOT / "docs" / "speed.png"
+PAGE, CHART = ROOT / "docs" / "speed.md", ROOT / "docs" / "speed.png"
 MARKER = "speed"
 
 # (what, sizes, Stable-Baselines3's case, ours, ours compiled)
@@ -27,27 +27,27 @@ BARS = (("Stable-Baselines3", "#999999"), ("ours", "#0072B2"), ("ours, compiled"
 
 
 def write_docs(results: Results) -> None:
-    """Put into the docs what was measured: the README's section, the methods' table, or both.
+    """Put into the docs what was measured: the page of speed, the methods' table, or both.
 
     Raises:
         UsageError: if the figures are those of a trial, or none is for the docs.
     """
     if results.facts.get("scale", 1) != 1:
         raise UsageError("figures of less work than usual are not for the docs")
-    if not any([write_readme(results), write_page(results)]):
+    if not any([write_speed(results), write_page(results)]):
         raise UsageError("none of these figures is for the docs; those of rival, varshare and methods are")
 
 
-def write_readme(results: Results, readme: Path = README, chart: Path = CHART) -> bool:
+def write_speed(results: Results, page: Path = PAGE, chart: Path = CHART) -> bool:
     """Put tables and chart in place; gives whether any training loop was measured.
 
     Raises:
-        UsageError: if the README lacks the markers.
+        UsageError: if the page lacks the markers.
     """
     if not loop_table(results):
         return False
     drawn = draw(results, chart)
-    sections.write(readme, MARKER, section(results, chart.relative_to(readme.parent).as_posix() if drawn else None))
+    sections.write(page, MARKER, section(results, chart.relative_to(page.parent).as_posix() if drawn else None))
     return True
 
 

@@ -182,9 +182,9 @@ def test_flops_of_an_update() -> None:
     assert update_flops(layers, rows=10, epochs=4) == 4 * products + 2 * 10 * (32 + 8)
 
 
-def test_the_readme_gets_tables_and_chart(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text("before\n\n<!-- speed -->\nold\n<!-- /speed -->\n\nafter\n", encoding="utf-8")
+def test_the_page_gets_tables_and_chart(tmp_path: Path) -> None:
+    page = tmp_path / "speed.md"
+    page.write_text("before\n\n<!-- speed -->\nold\n<!-- /speed -->\n\nafter\n", encoding="utf-8")
     found = results(
         sb3_a=speeds(10, 11, 12),
         shared_a=speeds(30, 33, 36),
@@ -192,8 +192,8 @@ def test_the_readme_gets_tables_and_chart(tmp_path: Path) -> None:
         shared_b=speeds(60, 40, 50),
         shared_b_compiled=[*speeds(90, start=42.0), *speeds(90, 90, start=3.0)],
     )
-    docs.write_readme(found, readme, tmp_path / "docs" / "speed.png")
-    text = readme.read_text(encoding="utf-8")
+    docs.write_speed(found, page, tmp_path / "docs" / "speed.png")
+    text = page.read_text(encoding="utf-8")
     assert text.startswith("before\n\n<!-- speed -->\n![")
     assert text.endswith("<!-- /speed -->\n\nafter\n")
     assert "old" not in text
@@ -205,7 +205,7 @@ def test_the_readme_gets_tables_and_chart(tmp_path: Path) -> None:
     assert (tmp_path / "docs" / "speed.png").stat().st_size > 5000
 
 
-def test_the_readme_takes_no_trial_figures(tmp_path: Path) -> None:
+def test_the_page_takes_no_trial_figures(tmp_path: Path) -> None:
     found = results(shared_b=speeds(60), sb3_b=speeds(20))
     found.facts["scale"] = 0.05
     with pytest.raises(UsageError, match="less work"):
@@ -234,7 +234,7 @@ def test_methods_have_a_table_of_their_own(tmp_path: Path) -> None:
     assert chart.stat().st_size > 5000
     assert methods.costs(found, "paco") == {5: 1e6 / 22.5, 50: 1e5}
     assert "paco" not in docs.promise_table(found).replace("paco, 50 tasks", "")
-    assert not docs.write_readme(found)  # no training loop of the README was measured
+    assert not docs.write_speed(found)  # no training loop of the page was measured
     assert not methods.write_page(results(shared_b=speeds(60)), page, chart)
 
 
@@ -243,6 +243,6 @@ def test_figures_that_no_page_shows_are_refused() -> None:
         docs.write_docs(results(env_batched=speeds(60)))
 
 
-def test_our_readme_has_the_markers() -> None:
-    text = docs.README.read_text(encoding="utf-8")
+def test_our_page_has_the_markers() -> None:
+    text = docs.PAGE.read_text(encoding="utf-8")
     assert text.count("<!-- speed -->") == text.count("<!-- /speed -->") == 1

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from helpers import collect, fit, generator, make_spec, perturb, randn
+from lightning.pytorch import Callback
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
@@ -114,6 +115,34 @@ def test_the_controller_is_logged():
     stds = [d.value for d in run.records[0].details if d.metric == "sharing/prior_std"]
     assert stds == pytest.approx([layer.prior_std for *_, layer in run.module.policy.layers()])
     assert not [d for d in fit().records[0].details if d.metric in ("sharing/prior_std", "sharing/noise_ratio")]
+
+
+class StopAfter(Callback):
+    def __init__(self, rollouts, path):
+        self.rollouts, self.path = rollouts, path
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if batch.index + 1 == self.rollouts:
+            trainer.save_checkpoint(self.path)
+            trainer.should_stop = True
+
+
+def test_a_resumed_run_moves_the_prior_when_the_whole_one_does(tmp_path):
+    data, path = {"rollout_steps": 8, "total_env_steps": 23 * 32}, tmp_path / "stopped.ckpt"
+
+    def run(*callbacks, **more):
+        sharing = VarShare(noise_controller=True, prior_scale=3.0, absorption=0.2)
+        return fit(data, callbacks, sharing=sharing, minibatch_size=32, update_epochs=1, **more)
+
+    whole = run()
+    run(StopAfter(18, path))
+    rest = run(ckpt_path=path)
+    assert len(rest.records) == 5
+    state, expected = dict(rest.module.state_dict()), dict(whole.module.state_dict())
+    torch.testing.assert_close(state, expected, rtol=0, atol=0, equal_nan=True)
+    assert rest.module.policy.actor.controller.factor.item() == pytest.approx(1 / 1.1)
+    details = [d.value for d in rest.records[-1].details if d.metric == "sharing/prior_std"]
+    assert details == pytest.approx([layer.prior_std / 1.1 for *_, layer in rest.module.policy.layers()])
 
 
 def trace(function, arguments, name):

@@ -57,6 +57,11 @@ def readme_example() -> str:
     return found[1]
 
 
+def option_names(options: Any) -> str:
+    """The id of a test with these options: an object by its class, for its address differs between processes."""
+    return re.sub(r"<(?:\w+\.)*(\w+) object at \w+>", r"\1", str(options))
+
+
 def make_spec(suite: TaskSuite, rollout_rows: int, num_rollouts: int = 3) -> EnvSpec:
     shape = tuple(suite.observation_space.shape)
     return EnvSpec(suite.name, suite.num_tasks, shape, suite.num_actions, rollout_rows, num_rollouts)

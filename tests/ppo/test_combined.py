@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers import collect, fit, generator, make_policy, make_spec, perturb, weights_of
+from helpers import collect, fit, generator, make_policy, make_spec, option_names, perturb, weights_of
 
 from varshare_pl.combiners import GradientCombiner, GradientRule, combiner_names
 from varshare_pl.envs import get_suite
@@ -113,7 +113,7 @@ NOISES = [
 ]
 
 
-@pytest.mark.parametrize("options", NOISES, ids=str)
+@pytest.mark.parametrize("options", NOISES, ids=option_names)
 def test_torchjds_mean_trains_as_plain_training_does(options):
     data = {"suite": "ComplexCartPole", "num_envs": 5, "total_env_steps": 160}
     plain = weights_of(fit(data, minibatch_size=80, **options).module.policy)

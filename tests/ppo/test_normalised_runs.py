@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from helpers import collect, fit, make_spec, perturb
+from helpers import collect, fit, make_spec, option_names, perturb
 from lightning.pytorch import Callback
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -49,7 +49,7 @@ def test_the_ratio_starts_at_1_and_moments_move_between_rollouts(kind):
         {"sharing": METHODS["moore"]()},
         {"sharing": VarShare(absorption=0.5)},
     ],
-    ids=str,
+    ids=option_names,
 )
 def test_the_ratio_starts_at_1_whatever_is_combined(options):
     run = fit(CYCLE, **ALL, **options)

@@ -119,6 +119,10 @@ def _end_with_parent() -> None:
     Elsewhere such a run goes on by itself, and the study started again waits for its lock.
     """
     if sys.platform == "linux":
+        # The server ends when nobody holds this pipe any more, and it hands it to all it forks.
+        server: Any = mp.forkserver._forkserver  # type: ignore[attr-defined]
+        os.close(server._forkserver_alive_fd)
+        server._forkserver_alive_fd = None
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() == 1:
             os.kill(os.getpid(), signal.SIGTERM)

@@ -158,7 +158,10 @@ def test_a_key_given_twice(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["nowhere"], "study: nowhere is neither a file nor a shipped study; shipped are noise, original, sharing"),
+        (
+            ["nowhere"],
+            "study: nowhere is neither a file nor a shipped study; shipped are methods, noise, original, sharing",
+        ),
         (["sharing", "--worker", "2"], "study: unrecognized arguments: --worker 2; 'varshare study --help' lists"),
         (["sharing", "--workers", "none"], "--workers: none is not allowed; an integer of at least 1 is"),
         (["sharing", "--executor", "x"], "--executor: x is not allowed; local or slurm is"),
@@ -180,7 +183,12 @@ def test_a_shipped_study_is_planned(
     monkeypatch.chdir(tmp_path)
     assert main(["study", name, "--dry-run"]) == 0
     out = capsys.readouterr().out.splitlines()
-    expected = {"original": (4, 3, 200_000), "sharing": (24, 10, 300_000), "noise": (16, 5, 300_000)}
+    expected = {
+        "original": (4, 3, 200_000),
+        "sharing": (24, 10, 300_000),
+        "noise": (16, 5, 300_000),
+        "methods": (36, 3, 300_000),
+    }
     variants, seeds, steps = expected[name]
     assert out[0] == f"{name}: {variants} variants × {seeds} seeds in logs/{name}"
     total = f"{variants * seeds * steps:,}"

@@ -6,6 +6,7 @@ import argparse
 import shlex
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -147,9 +148,14 @@ def _check(send: Any, questions: list[tuple[str, list[str], list[Path]]]) -> Non
             try:
                 answers[name] = check_variant(args, folders)
             except ConfigError as error:
-                send.send(f"{name}: {error}")
+                _send(send, f"{name}: {error}")
                 return
-    send.send(answers)
+    _send(send, answers)
+
+
+def _send(send: Any, answer: dict[str, int] | str) -> None:
+    with suppress(BrokenPipeError):  # Ctrl-C ended the study in the meantime
+        send.send(answer)
 
 
 def _run(

@@ -15,6 +15,7 @@ from benchmarks.machine import ROOT
 
 Figures = dict[str, float]
 SPEED = "speed"  # env steps per second
+CPU_SPEED = "cpu_speed"  # env steps per second of this process's processor time: other programs hardly bend it
 START = "start_s"  # seconds from the call of fit to the end of the second rollout's update: what compiling costs
 UPDATE = "update_s"  # median seconds of an update
 

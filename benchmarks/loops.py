@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from benchmarks.cases import EPOCHS, SETTINGS, SPEED, START, UPDATE, Figures, NotAvailableError, Setting
+from benchmarks.cases import CPU_SPEED, EPOCHS, SETTINGS, SPEED, START, UPDATE, Figures, NotAvailableError, Setting
 from benchmarks.flops import gemm_rate, update_flops
 from varshare_pl.envs import TaskSpec, TaskSuite, get_suite, make_vector_env
 from varshare_pl.envs.cartpole import CartPole, CartPolePhysics
@@ -123,9 +123,10 @@ def train(data: RolloutDataModule, module: PPOModule, warmup: int, **options: An
     trainer = Trainer(callbacks=[clock], **settings)
     clock.called = time.perf_counter()
     trainer.fit(module, datamodule=data)
-    seconds = clock.ends[-1] - clock.ends[warmup - 1]
+    steps = (data.num_rollouts - warmup) * data.spec.rollout_rows
     return {
-        SPEED: (data.num_rollouts - warmup) * data.spec.rollout_rows / seconds,
+        SPEED: steps / (clock.ends[-1] - clock.ends[warmup - 1]),
+        CPU_SPEED: steps / (clock.cpu[-1] - clock.cpu[warmup - 1]),
         START: clock.ends[warmup - 1] - clock.called,
         UPDATE: statistics.median(clock.updates[warmup:]),
     }
@@ -137,6 +138,7 @@ class Clock(Callback):
     def __init__(self) -> None:
         self.called = 0.0
         self.ends: list[float] = []
+        self.cpu: list[float] = []  # processor seconds at each end
         self.updates: list[float] = []
         self._start = 0.0
 
@@ -145,6 +147,7 @@ class Clock(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.ends.append(time.perf_counter())
+        self.cpu.append(time.process_time())
         self.updates.append(self.ends[-1] - self._start)
 
 

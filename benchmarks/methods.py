@@ -1,4 +1,7 @@
-"""Speed of the sharing methods for the docs: a table beside the shared net, and cost against the number of tasks."""
+"""Speed of the sharing methods for the docs: a table beside the shared net, and cost against the number of tasks.
+
+In processor time: one thread each, and there are too many cases to keep a machine quiet for.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import statistics
 from pathlib import Path
 
 from benchmarks import sections
-from benchmarks.cases import SPEED, TASK_COUNTS, TASK_METHODS
+from benchmarks.cases import CPU_SPEED, TASK_COUNTS, TASK_METHODS
 from benchmarks.machine import ROOT
 from benchmarks.report import heading, min_max, verdict
 from benchmarks.results import CaseResult, Results
@@ -27,18 +30,21 @@ def write_page(results: Results, page: Path = PAGE, chart: Path = CHART) -> bool
 
 
 def speed_table(results: Results) -> str:
-    """Env steps per second of each method, and beside the shared net."""
-    lines = ["| method | env steps/s | × shared | min–max | promised | verdict |", "|---|---:|---:|---:|---:|---|"]
+    """Env steps per processor second of each method, and beside the shared net."""
+    lines = [
+        "| method | env steps / processor s | × shared | min–max | promised | verdict |",
+        "|---|---:|---:|---:|---:|---|",
+    ]
     for ratio in results.asked():
         if ratio.group == "methods" and (values := results.values(ratio)):
             name = ratio.top.removeprefix("method_")
-            speed = results.cases[ratio.top].median(SPEED)
+            speed = results.cases[ratio.top].median(CPU_SPEED)
             spread = min_max([ratio.text(value) for value in sorted(values)])
             shown = f"{speed:,.0f} | {ratio.text(statistics.median(values))} | {spread}"
             lines.append(f"| [{name}]({name}.md) | {shown} | {ratio.limit(ratio.bar)} | {verdict(ratio, values)} |")
     if len(lines) == 2:
         return ""
-    lines.insert(2, f"| [shared](shared.md) | {results.cases['method_shared'].median(SPEED):,.0f} | 1 × | | | |")
+    lines.insert(2, f"| [shared](shared.md) | {results.cases['method_shared'].median(CPU_SPEED):,.0f} | 1 × | | | |")
     return "\n".join(lines)
 
 
@@ -46,7 +52,7 @@ def costs(results: Results, method: str) -> dict[int, float]:
     """Median microseconds of an env step by number of tasks, where measured."""
     found = {}
     for count in TASK_COUNTS:
-        if speed := results.cases.get(f"tasks_{count}_{method}", CaseResult()).median(SPEED):
+        if speed := results.cases.get(f"tasks_{count}_{method}", CaseResult()).median(CPU_SPEED):
             found[count] = 1e6 / speed
     return found
 
@@ -71,7 +77,7 @@ def draw(results: Results, path: Path) -> bool:
     axes.set_xticks([], minor=True)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("tasks M (100 envs, 12,800 rows a rollout, whatever M)")
-    axes.set_ylabel("µs of training per env step")
+    axes.set_ylabel("processor µs of training per env step")
     axes.set_title(CHART_TEXT, loc="left", fontsize=12, weight="bold")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#dddddd", linewidth=0.8)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmarks.cases import METHODS, SPEED, TASK_COUNTS, TASK_METHODS, Figures
+from benchmarks.cases import CPU_SPEED, METHODS, SPEED, TASK_COUNTS, TASK_METHODS, Figures
 
 Unit = Literal["×", "%", "s", "MB"]
 
@@ -160,6 +160,7 @@ RATIOS: tuple[Ratio, ...] = (
             f"{method} / shared net, 5 tasks",
             f"method_{method}",
             "method_shared",
+            CPU_SPEED,
             bar=0.15,
         )
         for method in METHODS
@@ -172,6 +173,7 @@ RATIOS: tuple[Ratio, ...] = (
             f"cost of an env step, {method}, {count} tasks / 5 tasks",
             f"tasks_5_{method}",
             f"tasks_{count}_{method}",
+            CPU_SPEED,
             bar=3.0 if (method, count) == ("varshare", 50) else None,
             most=True,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from benchmarks.cases import SPEED, START, UPDATE
+from benchmarks.cases import CPU_SPEED, SPEED, START, UPDATE
 from benchmarks.ratios import Ratio
 from benchmarks.results import Results
 
@@ -79,7 +79,7 @@ def other_table(results: Results) -> str:
     lines = ["| case | figure | median | min–max |", "|---|---|---:|---:|"]
     for name, case in results.cases.items():
         for figure in case.rounds[0] if case.rounds else ():
-            if figure not in (SPEED, START, UPDATE) and (values := case.values(figure)):
+            if figure not in (SPEED, CPU_SPEED, START, UPDATE) and (values := case.values(figure)):
                 median = f"{statistics.median(values):,.4g}"
                 lines.append(f"| {name} | {figure} | {median} | {min(values):,.4g}–{max(values):,.4g} |")
     return "\n".join(lines) if len(lines) > 2 else ""

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import docs, harness, history, methods
 from benchmarks.__main__ import main
-from benchmarks.cases import CASES, SPEED, START, NotAvailableError
+from benchmarks.cases import CASES, CPU_SPEED, SPEED, START, NotAvailableError
 from benchmarks.flops import update_flops
 from benchmarks.ratios import RATIOS, Ratio, UsageError, select
 from benchmarks.report import report
@@ -32,7 +32,7 @@ def results(**rounds: list[dict[str, float]]) -> Results:
 
 
 def speeds(*values: float, start: float = 1.0) -> list[dict[str, float]]:
-    return [{SPEED: value, START: start} for value in values]
+    return [{SPEED: value, CPU_SPEED: value, START: start} for value in values]
 
 
 def ratio(name: str) -> Ratio:

@@ -53,6 +53,7 @@ VARSHARE = {
     "noise_controller": False,
     "absorption": 0.0,
     "task_embedding": 0,
+    "rank": None,
 }
 BASE = ["--config", "complex_cartpole"]
 YAML = "model:\n  sharing: {class_path: varshare, init_args: {prior_scale: 0.3}}\n"

@@ -25,6 +25,7 @@ _NOISE = (
     (r".*LeafSpec.*", FutureWarning),  # Lightning 2.6 with torch 2.13
     (r".*does not have many workers.*", UserWarning),  # rollouts are collected in this process
     (r"Be aware that when using `ckpt_path`, callbacks.*", UserWarning),  # validate needs none of the recorders
+    (r"The `srun` command is available.*", UserWarning),  # runs are single processes, or DDP's own, there too
     (r"Your `IterableDataset` has `__len__` defined.*", UserWarning),  # only matters with workers
 )
 

@@ -189,7 +189,9 @@ def test_a_stopped_study_goes_on(number: signal.Signals, tmp_path: Path) -> None
 
 
 def test_a_killed_study_leaves_no_run_behind_and_none_runs_twice(tmp_path: Path) -> None:
-    small.write(tmp_path, seeds=[1], suites={"mirrored": "mirrored_cartpole"}, overrides={"data.total_env_steps": 1_600_000})
+    small.write(
+        tmp_path, seeds=[1], suites={"mirrored": "mirrored_cartpole"}, overrides={"data.total_env_steps": 1_600_000}
+    )
     folder = tmp_path / "logs" / "small"
     with small.started(tmp_path) as process:
         wait_for(lambda: rows(folder) > 4, process)

@@ -127,7 +127,7 @@ def read_study(path: Path, resolve: Callable[[str], str], for_tuning: bool = Fal
     suites = _axis(content, "suites", resolve)
     methods = _with_grid(_axis(content, "methods", resolve), mapping(content.get("grid"), "grid"))
     tuned = None if for_tuning else content.get("tuned")
-    tuned = None if tuned is None else Path(values.text(tuned, "tuned"))
+    tuned = None if tuned is None else _tuned_folder(values.text(tuned, "tuned"), path)
 
     variants = []
     for (suite, of_suite), (method, of_method) in product(suites.items(), methods.items()):
@@ -217,6 +217,12 @@ def _options(options: dict[str, Any], key: str) -> dict[str, Any]:
         if option in OWN_OPTIONS:
             raise ConfigError(f"{key}.{option}: not allowed; {OWN_OPTIONS[option]}")
     return options
+
+
+def _tuned_folder(given: str, study: Path) -> Path:
+    """The folder as it was given, else seen from a folder that the study's file is in: shipped ones are used anywhere."""
+    places = [Path(given), *(parent / given for parent in study.resolve().parents)]
+    return next((place for place in places if place.is_dir()), places[0])
 
 
 def _tuned_file(folder: Path, variant: str) -> str:

@@ -6,7 +6,6 @@ import os
 import pty
 import re
 import struct
-import sys
 import termios
 from pathlib import Path
 

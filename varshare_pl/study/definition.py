@@ -220,7 +220,7 @@ def _options(options: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def _tuned_folder(given: str, study: Path) -> Path:
-    """The folder as it was given, else seen from a folder that the study's file is in: shipped ones are used anywhere."""
+    """The folder as it is given, else seen from one that the study's file is in: shipped studies are used anywhere."""
     places = [Path(given), *(parent / given for parent in study.resolve().parents)]
     return next((place for place in places if place.is_dir()), places[0])
 

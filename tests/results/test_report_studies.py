@@ -135,8 +135,8 @@ def test_gaps_are_marked_everywhere(tmp_path, capsys):
         "failed: mirrored_ours, seed 3: loss is not finite",
         "unfinished, not in the scores: mirrored_ours: seed_4 at 100 of 400 env steps",
         "failed: mirrored_alone, seed 4: exit code 1",
-        "not started: mirrored_alone: seed 3",
-        "not started: mirrored_late: seeds 1 to 4",
+        "not started: seed 3 of mirrored_alone",
+        "not started: seeds 1 to 4 of mirrored_late",
     ):
         assert line in printed.splitlines()
     assert "seed 1: old" not in printed  # it was started again and finished

@@ -20,6 +20,7 @@ from varshare_pl.results.panels import (
     solving_panel,
     transfer_panel,
 )
+from varshare_pl.results.scores import Solving
 from varshare_pl.results.style import (
     PANEL_HEIGHT,
     Panel,
@@ -32,6 +33,7 @@ from varshare_pl.results.style import (
 
 MOST_TASKS = 24  # panels of a sheet by task
 SECONDS = "seconds of training"
+SOLVING = "Env steps to solve: a dot a run, their median as a line; ▷ a run that ended unsolved."
 LABELS = {
     "sharing/ratio": ("Sharing ratio", "1: all shared"),
     "sharing/theta_norm": ("Norm of the shared weights", "‖θ̄‖"),
@@ -89,32 +91,39 @@ def _sheets(analysis: Analysis) -> Iterator[_Sheet]:
 
 
 def _answer(analysis: Analysis, styles: dict[str, Style]) -> Iterator[_Sheet]:
-    """The final scores of all methods on all suites."""
-    study = analysis.study
-    panels: list[Panel] = []
-    if analysis.overall:
-        panels.append(dot_panel("All suites", "score", study.methods, styles, analysis.overall, {}))
-    columns = min(3, len(analysis.suites) + len(panels))
-    for results in analysis.suites:
+    """The final scores of all methods on all suites, and how fast they were solved."""
+    methods = analysis.study.methods
+    columns = min(3, len(analysis.suites))
+    finals: list[Panel] = []
+    solving: list[Panel] = []
+    for number, results in enumerate(analysis.suites):
         done = {found.variant.method: found for found in results.scores if found.runs}
-        panels.append(
+        labelled = number % columns == 0
+        finals.append(
             dot_panel(
                 results.suite.label,
                 results.suite.unit,
-                study.methods,
+                methods,
                 styles,
                 {method: found.overall for method, found in done.items()},
                 {method: found.scores.mean(axis=1) for method, found in done.items()},
-                labelled=len(panels) % columns == 0,
+                labelled,
             )
         )
-    if any(found.runs for results in analysis.suites for found in results.scores):
-        caption = (
-            "Final deterministic evaluation. Diamond and bar: IQM over runs and tasks with its 95 % bootstrap "
-            "interval, where IQM is the mean of the middle half; dots: each run's mean over tasks. Score: 0 is the "
-            "random policy, 1 the most that can be earned."
-        )
-        yield _Sheet("answer", "Final scores", panels, columns, caption, 0.55 + 0.24 * len(study.methods))
+        solved = {method: found.solving for method, found in done.items() if found.solving is not None}
+        if solved:
+            solving.append(_solving_panel(f"{results.suite.label} (runs solved)", results, solved, styles))
+    if not any(found.runs for results in analysis.suites for found in results.scores):
+        return
+    caption = (
+        "Final deterministic evaluation. Diamond and bar: IQM over runs and tasks with its 95 % bootstrap "
+        "interval, where IQM is the mean of the middle half; dots: each run's mean over tasks. Score: 0 is the "
+        "random policy, 1 the most that can be earned."
+    )
+    height = 0.55 + 0.24 * len(methods)
+    yield _Sheet("answer", "Final scores", finals, columns, caption, height)
+    if len(solving) > 1:  # of one suite they stand beside its curves
+        yield _Sheet("solving", "Env steps to solve", solving, min(2, len(solving)), SOLVING, height)
 
 
 def _curves(results: SuiteResults, styles: dict[str, Style]) -> Iterator[_Sheet]:
@@ -133,13 +142,13 @@ def _curves(results: SuiteResults, styles: dict[str, Style]) -> Iterator[_Sheet]
     ]
     solving = {found.variant.method: found.solving for found in results.scores if found.solving is not None}
     if solving:
-        panels.append(solving_panel(solving, styles, max(variant.length or 0 for variant in suite.started)))
+        panels.append(_solving_panel("Env steps to solve (runs solved)", results, solving, styles))
     caption = (
         "Mean over tasks; bands: ± 1 standard deviation over seeds (n − 1), or the 95 % bootstrap interval of the IQM "
         "over runs and tasks. Thin: not all runs have come so far."
     )
     if solving:
-        caption += " Env steps to solve: a dot a run, its median as a line; ▷ a run that ended unsolved."
+        caption += f" {SOLVING}"
     yield from _sheet(f"curves_{suite.label}", f"Returns: {suite.label}", panels, 2, caption, suite.label)
 
 
@@ -221,6 +230,10 @@ def _layers(results: SuiteResults) -> Iterator[_Sheet]:
         title = f"Layers and tasks: {method} on {suite.label}"
         order = [panels[i] for i in (0, 1, 4, 2, 3, 5)]
         yield from _sheet(f"layers_{suite.label}_{method}", title, order, 3, caption, suite.label, folded=True)
+
+
+def _solving_panel(title: str, results: SuiteResults, solving: dict[str, Solving], styles: dict[str, Style]) -> Panel:
+    return solving_panel(title, solving, styles, max(variant.length or 0 for variant in results.suite.started))
 
 
 def _methods_panel(

@@ -103,7 +103,7 @@ def _rows(axes: Axes, names: Sequence[str]) -> None:
     axes.set_ylim(len(names) - 0.4, -0.6)
 
 
-def solving_panel(solving: Mapping[str, Solving], styles: Mapping[str, Style], budget: float) -> Panel:
+def solving_panel(title: str, solving: Mapping[str, Solving], styles: Mapping[str, Style], budget: float) -> Panel:
     """Env steps to solve of each run; those that ended unsolved stand at the right, as open triangles."""
 
     def draw(axes: Axes) -> list[Handle]:
@@ -122,7 +122,7 @@ def solving_panel(solving: Mapping[str, Solving], styles: Mapping[str, Style], b
         _rows(axes, counts)
         return []
 
-    return Panel("Env steps to solve (runs solved)", "", draw)
+    return Panel(title, "", draw)
 
 
 def _apart(count: int, y: float) -> Array:

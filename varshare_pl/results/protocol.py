@@ -37,7 +37,19 @@ def protocol(study: Study) -> list[tuple[str, str]]:
 def gaps(study: Study) -> list[str]:
     """A line for whatever is missing or odd: failed, unfinished and missing runs, and budgets that differ."""
     lines = [line for variant in study.variants for line in _variant_gaps(variant)]
+    lines += _not_started(study.variants)
     return [*study.notes, *lines, *(line for suite in study.suites for line in _suite_gaps(suite))]
+
+
+def _not_started(variants: Sequence[Variant]) -> Iterator[str]:
+    """Missing seeds, those that several variants lack in one line."""
+    lacking: dict[str, list[str]] = {}
+    for variant in variants:
+        absent = missing_seeds(variant)
+        if absent:
+            lacking.setdefault(f"seed{'s' * (len(absent) > 1)} {numbers(absent)}", []).append(variant.name)
+    for seeds, names in lacking.items():
+        yield f"not started: {seeds} of {'all variants' if len(names) == len(variants) > 1 else shortened(names)}"
 
 
 def _variant_gaps(variant: Variant) -> Iterator[str]:
@@ -50,9 +62,6 @@ def _variant_gaps(variant: Variant) -> Iterator[str]:
         most = "" if variant.length is None else f" of {variant.length:,}"
         at = [f"{run.name} at {run.env_steps:,}{most} env steps" for run in behind]
         yield f"unfinished, not in the scores: {variant.name}: {shortened(at)}"
-    absent = missing_seeds(variant)
-    if absent:
-        yield f"not started: {variant.name}: seed{'s' * (len(absent) > 1)} {numbers(absent)}"
     extended = [run.name for run in variant.finals if run.summary.get("extended")]
     if extended:
         yield f"extended after a shorter run: {variant.name}: {shortened(extended)}"

@@ -14,6 +14,7 @@ from varshare_pl.results.statistics import (
     bootstrap,
     generator,
     interval,
+    iqm,
     iqm_interval,
     mean_and_std,
     median_steps,
@@ -183,9 +184,10 @@ def profile(suite: Suite, found: MethodScores) -> tuple[Array, Array, Array]:
 
 
 def across_suites(study: Study, found: dict[str, list[MethodScores]]) -> dict[str, Estimate]:
-    """IQM of the scores over all suites that have anchors, of each method that is finished in every one of them.
+    """The mean over suites of the IQM on each, of every method that is finished in all suites that have anchors.
 
-    The suites are strata of the bootstrap. Empty if there are fewer than two such suites.
+    Not the IQM of all scores together: that one leaves out the lowest quarter, and with it a small suite on which a
+    method fails altogether. The bootstrap resamples each suite apart. Empty if there are fewer than two such suites.
     """
     suites = [suite for suite in study.suites if suite.anchors is not None]
     if len(suites) < 2:
@@ -199,12 +201,11 @@ def across_suites(study: Study, found: dict[str, list[MethodScores]]) -> dict[st
             if scores.variant.method == method and scores.runs
         ]
         if len(parts) == len(suites):
-            strata = [i for i, part in enumerate(parts) for _ in range(part.shape[1])]
-            rows = max(map(len, parts))
-            table = np.concatenate(
-                [np.pad(part, ((0, rows - len(part)), (0, 0)), constant_values=np.nan) for part in parts], axis=1
-            )
-            centre, low, high = map(float, iqm_interval(table, generator(method, "all suites"), strata))
+            centre = float(np.mean([iqm(part) for part in parts]))
+            low = high = NAN
+            if min(map(len, parts)) > 1:
+                rng = generator(method, "all suites")
+                low, high = map(float, interval(np.mean([iqm(bootstrap(part, rng)) for part in parts], axis=0)))
             mean = float(np.mean([part.mean() for part in parts]))
             overall[method] = Estimate(mean, NAN, centre, low, high, sum(map(len, parts)))
     return overall

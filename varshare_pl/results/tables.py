@@ -23,12 +23,13 @@ class Table:
 
 
 def answer_table(analysis: Analysis) -> Table:
-    """A row for each method: IQM with its interval over all suites and on each, and how many runs are finished."""
+    """A row for each method: its IQM over all suites, and on each suite; runs finished and solved, steps to solve."""
     header = ["method"]
     if analysis.overall:
         header.append("all suites")
     for results in analysis.suites:
         header += [f"{results.suite.label} ({results.suite.unit})", "runs"]
+        header += ["solved", "at env step"] if _solvable(results) else []
     rows = []
     for method in analysis.study.methods:
         cells = [method]
@@ -37,8 +38,13 @@ def answer_table(analysis: Analysis) -> Table:
         for results in analysis.suites:
             found = results.by_method.get(method)
             cells += [iqm_cell(found.overall if found else None, _digits(results)), _runs(results, method)]
+            cells += _solving(found.solving if found else None, interval=False) if _solvable(results) else []
         rows.append(tuple(cells))
     caption = "IQM over runs and tasks of the final evaluation [95 % bootstrap interval]; runs: finished / planned."
+    if any(map(_solvable, analysis.suites)):
+        caption += " At env step: the median run's, from where on all its evaluations are solved."
+    if analysis.overall:
+        caption += " All suites: the mean of their IQMs."
     return Table("Final scores", tuple(header), rows, caption)
 
 
@@ -46,7 +52,7 @@ def suite_table(analysis: Analysis, results: SuiteResults) -> Table:
     """A row for each method with all its numbers on a suite."""
     suite, digits = results.suite, _digits(results)
     reference = analysis.study.reference
-    anchored, solvable = suite.anchors is not None, suite.info.solved_return is not None
+    anchored, solvable = suite.anchors is not None, _solvable(results)
     header = ["method", "runs", "final return", f"IQM {suite.unit} [95 %]", "worst task", "area under curve"]
     header += ["solved", "env steps to solve [95 %]"] if solvable else []
     header += [f"transfer from {reference}"] if results.transfer else []
@@ -111,13 +117,17 @@ def _difference(found: Sequence[Difference] | None, digits: int) -> str:
     )
 
 
-def _solving(found: Solving | None) -> list[str]:
+def _solvable(results: SuiteResults) -> bool:
+    return results.suite.info.solved_return is not None
+
+
+def _solving(found: Solving | None, interval: bool = True) -> list[str]:
     if found is None:
         return [NONE, NONE]
     cells = [f"{found.solved}/{len(found.steps)}", "not solved"]
     if math.isfinite(found.median):
         cells[1] = f"{found.median:,.0f}"
-        if not math.isnan(found.low):
+        if interval and not math.isnan(found.low):
             cells[1] += f" [{found.low:,.0f}, {f'{found.high:,.0f}' if math.isfinite(found.high) else 'not solved'}]"
     return cells
 

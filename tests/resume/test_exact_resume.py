@@ -48,6 +48,8 @@ def state(run: Path) -> dict[str, Any]:
     """All that must be the same: the last checkpoint without times, the tables without times, the final evaluation."""
     content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     content["varshare"].pop("wall_time_s")
+    lines = content["varshare_config"].splitlines()
+    content["varshare_config"] = [line for line in lines if not line.startswith("logs_dir:")]  # runs differ in place
     with (run / "heartbeat.csv").open() as table:
         rows = [{k: v for k, v in row.items() if k not in TIMING} for row in csv.DictReader(table)]
     summary = (run / "summary.json").read_text().partition('"final"')[2]

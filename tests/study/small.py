@@ -48,7 +48,8 @@ def write(folder: Path, **changes: Any) -> Path:
 def started(folder: Path, *args: str, **options: Any) -> Iterator["subprocess.Popen[str]"]:
     """``varshare study file.yaml`` in a folder; it is killed at the end of the block if it is still there."""
     command = [sys.executable, "-m", "varshare_pl", "study", "file.yaml", *args]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(Path(__file__).parent)])}
+    env = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}  # of pytest's own
+    env["PYTHONPATH"] = os.pathsep.join([env.get("PYTHONPATH", ""), str(Path(__file__).parent)])
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **{"cwd": folder, "env": env, **pipes, **options}) as process:
         try:

@@ -141,6 +141,7 @@ CASES: dict[str, Case] = {
     },
     "callbacks": Case("runs:callbacks"),
     "callbacks_csv": Case("runs:callbacks", {"logger": "csv"}),
+    "study": Case("studies:scheduling", cores=2),
     "demo": Case("runs:demo"),
     "memory_short": Case("runs:memory", {"env_steps": 50_000}),
     "memory_long": Case("runs:memory", {"env_steps": 500_000}),

@@ -213,6 +213,16 @@ RATIOS: tuple[Ratio, ...] = (
         )
     ),
     Ratio(
+        "study",
+        "study",
+        "twenty runs as a study with two workers / half the sum of single ones",
+        "study",
+        None,
+        "share",
+        bar=1.1,
+        most=True,
+    ),
+    Ratio(
         "demo_seconds",
         "demo",
         "the demo's training command",

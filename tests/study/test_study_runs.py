@@ -267,23 +267,6 @@ def test_twenty_runs_killed_five_times(tmp_path: Path) -> None:
     assert scores[0].count(b"\n") > 20
 
 
-@pytest.mark.slow
-def test_twenty_runs_with_two_workers_take_little_more_than_half_of_their_sum(tmp_path: Path) -> None:
-    small.write(tmp_path, seeds="1-5", overrides={"data.total_env_steps": 9600})
-    begin = time.perf_counter()
-    assert small.study(tmp_path)[0] == 0
-    together = time.perf_counter() - begin
-    _, plan, _ = small.study(tmp_path, "--dry-run")
-    args = shlex.split(plan.splitlines()[1].split(maxsplit=1)[1])[1:]
-    singles = []
-    for i in range(3):
-        begin = time.perf_counter()
-        again = [*args, "--logs_dir", str(tmp_path / f"alone_{i}")]
-        subprocess.run([sys.executable, "-m", "varshare_pl", *again], cwd=tmp_path, check=True, capture_output=True)
-        singles.append(time.perf_counter() - begin)
-    assert together <= 1.1 * 20 * min(singles) / 2
-
-
 def test_help_is_light(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["study", "--help"]) == 0
     assert "--retry-failed" in capsys.readouterr().out

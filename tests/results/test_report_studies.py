@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import write_run
+from made_up_runs import write_run
 from seed_runs import numbers_of, report, rows_of, write_seed
 
 SUITES = {"mirrored": ("MirroredCartPole", 0), "made up": ("MadeUp", 3)}

@@ -8,6 +8,7 @@ import pytest
 import torch
 from helpers import collect, fit, make_spec, option_names, perturb
 from lightning.pytorch import Callback
+from stopping import StopAfter
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from varshare_pl.combiners import combiner_names
@@ -71,16 +72,6 @@ def test_observation_moments_are_those_of_all_rollouts():
     for m in range(5):
         np.testing.assert_allclose(moments.mean[m], obs[task == m].mean(0), rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(moments.variance[m], obs[task == m].var(0), rtol=1e-4)
-
-
-class StopAfter(Callback):
-    def __init__(self, rollouts, path):
-        self.rollouts, self.path = rollouts, path
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        if batch.index + 1 == self.rollouts:
-            trainer.save_checkpoint(self.path)
-            trainer.should_stop = True
 
 
 @pytest.mark.parametrize("kind", EACH)

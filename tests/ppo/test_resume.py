@@ -3,19 +3,7 @@
 import pytest
 import torch
 from helpers import METHODS, fit
-from lightning.pytorch import Callback
-
-
-class StopAfter(Callback):
-    """Save a checkpoint after a rollout and stop."""
-
-    def __init__(self, rollouts, path):
-        self.rollouts, self.path = rollouts, path
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        if batch.index + 1 == self.rollouts:
-            trainer.save_checkpoint(self.path)
-            trainer.should_stop = True
+from stopping import StopAfter
 
 
 @pytest.mark.parametrize("method", METHODS)

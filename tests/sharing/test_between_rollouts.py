@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 from helpers import collect, fit, generator, make_spec, perturb, randn
-from lightning.pytorch import Callback
+from stopping import StopAfter
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
@@ -115,16 +115,6 @@ def test_the_controller_is_logged():
     stds = [d.value for d in run.records[0].details if d.metric == "sharing/prior_std"]
     assert stds == pytest.approx([layer.prior_std for *_, layer in run.module.policy.layers()])
     assert not [d for d in fit().records[0].details if d.metric in ("sharing/prior_std", "sharing/noise_ratio")]
-
-
-class StopAfter(Callback):
-    def __init__(self, rollouts, path):
-        self.rollouts, self.path = rollouts, path
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        if batch.index + 1 == self.rollouts:
-            trainer.save_checkpoint(self.path)
-            trainer.should_stop = True
 
 
 def test_a_resumed_run_moves_the_prior_when_the_whole_one_does(tmp_path):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import VARIANTS, collect, fit, generator, make_policy, make_spec, perturb, randn, readme_example
-from lightning.pytorch import Callback
+from stopping import StopAfter
 from torch.autograd import gradcheck
 from torch.func import functional_call
 
@@ -268,23 +268,12 @@ def test_a_traced_gradient_step_is_an_eager_one(method, monkeypatch):
         torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-5)
 
 
-class StopAfterOne(Callback):
-    """Save a checkpoint after the first rollout and stop."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        trainer.save_checkpoint(self.path)
-        trainer.should_stop = True
-
-
 def test_a_resumed_fit_equals_an_uninterrupted_one(method, tmp_path):
     data = {"rollout_steps": 16, "total_env_steps": 2 * 64}
     options = {"minibatch_size": 32, "update_epochs": 1}
     whole = fit(data, sharing=METHODS[method](), **options)
     path = tmp_path / "stopped.ckpt"
-    first = fit(data, [StopAfterOne(path)], sharing=METHODS[method](), **options)
+    first = fit(data, [StopAfter(1, path)], sharing=METHODS[method](), **options)
     torch.manual_seed(77)  # nothing hangs on the global generator
     rest = fit(data, sharing=METHODS[method](), ckpt_path=path, **options)
     assert [r.env_steps for r in first.records + rest.records] == [64, 128]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from helpers import fit
-from lightning.pytorch import Callback
+from stopping import StopAfter
 
 from varshare_pl.errors import ConfigError
 from varshare_pl.sharing import VarShare
@@ -108,16 +108,6 @@ def test_the_penalty_of_the_ablation_is_scaled_like_the_kl():
     strong = fit(sharing=VarShare(deterministic=True), kl_weight=100.0)
     norms = [sum(layer.mu.norm().item() for *_, layer in r.module.policy.layers()) for r in (run, strong)]
     assert norms[1] < norms[0]
-
-
-class StopAfter(Callback):
-    def __init__(self, rollouts, path):
-        self.rollouts, self.path = rollouts, path
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        if batch.index + 1 == self.rollouts:
-            trainer.save_checkpoint(self.path)
-            trainer.should_stop = True
 
 
 @pytest.mark.parametrize("name", [*OPTIONS, "kl_schedule"])

@@ -45,7 +45,7 @@ lint: $(VENV)/.installed-test  ## check style and types
 	$(BIN)/mypy
 
 docs: $(VENV)/.installed-docs  ## build the documentation into site/; open site/index.html
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(VENV)/.installed-bench  ## measure speed beside Stable-Baselines3; about an hour
 	$(BIN)/python -m benchmarks

@@ -25,7 +25,7 @@ FACING_LIGHTNING = (
 # Each package may import those on its own level or below. ``results`` reads files and knows nothing of training.
 ORDER = [
     {"errors"},
-    {"random", "types", "groups", "parallel", "compilation", "compressed"},
+    {"random", "types", "groups", "gradients", "parallel", "compilation", "compressed"},
     {"envs", "run_folder", "checkpoints"},
     {"rollout"},
     {"sharing", "combiners"},
@@ -38,7 +38,11 @@ ORDER = [
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
-ALONE = {"envs": {"errors"}, "sharing": {"errors", "random", "types", "groups", "parallel"}, "combiners": {"errors"}}
+ALONE = {
+    "envs": {"errors"},
+    "sharing": {"errors", "random", "types", "groups", "gradients", "parallel"},
+    "combiners": {"errors"},
+}
 # Importing the package registers its envs and the command line starts itself; both stand outside the order.
 OUTSIDE = {"__init__", "__main__"}
 

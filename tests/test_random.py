@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from varshare_pl.random import array_stream, normal, stream, stream_seed
+from varshare_pl.random import NormalTable, array_stream, normal, stream, stream_seed
 
 KNOWN = 1185583680513058626
 KNOWN_DRAWS = [-1.2656002, 0.0473479144, -0.248829052, -1.24787045]
@@ -153,3 +153,55 @@ def test_draws_follow_one_another():
 def test_known_draws():
     # Written down once: a change would change every run. The last digits are the mathematical library's.
     assert normal((4,), array_stream(1, "critic_noise", 0)).tolist() == pytest.approx(KNOWN_DRAWS, rel=1e-4, abs=1e-5)
+
+
+SHAPES = [(5, 7, 3), (5, 7, 8), (5, 7, 1)]
+
+
+def cut_turns(turns, dtype=torch.float32, seed=1, shapes=SHAPES):
+    """The pieces of each turn."""
+    sizes = [math.prod(shape) for shape in shapes]
+    table = NormalTable(sizes, array_stream(seed, "table"), dtype, torch.device("cpu"))
+    found = []
+    for _ in range(turns):
+        table.turn()
+        found.append([table.cut(shape) for shape in shapes])
+    return found
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_turn_of_a_table_cuts_different_numbers(dtype):
+    for pieces in cut_turns(300, dtype):
+        assert [tuple(piece.shape) for piece in pieces] == SHAPES
+        assert all(piece.dtype == dtype and piece.is_contiguous() for piece in pieces)
+        numbers = torch.cat([piece.flatten() for piece in pieces])
+        assert len(numbers.unique()) >= len(numbers) - 1
+
+
+def test_turns_start_at_different_places_all_over_the_table():
+    starts = torch.tensor([pieces[0].storage_offset() for pieces in cut_turns(1000)])
+    assert len(starts.unique()) == 1000
+    assert (starts % NormalTable.STRIDE == 0).all()
+    quarters = torch.bincount(starts // (NormalTable.SPARE // 4), minlength=4)
+    assert (quarters - 250).abs().max() <= 5
+    assert not torch.equal(starts, torch.tensor([pieces[0].storage_offset() for pieces in cut_turns(1000, seed=2)]))
+
+
+def test_a_table_hangs_on_its_generator():
+    first, again, other = (cut_turns(2, seed=seed)[1] for seed in (1, 1, 2))
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_pieces_longer_than_the_spare_part_fit():
+    shape = (3, NormalTable.SPARE // 2)
+    ends = [p.storage_offset() + p.numel() for (p,) in cut_turns(50, shapes=[shape])]
+    assert max(ends) <= 2 * math.prod(shape)
+    assert max(ends) > 1.9 * math.prod(shape)
+
+
+def test_what_a_table_gives_over_many_turns_has_the_moments():
+    """The table has 65 thousand numbers; the bounds are 4 standard errors of so many."""
+    z = torch.cat([torch.cat([p.flatten() for p in pieces]) for pieces in cut_turns(1000)]).double()
+    assert abs(z.mean()) <= 4 / math.sqrt(NormalTable.SPARE)
+    assert abs(z.square().mean() - 1) <= 4 * math.sqrt(2 / NormalTable.SPARE)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -39,6 +40,55 @@ def signs(shape: tuple[int, ...], generator: np.random.Generator, dtype: torch.d
     draws *= 2.0
     draws -= 1.0
     return torch.from_numpy(draws).view(shape).to(dtype)
+
+
+class NormalTable:
+    """Standard normal draws as pieces of a table, which is drawn once: those of many gradient steps cost as one's.
+
+    After each ``turn`` the pieces come from another place of the table, one behind the other. What is cut out between
+    two turns is independent; what is cut out after different turns may be the same numbers at other places. Like the
+    noise table of T. Salimans et al., Evolution Strategies as a Scalable Alternative to Reinforcement Learning, 2017,
+    arXiv 1703.03864.
+
+    Args:
+        pieces: How long the pieces between two turns are.
+        generator: Draws the table and the first place.
+        dtype: Of the numbers.
+        device: Where the table lies.
+    """
+
+    STRIDE = 16  # pieces start at multiples of it, as fast arithmetic likes them to
+    SPARE = 1 << 16  # numbers at least that the table is longer than all pieces
+    GOLDEN = 0.6180339887498949  # multiples of it fill the unit interval evenly and never come twice
+
+    def __init__(
+        self, pieces: Iterable[int], generator: np.random.Generator, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        needed = sum(map(self._padded, pieces))
+        spare = max(needed, self.SPARE)
+        self._table = normal((needed + spare,), generator, dtype).to(device)
+        self._places = spare // self.STRIDE
+        self._place = float(generator.random())
+        self._start = 0
+
+    def turn(self) -> None:
+        """Go to another place."""
+        self._place = (self._place + self.GOLDEN) % 1.0
+        self._start = int(self._place * self._places) * self.STRIDE
+
+    def cut(self, shape: tuple[int, ...]) -> Tensor:
+        """The next piece."""
+        size = math.prod(shape)
+        piece = self._table[self._start : self._start + size].view(shape)
+        self._start += self._padded(size)
+        return piece
+
+    def _padded(self, size: int) -> int:
+        return -(-size // self.STRIDE) * self.STRIDE
+
+
+Normals = np.random.Generator | NormalTable
+"""Where standard normal draws come from."""
 
 
 def normal(shape: tuple[int, ...], generator: np.random.Generator, dtype: torch.dtype = torch.float32) -> Tensor:

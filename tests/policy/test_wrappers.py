@@ -4,6 +4,7 @@ import pytest
 import torch
 from helpers import collect, fit, generator, make_policy, perturb, randn
 
+from varshare_pl.gradients import accumulate
 from varshare_pl.policy.size import network_sizes, parameter_rows
 from varshare_pl.policy.wrappers import CLIP, Wrapper
 from varshare_pl.ppo.behaviour import Behaviour
@@ -45,10 +46,28 @@ def test_networks_read_normalised_observations(method):
         torch.testing.assert_close(getattr(policy, name)(x, TASK), getattr(plain, name)(normal, TASK))
 
 
+@pytest.mark.parametrize("tasks", [range(5), (0, 3)], ids=["all", "some"])
+@pytest.mark.parametrize("name", ["actor", "critic"])
+def test_gradients_by_hand_are_autograds(name, tasks):
+    policy = normalised()[0].double()
+    torso, group_task = getattr(policy, name), torch.tensor(list(tasks))
+    if name == "critic":
+        torso.rescale(torch.linspace(0.5, 2.0, 5), torch.linspace(-1.0, 1.0, 5))
+    x, noise = 3.0 * randn(len(group_task), 4, 4), torso.draw_weight_noise(generator(1))
+    output = torso.compute(torso.prepare(group_task, noise), x)
+    seed = randn(*output.shape, seed=5)
+    (output * seed).sum().backward()
+    expected = [torch.zeros_like(p) if p.grad is None else p.grad for p in torso.parameters()]
+    for parameter in torso.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    found, pullback = torso.with_pullback(group_task, noise, x)
+    assert torch.equal(found, output)
+    accumulate(pullback(seed))
+    for parameter, gradient in zip(torso.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-9, atol=1e-11)
+
+
 def test_wrappers_hand_on_all_that_a_network_can_do():
-    """What is not named here has a default in ``Torso`` that does nothing."""
-    own = {name for name, value in vars(Torso).items() if callable(value) and not name.startswith("_")}
-    assert own - {"forward", "compute"} == set(vars(Wrapper)) & own
     policy, plain = normalised()
     draws = [
         [
@@ -160,7 +179,8 @@ def test_a_wrapper_passes_on_all_that_a_network_offers():
     """A method that it does not pass on would do nothing, silently."""
     offered = {name for name, value in vars(Torso).items() if callable(value) and not name.startswith("_")}
     assert {"after_update", "measures", "kl"} <= offered
-    assert offered - vars(Wrapper).keys() == {"compute", "forward"}  # these are what a wrapper is about
+    # These are what a wrapper is about.
+    assert offered - vars(Wrapper).keys() == {"compute", "forward", "with_pullback"}
 
 
 def test_stored_noise_goes_through_a_wrapper():

@@ -30,9 +30,9 @@ OPTIONS = UpdateOptions(
 class Watched(Objective):
     """Keeps what it is asked for."""
 
-    def __call__(self, policy, batch, actor_noise, critic_noise):
+    def with_pullback(self, policy, batch, actor_noise, critic_noise):
         object.__setattr__(self, "seen", [*getattr(self, "seen", []), (batch, actor_noise, critic_noise)])
-        return super().__call__(policy, batch, actor_noise, critic_noise)
+        return super().with_pullback(policy, batch, actor_noise, critic_noise)
 
 
 def seen_by(critic_noise, seed=1, index=0, num_envs=10, **options):

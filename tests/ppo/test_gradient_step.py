@@ -8,7 +8,7 @@ from varshare_pl.errors import NonFiniteError
 from varshare_pl.groups import TaskGroups
 from varshare_pl.ppo.objective import Objective
 from varshare_pl.ppo.optimizer import build_optimizer
-from varshare_pl.ppo.step import GradientStep
+from varshare_pl.ppo.step import GradientStep, Work
 from varshare_pl.rollout.minibatches import epoch
 
 OBJECTIVE = Objective(clip_range=0.2, value_clip_range=0.5, value_coef=0.5, entropy_coef=0.01, kl_weight=0.1)
@@ -61,7 +61,7 @@ def test_steps_equal_those_of_torchs_own_parts(method, max_norm):
     adam, start = plain_adam(plain), weights_of(plain)
     for batch in batches():
         noise = ours.actor.draw_weight_noise(generator(3))
-        norms = step(OBJECTIVE(ours, batch, noise, None))
+        (norms,) = step.take([Work(batch, noise, None)], 0, None).norms
         assert norms == pytest.approx(plain_step(plain, adam, batch, noise, max_norm), rel=1e-4)
     found, expected = weights_of(ours), weights_of(plain)
     for name, value in expected.items():
@@ -76,7 +76,7 @@ def test_gradients_of_the_step_before_are_forgotten():
         step = GradientStep(policy, OBJECTIVE, build_optimizer(policy, *ADAM), None)
         if policy is second:
             step.optimizer.gradient.fill_(1e3)
-        step(OBJECTIVE(policy, batch, noise, None))
+        step.take([Work(batch, noise, None)], 0, None)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
@@ -89,7 +89,7 @@ def test_weights_that_were_exchanged_are_trained():
     before = weights_of(policy)
     step = GradientStep(policy, OBJECTIVE, optimizer, 0.5)
     assert all(torch.equal(p, before[name]) for name, p in policy.named_parameters())
-    step(OBJECTIVE(policy, batch, None, None))
+    step.take([Work(batch, None, None)], 0, None)
     moved = {name for name, p in policy.named_parameters() if not torch.equal(p, before[name])}
     assert moved == set(before)
 
@@ -100,6 +100,6 @@ def test_a_gradient_that_is_not_finite_leaves_the_weights_alone():
     before = weights_of(policy)
     batch.returns[0, 0] = torch.nan
     with pytest.raises(NonFiniteError, match="the gradient of the critic is not finite"):
-        step(OBJECTIVE(policy, batch, None, None))
+        step.take([Work(batch, None, None)], 0, None)
     assert all(torch.equal(p, before[name]) for name, p in policy.named_parameters())
     assert all(state["step"] == 0 for state in step.optimizer.state.values())

@@ -6,12 +6,13 @@ import pytest
 import torch
 from helpers import METHODS, generator, make_policy, perturb, randn
 
+from varshare_pl.gradients import accumulate
 from varshare_pl.groups import TaskGroups
-from varshare_pl.ppo.objective import Backward, Losses, Objective
+from varshare_pl.ppo.objective import Losses, Objective, Seeds
 from varshare_pl.ppo.optimizer import build_optimizer
 from varshare_pl.ppo.step import GradientStep
 from varshare_pl.ppo.update import UpdateOptions, update
-from varshare_pl.random import stream
+from varshare_pl.random import array_stream, stream
 from varshare_pl.rollout.minibatches import epoch
 from varshare_pl.sharing import VarShare
 
@@ -105,25 +106,43 @@ def update_of_one_step(policy, objective, rows):
     return result.terms, result.first_ratio_deviation
 
 
+CRITIC_NOISES = {
+    "mean": lambda critic, shape: None,
+    "local": lambda critic, shape: critic.draw_local_noise(*shape, array_stream(1, "a")),
+    "flipout": lambda critic, shape: critic.draw_flipout_noise(*shape, generator(1), array_stream(1, "a")),
+    "weights": lambda critic, shape: critic.draw_weight_noise(generator(1)),
+}
+
+
 @pytest.mark.parametrize("scale", [1.0, 1024.0])
 @pytest.mark.parametrize("off", [None, "value_coef", "entropy_coef", "kl_weight"])
+@pytest.mark.parametrize("critic_noise", CRITIC_NOISES)
 @pytest.mark.parametrize("method", METHODS)
-def test_backward_is_that_of_the_total(method, off, scale):
+def test_gradients_by_hand_are_autograds_of_the_total(method, critic_noise, off, scale):
     policy = make_policy("MirroredCartPole", METHODS[method]()).double()
     perturb(policy)
     weights = {"clip_range": 0.1, "value_clip_range": 0.3, "value_coef": 0.7, "entropy_coef": 0.2, "kl_weight": 40.0}
     objective = Objective(**weights | ({off: 0.0} if off else {}))
-    noise = policy.actor.draw_weight_noise(generator(6))
-    (objective.total(policy, objective(policy, batch_of(TASK), noise, None)) * scale).backward()
-    expected = {name: p.grad for name, p in policy.named_parameters()}
-    policy.zero_grad()
-    Backward(objective, policy)(objective(policy, batch_of(TASK), noise, None), scale)
-    for name, parameter in policy.named_parameters():
-        if parameter.grad is None:  # what has no weight is not even computed
-            assert off is not None
-            assert not expected[name].any()
-        else:
-            torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-10, atol=1e-12 * scale)
+    for task in (TASK, torch.ones_like(TASK)):  # all tasks, and one that is absent
+        batch = batch_of(task)
+        noises = (
+            policy.actor.draw_weight_noise(generator(6)),
+            CRITIC_NOISES[critic_noise](policy.critic, batch.weight.shape),
+        )
+        policy.zero_grad(set_to_none=True)
+        losses = objective(policy, batch, *noises)
+        (objective.total(policy, losses) * scale).backward()
+        expected = [p.grad if p.grad is not None else torch.zeros_like(p) for p in policy.parameters()]
+        for parameter in policy.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        found, pullback = objective.with_pullback(policy, batch, *noises)
+        assert not any(part.requires_grad for part in found)
+        for part, other in zip(found, losses, strict=True):
+            assert torch.equal(part, other)
+        seeds = Seeds(objective)(found.sums) * scale
+        accumulate(pullback(seeds, objective.kl_scale(policy) * scale))
+        for parameter, gradient in zip(policy.parameters(), expected, strict=True):
+            torch.testing.assert_close(parameter.grad, gradient, rtol=1e-10, atol=1e-12 * scale)
 
 
 def test_total_of_many_steps_is_one_total_a_step():

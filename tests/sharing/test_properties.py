@@ -17,6 +17,7 @@ from torch.autograd import gradcheck
 from torch.func import functional_call
 
 from varshare_pl.envs import get_suite
+from varshare_pl.gradients import accumulate
 from varshare_pl.groups import TaskGroups
 from varshare_pl.ppo import compiled
 from varshare_pl.ppo.behaviour import Behaviour
@@ -190,6 +191,35 @@ class Grouped(torch.nn.Module):
 
     def forward(self, group_task, noise, x):
         return self.torso.compute(self.torso.prepare(group_task, noise), x)
+
+
+@all_kinds
+@pytest.mark.parametrize("tasks", [list(range(M)), [1, 2, 5]], ids=["all", "some"])
+def test_gradients_by_hand_are_autograds(method, kind, tasks):
+    """Of the output and of the KL, for all parameters; neither changes what it was made of."""
+    torso, x, group_task = make(method), randn(len(tasks), 4, IN), torch.tensor(tasks)
+    noise, seed, kl_scale = noise_of(torso, kind, len(tasks), 4), randn(len(tasks), 4, OUT, seed=5), 0.3
+    output = torso.compute(torso.prepare(group_task, noise), x)
+    ((output * seed).sum() + kl_scale * torso.kl().sum()).backward()
+    expected = {name: p.grad for name, p in torso.named_parameters() if p.grad is not None}
+    torso.zero_grad(set_to_none=True)
+    for held in (False, True):  # whether there is a gradient to add to
+        found, pullback = torso.with_pullback(group_task, noise, x)
+        kl, of_kl = torso.kl_with_pullback()
+        assert torch.equal(found, output)
+        torch.testing.assert_close(kl, torso.kl().detach())
+        assert not found.requires_grad
+        assert not kl.requires_grad
+        accumulate(pullback(seed) + of_kl(kl_scale))
+        for name, parameter in torso.named_parameters():
+            gradient = expected.get(name, torch.zeros_like(parameter)) * (2 if held else 1)
+            torch.testing.assert_close(
+                torch.zeros_like(parameter) if parameter.grad is None else parameter.grad,
+                gradient,
+                rtol=1e-9,
+                atol=1e-11,
+            )
+    assert torch.equal(torso.compute(torso.prepare(group_task, noise), x), output)
 
 
 @pytest.mark.parametrize("network", ["actor", "critic"])

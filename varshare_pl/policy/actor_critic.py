@@ -15,7 +15,7 @@ from varshare_pl.policy.moments import TaskMoments
 from varshare_pl.policy.wrappers import NormalisedInput, RescaledOutput
 from varshare_pl.random import stream
 from varshare_pl.sharing.activations import ActivationName
-from varshare_pl.sharing.base import TaskLinear
+from varshare_pl.sharing.base import KLPullback, TaskLinear
 from varshare_pl.sharing.method import SharingMethod
 from varshare_pl.sharing.torso import Torso, TorsoSpec
 from varshare_pl.types import EnvSpec
@@ -104,6 +104,11 @@ class ActorCritic(nn.Module):
     def kl(self) -> Tensor:
         """(M,) KL to the prior of all weights of each task, actor and critic, in nats."""
         return self.actor.kl() + self.critic.kl()
+
+    def kl_with_pullback(self) -> tuple[Tensor, KLPullback]:
+        """The same without autograd's graph, and its pullback to the parameters."""
+        (actor, of_actor), (critic, of_critic) = (torso.kl_with_pullback() for _, torso in self.networks())
+        return actor + critic, lambda scale: of_actor(scale) + of_critic(scale)
 
     @property
     def num_variational(self) -> int:

@@ -5,6 +5,8 @@ All randomness comes in as drawn noise, so that the same noise gives the same ac
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -43,27 +45,41 @@ class CategoricalHead:
         """Log probability of actions and entropy of the distributions in nats, both (…,)."""
         return _LogProbAndEntropy.apply(params, actions)  # type: ignore[no-any-return, no-untyped-call]
 
+    def log_prob_and_entropy_with_pullback(
+        self, params: Tensor, actions: Tensor
+    ) -> tuple[Tensor, Tensor, Callable[[Tensor, Tensor], Tensor]]:
+        """The same without autograd; and what makes of their gradients that of the logits (…, n)."""
+        log_prob, entropy, saved = _forward(params, actions)
+        return log_prob, entropy, partial(_backward, saved)
+
 
 class _LogProbAndEntropy(torch.autograd.Function):
-    """Both in one node of autograd.
-
-    d log p_a / d logits = 1_a − p and dH / d logits = −p (log p + H), row by row.
-    """
+    """Both in one node of autograd."""
 
     @staticmethod
     def forward(ctx: Any, params: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        log_p, index = _classes_first(params).log_softmax(0), actions.unsqueeze(0)
-        p = log_p.exp()
-        entropy = (p * log_p).sum(0).neg_()
-        ctx.save_for_backward(log_p, p, entropy, index)
-        return log_p.gather(0, index).squeeze(0), entropy
+        log_prob, entropy, saved = _forward(params, actions)
+        ctx.save_for_backward(*saved)
+        return log_prob, entropy
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_log_prob: Tensor, of_entropy: Tensor) -> tuple[Tensor, None]:
-        log_p, p, entropy, index = ctx.saved_tensors
-        inner = torch.addcmul(of_log_prob, log_p + entropy, of_entropy)
-        return inner.mul_(p).neg_().scatter_add_(0, index, of_log_prob.unsqueeze(0)).movedim(0, -1), None
+        return _backward(ctx.saved_tensors, of_log_prob, of_entropy), None
+
+
+def _forward(params: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    log_p, index = _classes_first(params).log_softmax(0), actions.unsqueeze(0)
+    p = log_p.exp()
+    entropy = (p * log_p).sum(0).neg_()
+    return log_p.gather(0, index).squeeze(0), entropy, (log_p, p, entropy, index)
+
+
+def _backward(saved: tuple[Tensor, ...], of_log_prob: Tensor, of_entropy: Tensor) -> Tensor:
+    """The logits' gradient: d log p_a / d logits = 1_a − p and dH / d logits = −p (log p + H), row by row."""
+    log_p, p, entropy, index = saved
+    inner = torch.addcmul(of_log_prob, log_p + entropy, of_entropy)
+    return inner.mul_(p).neg_().scatter_add_(0, index, of_log_prob.unsqueeze(0)).movedim(0, -1)
 
 
 def _classes_first(params: Tensor) -> Tensor:

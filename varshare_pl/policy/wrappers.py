@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from varshare_pl.gradients import Cotangent, Pullback
 from varshare_pl.policy.moments import TaskMoments
-from varshare_pl.sharing.base import Noise, TaskLinear, of_tasks
+from varshare_pl.random import Normals
+from varshare_pl.sharing.base import KLPullback, Noise, TaskLinear, of_tasks
 from varshare_pl.sharing.gaussian import FlipoutNoise, LocalNoise
 from varshare_pl.sharing.torso import Torso
 
@@ -52,8 +54,8 @@ class Wrapper(Torso):
     def draw_weight_noise(self, generator: torch.Generator) -> list[Tensor | None]:
         return self.network.draw_weight_noise(generator)
 
-    def draw_local_noise(self, groups: int, rows: int, generator: np.random.Generator) -> list[LocalNoise | None]:
-        return self.network.draw_local_noise(groups, rows, generator)
+    def draw_local_noise(self, groups: int, rows: int, source: Normals) -> list[LocalNoise | None]:
+        return self.network.draw_local_noise(groups, rows, source)
 
     def draw_flipout_noise(
         self, groups: int, rows: int, weights: torch.Generator, generator: np.random.Generator
@@ -74,6 +76,9 @@ class Wrapper(Torso):
 
     def kl(self) -> Tensor:
         return self.network.kl()
+
+    def kl_with_pullback(self) -> tuple[Tensor, KLPullback]:
+        return self.network.kl_with_pullback()
 
     def log_var_parameters(self) -> list[nn.Parameter]:
         return self.network.log_var_parameters()
@@ -97,8 +102,14 @@ class NormalisedInput(Wrapper):
         return PreparedWrapper(inner, scale.unsqueeze(1), shift.unsqueeze(1))
 
     def compute(self, prepared: PreparedWrapper, x: Tensor) -> Tensor:
-        x = ((x - prepared.shift) * prepared.scale).clamp(-CLIP, CLIP)
-        return self.network.compute(prepared.inner, x)
+        return self.network.compute(prepared.inner, _normalised(x, prepared))
+
+    def with_pullback(self, group_task: Tensor, noise: Sequence[Noise] | None, x: Tensor) -> tuple[Tensor, Pullback]:
+        return self.network.with_pullback(group_task, noise, _normalised(x, self._prepared(None, group_task)))
+
+
+def _normalised(x: Tensor, by: PreparedWrapper) -> Tensor:
+    return ((x - by.shift) * by.scale).clamp(-CLIP, CLIP)
 
 
 class RescaledOutput(Wrapper):
@@ -129,6 +140,20 @@ class RescaledOutput(Wrapper):
 
     def compute(self, prepared: PreparedWrapper, x: Tensor) -> Tensor:
         return self.network.compute(prepared.inner, x) * prepared.scale + prepared.shift
+
+    def with_pullback(self, group_task: Tensor, noise: Sequence[Noise] | None, x: Tensor) -> tuple[Tensor, Pullback]:
+        inner, to_network = self.network.with_pullback(group_task, noise, x)
+        with torch.enable_grad():
+            _, scale, shift = self._prepared(None, group_task)
+
+        def pullback(gradient: Tensor) -> list[Cotangent]:
+            own = (
+                Cotangent(scale, (gradient * inner).sum(1, keepdim=True)),
+                Cotangent(shift, gradient.sum(1, keepdim=True)),
+            )
+            return [*to_network(gradient * scale.detach()), *own]
+
+        return inner * scale.detach() + shift.detach(), pullback
 
     @torch.no_grad()
     def rescale(self, ratio: Tensor, offset: Tensor) -> None:

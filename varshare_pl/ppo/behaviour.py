@@ -17,7 +17,6 @@ from varshare_pl.sharing.base import Noise
 from varshare_pl.sharing.torso import tensors_of, with_tensors
 
 ActorNoise = Literal["rollout", "stored", "mean", "fresh"]
-CriticNoise = Literal["local", "flipout", "weights", "mean"]
 
 
 def rollout_noise(policy: ActorCritic, mode: ActorNoise, seed: int, rollout: int) -> list[Tensor | None] | None:

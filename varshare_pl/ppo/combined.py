@@ -18,12 +18,13 @@ from torch import Tensor
 
 from varshare_pl.combiners import CombinerSpec, GradientCombiner, GradientRule, LossRule, TaskGradients
 from varshare_pl.errors import ConfigError
+from varshare_pl.gradients import accumulate
 from varshare_pl.parallel import average_
 from varshare_pl.policy.actor_critic import ActorCritic
 from varshare_pl.policy.size import shared_parameters
 from varshare_pl.ppo.objective import Losses, Objective
-from varshare_pl.ppo.optimizer import FlatAdam
-from varshare_pl.ppo.step import GradientStep, Taken, Work
+from varshare_pl.ppo.optimizer import FlatAdam, GradientNorms
+from varshare_pl.ppo.step import Differentiate, GradientStep, Taken, Work
 from varshare_pl.random import stream_seed
 from varshare_pl.sharing.base import Noise
 from varshare_pl.types import Minibatch
@@ -127,7 +128,6 @@ class CombinedStep(GradientStep):
         self._columns = {network: Columns(optimizer, combining.shared[network]) for network in NETWORKS}
         self._rollout = self._number = 0
         self._work: Work
-        self._parts: list[Tensor] = []  # (3, 1) each, the losses of each group
 
     def take(self, work: Iterable[Work], rollout: int, target_kl: float | None, kl_scale: float | None = None) -> Taken:
         """See ``GradientStep.take``."""
@@ -137,8 +137,8 @@ class CombinedStep(GradientStep):
             rule.end_update()
         return taken
 
-    def __call__(self, losses: Losses, kl_scale: float | None = None) -> tuple[float, float]:
-        norms = super().__call__(losses, kl_scale)
+    def _step(self, differentiate: Differentiate, kl_scale: float) -> GradientNorms:
+        norms = super()._step(differentiate, kl_scale)
         self._number += 1
         if any(isinstance(rule, LossRule) and rule.looks_again for rule in self._combining.rules.values()):
             with torch.no_grad():
@@ -149,39 +149,44 @@ class CombinedStep(GradientStep):
                     rule.look_again(task_losses[network], present)
         return norms
 
-    def _losses(self, work: Work) -> Losses:
+    def _evaluate(self, work: Work) -> tuple[Losses, Differentiate]:
         self._work = work
-        if not self._combining.per_task:
-            return super()._losses(work)
-        groups = range(len(work.batch.group_task))
-        terms = [self._objective.data_terms(self._policy, *one_group(work, g)) for g in groups]
-        self._parts = [sums for sums, _ in terms]
-        sums, log_ratio = torch.cat(self._parts, dim=1).detach(), torch.cat([ratio for _, ratio in terms])
-        return Losses(sums, self._policy.kl(), log_ratio)
+        parts = range(len(work.batch.group_task)) if self._combining.per_task else None
+        works = [work] if parts is None else [one_group(work, g) for g in parts]
+        terms = [self._objective.data_terms(self._policy, *part) for part in works]
+        sums = torch.cat([part for part, _ in terms], dim=1).detach()
+        kl, to_variational = self._policy.kl_with_pullback()
 
-    def _differentiate(self, losses: Losses, kl_scale: float | None) -> None:
-        task_losses, present = self._task_losses(losses.sums.detach())
+        def differentiate(scale: float, kl_scale: float) -> None:
+            del scale  # there is none: 16-bit training is refused
+            self._differentiate([part for part, _ in terms], sums)
+            accumulate(to_variational(kl_scale) if kl_scale else [])
+
+        return Losses(sums, kl, torch.cat([ratio for _, ratio in terms])), differentiate
+
+    def _differentiate(self, parts: list[Tensor], sums: Tensor) -> None:
+        """That of the data, from sums of autograd's graph: (3, G), or (3, 1) of each group."""
+        task_losses, present = self._task_losses(sums)
         weights = {
             network: rule.weights(task_losses[network], present, self._draw(network))
             if isinstance(rule, LossRule)
             else torch.ones(self._policy.num_tasks)
             for network, rule in self._combining.rules.items()
         }
-        actor, critic = (weights[network].to(losses.sums) for network in NETWORKS)
+        actor, critic = (weights[network].to(sums) for network in NETWORKS)
         weight = torch.stack([actor, critic, actor])[:, self._work.batch.group_task]
         if self._combining.per_task:
-            self._combine(weight, task_losses, present)
+            self._combine(parts, weight, task_losses, present)
         else:
-            torch.autograd.backward(losses.sums, self._backward.seed(losses.sums) * weight)
+            torch.autograd.backward(parts, [self._seeds(sums) * weight])
             average_(self.optimizer.gradient)
-        self._backward.kl(losses, kl_scale)
 
-    def _combine(self, weight: Tensor, task_losses: dict[str, Tensor], present: Tensor) -> None:
+    def _combine(self, parts: list[Tensor], weight: Tensor, task_losses: dict[str, Tensor], present: Tensor) -> None:
         sizes = [self._columns[network].size for network in NETWORKS]
         matrix = self.optimizer.gradient.new_zeros(self._policy.num_tasks, sum(sizes))
         tasks = self._work.batch.group_task.tolist()
-        for task, part, one in zip(tasks, self._parts, weight.unbind(1), strict=True):
-            torch.autograd.backward(part, self._backward.seed(part) * one.unsqueeze(1))
+        for task, part, one in zip(tasks, parts, weight.unbind(1), strict=True):
+            torch.autograd.backward(part, self._seeds(part) * one.unsqueeze(1))
             for network, row in zip(NETWORKS, torch.split(matrix[task], sizes), strict=True):
                 self._columns[network].move(row)
         average_(matrix)

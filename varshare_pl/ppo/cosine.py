@@ -19,7 +19,7 @@ from varshare_pl.policy.size import shared_parameters
 from varshare_pl.ppo import stored_noise
 from varshare_pl.ppo.behaviour import rollout_noise
 from varshare_pl.ppo.combined import one_group
-from varshare_pl.ppo.objective import Backward, Objective
+from varshare_pl.ppo.objective import Objective, Seeds
 from varshare_pl.ppo.step import Work
 from varshare_pl.ppo.update import UpdateOptions
 from varshare_pl.random import stream
@@ -68,7 +68,7 @@ class CosineMatrix:
         parameters = [p for shared in self._shared.values() for p in shared]
         sizes = [sum(p.numel() for p in shared) for shared in self._shared.values()]
         matrix = parameters[0].new_zeros(policy.num_tasks, sum(sizes))
-        seed = Backward(objective, policy).seed
+        seed = Seeds(objective)
         for group, task in enumerate(batch.group_task.tolist()):
             sums, _ = objective.data_terms(policy, *one_group(work, group))
             gradients = torch.autograd.grad(sums, parameters, seed(sums), materialize_grads=True)

@@ -6,6 +6,8 @@ network that is where the time goes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -61,6 +63,19 @@ def weighted_losses(
     return _WeightedLosses.apply(log_ratio, entropy, values, batch, clip_range, value_clip_range)  # type: ignore[no-any-return, no-untyped-call]
 
 
+def weighted_losses_with_pullback(
+    log_ratio: Tensor,
+    entropy: Tensor,
+    values: Tensor,
+    batch: Minibatch,
+    clip_range: float,
+    value_clip_range: float | None,
+) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, ...]]]:
+    """The same without autograd; and what makes of their gradient (3, G) those of log_ratio, entropy and values."""
+    sums, by_log_ratio, by_value = _forward(log_ratio, entropy, values, batch, clip_range, value_clip_range)
+    return sums, partial(_backward, by_log_ratio, by_value, batch.weight)
+
+
 class _WeightedLosses(torch.autograd.Function):
     """One node of autograd, from the derivatives above."""
 
@@ -74,17 +89,33 @@ class _WeightedLosses(torch.autograd.Function):
         clip_range: float,
         value_clip_range: float | None,
     ) -> Tensor:
-        surrogate, by_log_ratio = clipped_surrogate(log_ratio.exp(), batch.advantages, clip_range)
-        error, by_value = squared_error(values, batch.returns, batch.values, value_clip_range)
-        ctx.save_for_backward(by_log_ratio, by_value, batch.weight)
-        return torch.stack([surrogate, error, entropy]).mul_(batch.weight).sum(-1)
+        sums, *slopes = _forward(log_ratio, entropy, values, batch, clip_range, value_clip_range)
+        ctx.save_for_backward(*slopes, batch.weight)
+        return sums
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         by_log_ratio, by_value, weight = ctx.saved_tensors
-        policy, value, entropy = (gradient.unsqueeze(-1) * weight).unbind()
-        return by_log_ratio * policy, entropy, by_value * value, None, None, None
+        return *_backward(by_log_ratio, by_value, weight, gradient), None, None, None
+
+
+def _forward(
+    log_ratio: Tensor,
+    entropy: Tensor,
+    values: Tensor,
+    batch: Minibatch,
+    clip_range: float,
+    value_clip_range: float | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    surrogate, by_log_ratio = clipped_surrogate(log_ratio.exp(), batch.advantages, clip_range)
+    error, by_value = squared_error(values, batch.returns, batch.values, value_clip_range)
+    return torch.stack([surrogate, error, entropy]).mul_(batch.weight).sum(-1), by_log_ratio, by_value
+
+
+def _backward(by_log_ratio: Tensor, by_value: Tensor, weight: Tensor, gradient: Tensor) -> tuple[Tensor, ...]:
+    policy, value, entropy = (gradient.unsqueeze(-1) * weight).unbind()
+    return by_log_ratio * policy, entropy, by_value * value
 
 
 def approximate_kl(log_ratio: Tensor) -> Tensor:

@@ -28,8 +28,9 @@ from varshare_pl.errors import ConfigError
 from varshare_pl.policy.actor_critic import ActorCritic, ReturnNorm
 from varshare_pl.policy.matching import MatchParameters, matched_hidden_sizes
 from varshare_pl.ppo.advantages import AdvantageNorm
-from varshare_pl.ppo.behaviour import ActorNoise, Behaviour, CriticNoise
+from varshare_pl.ppo.behaviour import ActorNoise, Behaviour
 from varshare_pl.ppo.combined import Combining
+from varshare_pl.ppo.critic_noise import CriticNoise
 from varshare_pl.ppo.growth import Start, inherit_moments, start_from
 from varshare_pl.ppo.learner import Learner
 from varshare_pl.ppo.objective import Objective

@@ -8,18 +8,22 @@ and for every number of tasks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from varshare_pl.gradients import Cotangent
 from varshare_pl.policy.actor_critic import ActorCritic
-from varshare_pl.ppo.losses import weighted_losses
+from varshare_pl.ppo.losses import weighted_losses, weighted_losses_with_pullback
 from varshare_pl.ppo.schedules import KLSchedule, kl_factor
 from varshare_pl.sharing.base import Noise
 from varshare_pl.types import Minibatch
+
+LossPullback = Callable[[Tensor, float], list[Cotangent]]
+"""Takes the gradients of ``Losses.sums`` (3, G), and of each task's KL, to the parameters."""
 
 
 class Losses(NamedTuple):
@@ -91,6 +95,32 @@ class Objective:
         sums, log_ratio = self.data_terms(policy, batch, actor_noise, critic_noise)
         return Losses(sums, policy.kl(), log_ratio)
 
+    @torch.no_grad()
+    def with_pullback(
+        self,
+        policy: ActorCritic,
+        batch: Minibatch,
+        actor_noise: Sequence[Noise] | None,
+        critic_noise: Sequence[Noise] | None,
+    ) -> tuple[Losses, LossPullback]:
+        """The same without autograd's graph, and its pullback; the arguments are those of a call."""
+        group_task, obs = batch.group_task, batch.obs
+        params, to_actor = policy.actor.with_pullback(group_task, actor_noise, obs)
+        values, to_critic = policy.critic.with_pullback(group_task, critic_noise, obs)
+        log_prob, entropy, to_params = policy.head.log_prob_and_entropy_with_pullback(params, batch.actions)
+        log_ratio = log_prob - batch.log_prob
+        rows = log_ratio, entropy, values.squeeze(-1)
+        sums, to_rows = weighted_losses_with_pullback(*rows, batch, self.clip_range, self.value_clip_range)
+        kl, to_variational = policy.kl_with_pullback()
+
+        @torch.no_grad()
+        def pullback(of_sums: Tensor, of_kl: float) -> list[Cotangent]:
+            of_log_ratio, of_entropy, of_values = to_rows(of_sums)
+            found = to_actor(to_params(of_log_ratio, of_entropy)) + to_critic(of_values.unsqueeze(-1))
+            return found + to_variational(of_kl) if of_kl else found
+
+        return Losses(sums, kl, log_ratio), pullback
+
     def data_terms(
         self,
         policy: ActorCritic,
@@ -122,38 +152,19 @@ class Objective:
         return weighed + kl_scale * losses.kl.sum(-1)
 
 
-class Backward:
-    """Adds the gradient of the weighed sum of the parts of a loss to the parameters' gradients.
+class Seeds:
+    """What the gradient of a loss starts from: what each of its ``sums`` weighs in it.
 
     Args:
-        objective: Weighs the parts.
-        policy: Whose losses they will be.
+        objective: Weighs them.
     """
 
-    def __init__(self, objective: Objective, policy: ActorCritic) -> None:
+    def __init__(self, objective: Objective) -> None:
         self._weights = objective.weights()
-        self._kl_scale = objective.kl_scale(policy)
-        self._seeds: dict[torch.Size, Tensor] = {}
+        self._kept: dict[torch.Size, Tensor] = {}
 
-    def __call__(self, losses: Losses, scale: float = 1.0, kl_scale: float | None = None) -> None:
-        """Of one minibatch, times ``scale``; with kl_scale in place of the objective's own, if given."""
-        kl_scale = self._kl_scale if kl_scale is None else kl_scale
-        sums, kl = losses.sums, losses.kl
-        seed = self.seed(sums)
-        parts, seeds = [sums], [seed if scale == 1.0 else seed * scale]
-        if kl_scale:
-            parts.append(kl)
-            seeds.append(torch.full_like(kl, kl_scale * scale))
-        torch.autograd.backward(parts, seeds)
-
-    def seed(self, sums: Tensor) -> Tensor:
-        """What each of the sums weighs in the loss, in their shape."""
-        if sums.shape not in self._seeds:
-            self._seeds[sums.shape] = torch.stack([torch.full_like(sums[0], weight) for weight in self._weights])
-        return self._seeds[sums.shape]
-
-    def kl(self, losses: Losses, kl_scale: float | None = None) -> None:
-        """Of the KL's part alone."""
-        kl_scale = self._kl_scale if kl_scale is None else kl_scale
-        if kl_scale:
-            torch.autograd.backward(losses.kl, torch.full_like(losses.kl, kl_scale))
+    def __call__(self, sums: Tensor) -> Tensor:
+        """In the shape of the sums, (3, G)."""
+        if sums.shape not in self._kept:
+            self._kept[sums.shape] = torch.stack([torch.full_like(sums[0], weight) for weight in self._weights])
+        return self._kept[sums.shape]

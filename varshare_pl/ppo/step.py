@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from varshare_pl.errors import NonFiniteError
+from varshare_pl.gradients import accumulate
 from varshare_pl.parallel import all_mean, average_
 from varshare_pl.policy.actor_critic import ActorCritic
 from varshare_pl.ppo.losses import approximate_kl
-from varshare_pl.ppo.objective import Backward, Losses, Objective
+from varshare_pl.ppo.objective import Losses, Objective, Seeds
 from varshare_pl.ppo.optimizer import FlatAdam, GradientNorms, clip_gradients
 from varshare_pl.sharing.base import Noise
 from varshare_pl.types import Minibatch
@@ -25,6 +26,10 @@ class Work(NamedTuple):
     batch: Minibatch
     actor_noise: Sequence[Noise] | None
     critic_noise: Sequence[Noise] | None
+
+
+Differentiate = Callable[[float, float], None]
+"""Fills the optimizer's gradient; takes what the loss is to be multiplied with, and what the KL weighs in it."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class GradientStep:
         self.optimizer = optimizer
         self._policy = policy
         self._objective = objective
-        self._backward = Backward(objective, policy)
+        self._seeds = Seeds(objective)
         self._max_grad_norm = max_grad_norm
         self._scaler = scaler
         self._advance = advance or optimizer.advance
@@ -83,44 +88,44 @@ class GradientStep:
         weights: list[Tensor] = []
         norms: list[GradientNorms] = []
         stopped_early = False
+        kl_scale = self._objective.kl_scale(self._policy) if kl_scale is None else kl_scale
         for item in work:
-            losses, weight = self._losses(item), item.batch.weight
-            kept.append(Losses(losses.sums.detach(), losses.kl.detach(), losses.log_ratio))
+            losses, differentiate = self._evaluate(item)
+            weight = item.batch.weight
+            kept.append(losses)
             weights.append(weight)
             if target_kl is not None and bool(all_mean(policy_kl(losses.log_ratio, weight)) > target_kl):
                 stopped_early = True
                 break
             try:
-                norms.append(self(losses, kl_scale))
+                norms.append(self._step(differentiate, kl_scale))
             except NonFiniteError as fault:
                 parts = non_finite_parts(self._objective, self._policy, losses)
                 raise NonFiniteError(f"{fault} {place(rollout, len(norms))}; {parts}") from fault
         losses = Losses(*(torch.stack(column) for column in zip(*kept, strict=True)))
         return Taken(losses, torch.stack(weights), norms, stopped_early)
 
-    def __call__(self, losses: Losses, kl_scale: float | None = None) -> GradientNorms:
-        """Take one step, kl_scale as in ``take``; gives the norms of the gradients before clipping.
-
-        Raises:
-            NonFiniteError: before the optimizer's step, if a gradient is not finite.
-        """
+    def _step(self, differentiate: Differentiate, kl_scale: float) -> GradientNorms:
+        """Take one step; gives the norms of the gradients before clipping."""
         self.optimizer.zero_grad()
         scaler = self._scaler
-        self._differentiate(losses, kl_scale)
+        differentiate(1.0 if scaler is None else float(scaler.scale(self.optimizer.gradient.new_ones(()))), kl_scale)
         if scaler is not None:
             scaler.unscale_(self.optimizer)  # it is the gradient itself that is clipped
         norms = clip_gradients(self.optimizer, self._max_grad_norm, None if scaler is None else scaler.get_scale())
         self._advance()
         return norms
 
-    def _losses(self, work: Work) -> Losses:
-        return self._objective(self._policy, *work)
+    def _evaluate(self, work: Work) -> tuple[Losses, Differentiate]:
+        """The losses, and what fills the optimizer's gradient, which is 0, with that of all processes."""
+        losses, pullback = self._objective.with_pullback(self._policy, *work)
 
-    def _differentiate(self, losses: Losses, kl_scale: float | None) -> None:
-        """Fill the optimizer's gradient, which is 0, with that of all processes."""
-        scaler = self._scaler
-        self._backward(losses, 1.0 if scaler is None else float(scaler.scale(losses.kl.new_ones(()))), kl_scale)
-        average_(self.optimizer.gradient)
+        def differentiate(scale: float, kl_scale: float) -> None:
+            seeds = self._seeds(losses.sums)
+            accumulate(pullback(seeds if scale == 1.0 else seeds * scale, kl_scale * scale))
+            average_(self.optimizer.gradient)
+
+        return losses, differentiate
 
 
 def policy_kl(log_ratio: Tensor, weight: Tensor) -> Tensor:

@@ -15,15 +15,16 @@ import torch
 from torch import Tensor
 
 from varshare_pl.groups import TaskGroups
-from varshare_pl.parallel import all_max, all_mean, all_means, rank
+from varshare_pl.parallel import all_max, all_mean, all_means
 from varshare_pl.policy.actor_critic import ActorCritic
 from varshare_pl.ppo import stored_noise
 from varshare_pl.ppo.advantages import AdvantageNorm, normalise_advantages
-from varshare_pl.ppo.behaviour import ActorNoise, CriticNoise, rollout_noise
+from varshare_pl.ppo.behaviour import ActorNoise, rollout_noise
+from varshare_pl.ppo.critic_noise import CriticDraws, CriticNoise
 from varshare_pl.ppo.objective import Objective
 from varshare_pl.ppo.optimizer import FlatAdam, GradientNorms
 from varshare_pl.ppo.step import Taken, Work, policy_kl
-from varshare_pl.random import array_stream, stream
+from varshare_pl.random import stream
 from varshare_pl.rollout.gae import gae
 from varshare_pl.rollout.minibatches import Rows, epoch, task_weights
 from varshare_pl.sharing.base import Noise
@@ -168,30 +169,13 @@ def _work(
 ) -> Iterator[Work]:
     noise: Sequence[Noise] | None = rollout_noise(policy, options.actor_noise, options.seed, rollout)
     fresh = stream(options.seed, "fresh_noise/update", rollout)
-    for number, batch in enumerate(_minibatches(rows, groups, row_weight, rollout, options)):
+    of_critic = CriticDraws(policy.critic, options.critic_noise, options.seed, rollout)
+    for batch in _minibatches(rows, groups, row_weight, rollout, options):
         if options.actor_noise == "fresh":
             noise = policy.actor.draw_weight_noise(fresh)
         elif batch.noise is not None:
             noise = stored_noise.split(policy.actor, batch.noise)
-        yield Work(batch, noise, _draw_critic_noise(policy, options, batch.weight.shape, rollout, number))
-
-
-def _draw_critic_noise(
-    policy: ActorCritic, options: UpdateOptions, shape: torch.Size, rollout: int, number: int
-) -> Sequence[Noise] | None:
-    """The critic's noise for a minibatch of (G, R) rows."""
-    groups, rows = shape
-    of_weights = stream(options.seed, "critic_noise", rollout, number)
-    of_rows = array_stream(options.seed, "critic_noise", rollout, number, rank())  # rows differ between processes
-    match options.critic_noise:
-        case "local":
-            return policy.critic.draw_local_noise(groups, rows, of_rows)
-        case "flipout":
-            return policy.critic.draw_flipout_noise(groups, rows, of_weights, of_rows)
-        case "weights":
-            return policy.critic.draw_weight_noise(of_weights)
-        case "mean":
-            return None
+        yield Work(batch, noise, of_critic(*batch.weight.shape))
 
 
 def _minibatches(

@@ -9,7 +9,7 @@ uses them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -17,13 +17,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from varshare_pl.gradients import Cotangent
 from varshare_pl.groups import TaskGroups
-from varshare_pl.random import normal, signs
+from varshare_pl.random import Normals, NormalTable, normal, signs
 from varshare_pl.sharing.gaussian import FlipoutNoise, LocalNoise, local_output
 
 Noise = Tensor | LocalNoise | FlipoutNoise | None
 """A layer's noise: standard normal weight noise (M, out, in), that of rows, or None for the posterior mean."""
 
+KLPullback = Callable[[float], list[Cotangent]]
+"""Takes the gradient of each task's KL, the same for all tasks, to the parameters."""
 
 NewTask = Literal["mean", "own", "zero"]
 """How a task that joins a trained network starts: at the mean of the tasks before it, as in a new network, or at 0."""
@@ -52,6 +55,17 @@ class Prepared(NamedTuple):
     def with_noise(self, noise: LocalNoise) -> Prepared:
         """The same with other local noise."""
         return self._replace(zeta=noise.zeta)
+
+
+class OfPrepared(NamedTuple):
+    """Gradients of what is in ``Prepared``."""
+
+    weight: Tensor
+    bias: Tensor
+    variance: Tensor | None = None
+
+
+LayerPullback = Callable[[OfPrepared], list[Cotangent]]
 
 
 class Flipped(NamedTuple):
@@ -106,6 +120,17 @@ class TaskLinear(nn.Module, ABC):
         """Rows x (G, R, in) through their groups' weights: (G, R, out)."""
         return prepared.times(x)  # type: ignore[no-any-return]
 
+    def prepare_with_pullback(self, group_task: Tensor, noise: Noise = None) -> tuple[Any, LayerPullback]:
+        """``prepare``, and its pullback to the parameters where it gives ``Prepared``; autograd's, or one by hand."""
+        with torch.enable_grad():
+            prepared = self.prepare(group_task, noise)
+
+        def pullback(of_prepared: OfPrepared) -> list[Cotangent]:
+            pairs = zip(prepared, of_prepared, strict=False)
+            return [Cotangent(tensor, gradient) for tensor, gradient in pairs if gradient is not None]
+
+        return prepared, pullback
+
     def forward(self, x: Tensor, task: Tensor, noise: Noise = None) -> Tensor:
         """Rows of any mix of tasks.
 
@@ -136,6 +161,12 @@ class TaskLinear(nn.Module, ABC):
         """(M,) KL to the prior of each task's weights, in nats."""
         return next(self.parameters()).new_zeros(self.num_tasks)
 
+    def kl_with_pullback(self) -> tuple[Tensor, KLPullback]:
+        """``kl`` without autograd's graph, and its pullback; autograd's, where a layer has none by hand."""
+        with torch.enable_grad():
+            kl = self.kl()
+        return kl.detach(), lambda scale: [Cotangent(kl, torch.full_like(kl, scale))]
+
     def draw_weight_noise(self, generator: torch.Generator) -> Tensor | None:
         """(M, out, in) standard normal, or None for a deterministic layer."""
         del generator
@@ -146,12 +177,15 @@ class TaskLinear(nn.Module, ABC):
         """Lengths of a row's noise, at inputs (Flipout) and at outputs; None for a deterministic layer."""
         return None
 
-    def draw_local_noise(self, groups: int, rows: int, generator: np.random.Generator) -> LocalNoise | None:
+    def draw_local_noise(self, groups: int, rows: int, source: Normals) -> LocalNoise | None:
         """Local noise for (groups, rows) rows, or None for a deterministic layer."""
         if self.noise_sizes is None:
             return None
+        shape = (groups, rows, self.noise_sizes[1])
+        if isinstance(source, NormalTable):
+            return LocalNoise(source.cut(shape))
         like = next(self.parameters())
-        return LocalNoise(normal((groups, rows, self.noise_sizes[1]), generator, like.dtype).to(like.device))
+        return LocalNoise(normal(shape, source, like.dtype).to(like.device))
 
     def draw_flipout_noise(
         self, groups: int, rows: int, weights: torch.Generator, generator: np.random.Generator

@@ -6,7 +6,7 @@ and what autograd costs per operation, which is most of the time of a small netw
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from varshare_pl.sharing.activations import Activation
-from varshare_pl.sharing.base import Prepared
+from varshare_pl.sharing.base import OfPrepared, Prepared
 
 NARROW = 16  # columns
 
@@ -22,22 +22,16 @@ NARROW = 16  # columns
 def mlp(x: Tensor, prepared: Sequence[Any], activation: Activation) -> Tensor:
     """Rows x (G, R, in) through all layers, the activation between them: (G, R, out).
 
-    Layer by layer where some layer is not plainly ``Prepared``, and under autocast, which does not look into the fused
-    form.
+    Layer by layer where ``is_plain`` says no.
     """
-    if torch.is_autocast_enabled(x.device.type) or any(type(weights) is not Prepared for weights in prepared):
+    if not is_plain(x, prepared):
         *hidden, last = prepared
         for weights in hidden:
             x = activation.function(weights.times(x))
         return last.times(x)  # type: ignore[no-any-return]
-    rows, noisy, common = x, False, True
-    for weights in prepared:
-        noisy |= weights.variance is not None
-        common &= weights.weight.dim() == 2 and weights.bias.dim() == 1 and weights.variance is None
-    if common:
-        rows = x.reshape(-1, x.shape[-1])  # all groups have the same weights
+    rows = _rows(x, prepared)
     if torch.is_grad_enabled():
-        fields = 4 if noisy else 2
+        fields = 4 if any(weights.variance is not None for weights in prepared) else 2
         flat = [tensor for weights in prepared for tensor in weights[:fields]]
         output: Tensor = _MLP.apply(activation, fields, rows, *flat)  # type: ignore[no-untyped-call]
     else:
@@ -45,11 +39,44 @@ def mlp(x: Tensor, prepared: Sequence[Any], activation: Activation) -> Tensor:
     return output if rows is x else output.reshape(*x.shape[:-1], -1)
 
 
+@torch.no_grad()
+def mlp_with_pullback(
+    x: Tensor, prepared: Sequence[Prepared], activation: Activation
+) -> tuple[Tensor, Callable[[Tensor], list[OfPrepared]]]:
+    """The same without autograd, where ``is_plain``; and what takes the gradient of the output to those of the layers.
+
+    There is no gradient of the input.
+    """
+    saved: list[Tensor | None] = []
+    rows = _rows(x, prepared)
+    output = _forward(activation, rows, prepared, saved)
+
+    def pullback(gradient: Tensor) -> list[OfPrepared]:
+        if rows is not x:
+            gradient = gradient.reshape(-1, gradient.shape[-1])
+        return _backward(activation, prepared, saved, gradient, needs_x=False)[1]
+
+    return output if rows is x else output.reshape(*x.shape[:-1], -1), pullback
+
+
+def is_plain(x: Tensor, prepared: Sequence[Any]) -> bool:
+    """Whether all layers are ``Prepared`` and nothing else, and without autocast, which does not look in here."""
+    return all(type(weights) is Prepared for weights in prepared) and not torch.is_autocast_enabled(x.device.type)
+
+
+def _rows(x: Tensor, prepared: Sequence[Prepared]) -> Tensor:
+    """The rows without groups, (G · R, in), if all groups have the same weights."""
+    for weights in prepared:
+        if weights.weight.dim() != 2 or weights.bias.dim() != 1 or weights.variance is not None:
+            return x
+    return x.reshape(-1, x.shape[-1])
+
+
 class _MLP(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, activation: Activation, fields: int, x: Tensor, *flat: Tensor | None) -> Tensor:
         prepared = [Prepared(*flat[i : i + fields]) for i in range(0, len(flat), fields)]  # type: ignore[arg-type]
-        ctx.activation, ctx.fields, ctx.layers = activation, fields, len(prepared)
+        ctx.activation, ctx.fields, ctx.count = activation, fields, len(flat)
         saved: list[Tensor | None] = []
         output = _forward(activation, x, prepared, saved)
         ctx.save_for_backward(*flat, *saved)
@@ -58,18 +85,12 @@ class _MLP(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        tensors, fields, count = ctx.saved_tensors, ctx.fields, ctx.layers * ctx.fields
-        gradients: list[tuple[Tensor | None, ...]] = []
-        for layer in reversed(range(ctx.layers)):
-            prepared = Prepared(*tensors[layer * fields : (layer + 1) * fields])
-            x, kept, *noise = tensors[count + 4 * layer : count + 4 * layer + 4]
-            if kept is not None:
-                gradient = ctx.activation.backward(gradient, kept)
-            needs_x = layer > 0 or ctx.needs_input_grad[2]
-            gradient, of_layer = _layer_backward(prepared, x, noise, gradient, needs_x)
-            gradients.append(of_layer[:fields])
-        flat = (g for of_layer in reversed(gradients) for g in of_layer)
-        return None, None, gradient if ctx.needs_input_grad[2] else None, *flat
+        tensors, fields, count = ctx.saved_tensors, ctx.fields, ctx.count
+        prepared = [Prepared(*tensors[i : i + fields]) for i in range(0, count, fields)]
+        needs_x = ctx.needs_input_grad[2]
+        of_x, of_layers = _backward(ctx.activation, prepared, tensors[count:], gradient, needs_x)
+        flat = (g for of_layer in of_layers for g in (*of_layer, None)[:fields])
+        return None, None, of_x if needs_x else None, *flat
 
 
 def _forward(
@@ -87,6 +108,25 @@ def _forward(
             saved += [x, kept, *noise]
         x = output
     return x
+
+
+def _backward(
+    activation: Activation,
+    prepared: Sequence[Prepared],
+    saved: Sequence[Tensor | None],
+    gradient: Tensor,
+    needs_x: bool,
+) -> tuple[Tensor, list[OfPrepared]]:
+    """Gradients of the input, where it is needed, and of the layers, from that of the output."""
+    of_layers: list[OfPrepared] = []
+    for layer in reversed(range(len(prepared))):
+        x, kept, *noise = saved[4 * layer : 4 * layer + 4]
+        assert x is not None
+        if kept is not None:
+            gradient = activation.backward(gradient, kept)
+        gradient, of_layer = _layer_backward(prepared[layer], x, noise, gradient, layer > 0 or needs_x)
+        of_layers.append(of_layer)
+    return gradient, of_layers[::-1]
 
 
 def _layer(weights: Prepared, x: Tensor) -> tuple[Tensor, tuple[Tensor | None, Tensor | None]]:
@@ -131,7 +171,7 @@ def _weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
 
 def _layer_backward(
     weights: Prepared, x: Tensor, noise: Sequence[Tensor | None], gradient: Tensor, needs_x: bool
-) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+) -> tuple[Tensor, OfPrepared]:
     """Gradients of the input (where it is needed) and of the layer's prepared tensors."""
     weight, bias, variance, zeta = weights
     if x.dim() == 2:
@@ -150,7 +190,7 @@ def _layer_backward(
         of_variance = _weight_gradient(squares, twice_of_v).mul_(0.5)
         if needs_x:
             of_x = of_x.addcmul_(_input_gradient(twice_of_v, variance), x)
-    return of_x, (of_weight, of_bias, of_variance, None)
+    return of_x, OfPrepared(of_weight, of_bias, of_variance)
 
 
 def _input_gradient(gradient: Tensor, weight: Tensor) -> Tensor:

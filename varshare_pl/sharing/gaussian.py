@@ -51,14 +51,20 @@ def sample(shared: Tensor, mean: Tensor, log_var: Tensor, eps: Tensor) -> Tensor
     return _Sample.apply(shared, mean, log_var, eps)  # type: ignore[no-any-return, no-untyped-call]
 
 
+def sample_and_noise(shared: Tensor, mean: Tensor, log_var: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+    """``sample`` without autograd, and the noise σ ε: d(σ ε)/d log_var = ½ σ ε."""
+    noise = (0.5 * log_var).exp_().mul_(eps)
+    return (mean + noise).add_(shared), noise
+
+
 class _Sample(torch.autograd.Function):
-    """One node of autograd; d(σ ε)/d log_var = ½ σ ε."""
+    """One node of autograd."""
 
     @staticmethod
     def forward(ctx: Any, shared: Tensor, mean: Tensor, log_var: Tensor, eps: Tensor) -> Tensor:
-        noise = (0.5 * log_var).exp_().mul_(eps)
+        weights, noise = sample_and_noise(shared, mean, log_var, eps)
         ctx.save_for_backward(noise)
-        return (mean + noise).add_(shared)
+        return weights
 
     @staticmethod
     @once_differentiable
@@ -88,18 +94,24 @@ def kl_to_prior(mu: Tensor, log_var: Tensor, prior_std: float) -> Tensor:
     return _KLToPrior.apply(mu, log_var, prior_std)  # type: ignore[no-any-return, no-untyped-call]
 
 
+def kl_and_excess(mu: Tensor, log_var: Tensor, prior_std: float) -> tuple[Tensor, Tensor]:
+    """``kl_to_prior`` without autograd, and σ²/σ_p² − 1: dKL/dμ = μ/σ_p² and dKL/d log_var = ½ (σ²/σ_p² − 1)."""
+    relative_log_var = log_var - 2.0 * math.log(prior_std)
+    # expm1(x) − x is σ²/σ_p² − 1 − ln(σ²/σ_p²) without the loss of digits that subtracting 1 costs near the prior.
+    excess = relative_log_var.expm1()
+    terms = torch.sub(excess, relative_log_var, out=relative_log_var).addcmul_(mu, mu, value=prior_std**-2)
+    return terms.flatten(1).sum(1).mul_(0.5), excess
+
+
 class _KLToPrior(torch.autograd.Function):
-    """One node of autograd; dKL/dμ = μ/σ_p² and dKL/d log_var = ½ (σ²/σ_p² − 1)."""
+    """One node of autograd."""
 
     @staticmethod
     def forward(ctx: Any, mu: Tensor, log_var: Tensor, prior_std: float) -> Tensor:
-        relative_log_var = log_var - 2.0 * math.log(prior_std)
-        # expm1(x) − x is σ²/σ_p² − 1 − ln(σ²/σ_p²) without the loss of digits that subtracting 1 costs near the prior.
-        excess = relative_log_var.expm1()
+        kl, excess = kl_and_excess(mu, log_var, prior_std)
         ctx.save_for_backward(mu, excess)
         ctx.precision = prior_std**-2
-        terms = torch.sub(excess, relative_log_var, out=relative_log_var).addcmul_(mu, mu, value=ctx.precision)
-        return terms.flatten(1).sum(1).mul_(0.5)
+        return kl
 
     @staticmethod
     @once_differentiable

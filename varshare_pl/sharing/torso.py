@@ -16,10 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from varshare_pl.gradients import Cotangent, Pullback, by_autograd
 from varshare_pl.groups import TaskGroups
+from varshare_pl.random import Normals
 from varshare_pl.sharing.activations import ACTIVATIONS, ActivationName
-from varshare_pl.sharing.base import LayerSpec, NewTask, Noise, TaskLinear
-from varshare_pl.sharing.fused import mlp
+from varshare_pl.sharing.base import KLPullback, LayerSpec, NewTask, Noise, TaskLinear
+from varshare_pl.sharing.fused import is_plain, mlp, mlp_with_pullback
 from varshare_pl.sharing.gaussian import FlipoutNoise, LocalNoise
 
 
@@ -66,6 +68,11 @@ class Torso(nn.Module, ABC):
         groups = TaskGroups.from_rows(task, self.num_tasks)
         return groups.ungroup(self.compute(self.prepare(groups.group_task, noise), groups.group(x)))
 
+    def with_pullback(self, group_task: Tensor, noise: Sequence[Noise] | None, x: Tensor) -> tuple[Tensor, Pullback]:
+        """What ``prepare`` and ``compute`` give, without autograd's graph, and its pullback to the parameters."""
+        with torch.enable_grad():
+            return by_autograd(self.compute(self.prepare(group_task, noise), x))
+
     # A torso with layers that sharing is measured in, with randomness or with log variances overrides what follows.
 
     def layers(self) -> Iterator[tuple[str, TaskLinear]]:
@@ -81,9 +88,9 @@ class Torso(nn.Module, ABC):
         del generator
         return []
 
-    def draw_local_noise(self, groups: int, rows: int, generator: np.random.Generator) -> list[LocalNoise | None]:
+    def draw_local_noise(self, groups: int, rows: int, source: Normals) -> list[LocalNoise | None]:
         """Noise of the local reparameterisation for (groups, rows) rows, one entry a layer."""
-        del groups, rows, generator
+        del groups, rows, source
         return []
 
     def draw_flipout_noise(
@@ -105,6 +112,12 @@ class Torso(nn.Module, ABC):
     def kl(self) -> Tensor:
         """(M,) KL to the prior in nats, summed over layers."""
         return self._no_kl
+
+    def kl_with_pullback(self) -> tuple[Tensor, KLPullback]:
+        """``kl`` without autograd's graph, and its pullback."""
+        with torch.enable_grad():
+            kl = self.kl()
+        return kl.detach(), lambda scale: [Cotangent(kl, torch.full_like(kl, scale))]
 
     def log_var_parameters(self) -> list[nn.Parameter]:
         """Parameters that are log variances: they get an optimizer group of their own."""
@@ -146,6 +159,8 @@ class MLPTorso(Torso):
         self._layers = cast("list[TaskLinear]", list(self.stack.values()))
         self.num_variational = sum(layer.num_variational for layer in self._layers)
         self._fusable = all(type(layer).compute is TaskLinear.compute for layer in self._layers)
+        own = type(self)
+        self._by_hand = self._fusable and (own.prepare, own.compute) == (MLPTorso.prepare, MLPTorso.compute)
 
     def layers(self) -> Iterator[tuple[str, TaskLinear]]:
         return zip(self.stack.keys(), self._layers, strict=True)
@@ -162,6 +177,22 @@ class MLPTorso(Torso):
             return mlp(x, prepared, self.activation).to(tensors_of(prepared[-1])[0].dtype)
         return self.compute_by_layers(prepared, x)
 
+    def with_pullback(self, group_task: Tensor, noise: Sequence[Noise] | None, x: Tensor) -> tuple[Tensor, Pullback]:
+        if not self._by_hand:
+            return super().with_pullback(group_task, noise, x)
+        layers = zip(self._layers, noise or [None] * len(self._layers), strict=True)
+        pairs = [layer.prepare_with_pullback(group_task, eps) for layer, eps in layers]
+        prepared = [weights for weights, _ in pairs]
+        if not is_plain(x, prepared):
+            return super().with_pullback(group_task, noise, x)
+        output, to_layers = mlp_with_pullback(x, prepared, self.activation)
+
+        def pullback(gradient: Tensor) -> list[Cotangent]:
+            of_layers = zip(pairs, to_layers(gradient), strict=True)
+            return [found for (_, to_parameters), of_layer in of_layers for found in to_parameters(of_layer)]
+
+        return output, pullback
+
     def compute_by_layers(self, prepared: Sequence[Any], x: Tensor) -> Tensor:
         """The same by autograd's rules alone."""
         *hidden, head = zip(self._layers, prepared, strict=True)
@@ -172,8 +203,8 @@ class MLPTorso(Torso):
     def draw_weight_noise(self, generator: torch.Generator) -> list[Tensor | None]:
         return [layer.draw_weight_noise(generator) for layer in self._layers]
 
-    def draw_local_noise(self, groups: int, rows: int, generator: np.random.Generator) -> list[LocalNoise | None]:
-        return [layer.draw_local_noise(groups, rows, generator) for layer in self._layers]
+    def draw_local_noise(self, groups: int, rows: int, source: Normals) -> list[LocalNoise | None]:
+        return [layer.draw_local_noise(groups, rows, source) for layer in self._layers]
 
     def draw_flipout_noise(
         self, groups: int, rows: int, weights: torch.Generator, generator: np.random.Generator
@@ -190,6 +221,13 @@ class MLPTorso(Torso):
         if not self.num_variational:
             return self._no_kl
         return torch.stack([layer.kl() for layer in self._layers]).sum(0)
+
+    def kl_with_pullback(self) -> tuple[Tensor, KLPullback]:
+        if not self.num_variational or type(self).kl is not MLPTorso.kl:
+            return super().kl_with_pullback()
+        pairs = [layer.kl_with_pullback() for layer in self._layers if layer.num_variational]
+        kl = torch.stack([of_layer for of_layer, _ in pairs]).sum(0)
+        return kl, lambda scale: [found for _, pullback in pairs for found in pullback(scale)]
 
     def log_var_parameters(self) -> list[nn.Parameter]:
         return [parameter for layer in self._layers for parameter in layer.log_var_parameters()]

@@ -37,7 +37,7 @@ from varshare_pl.sharing.residual import ResidualLinear
 from varshare_pl.sharing.shared import SharedLinear
 from varshare_pl.sharing.torso import TorsoSpec
 from varshare_pl.sharing.varshare_linear import VarShareLinear
-from varshare_pl.sharing.varshare_torso import VarShareTorso
+from varshare_pl.sharing.varshare_torso import EmbeddedVarShareTorso, VarShareTorso
 
 INITIAL_SIGMA = 0.5
 HYPERPRIOR = 1.0
@@ -95,7 +95,9 @@ class VarShare(SharingMethod):
 
     def make_torso(self, spec: TorsoSpec, generator: torch.Generator) -> VarShareTorso:
         self._check()
-        options = self.absorption, self.noise_controller, self.task_embedding
+        options = self.absorption, self.noise_controller
+        if self.task_embedding:
+            return EmbeddedVarShareTorso(self.make_layer, spec, generator, self.task_embedding, *options)
         return VarShareTorso(self.make_layer, spec, generator, *options)
 
     def make_layer(self, spec: LayerSpec) -> TaskLinear:

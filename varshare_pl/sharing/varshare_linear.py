@@ -9,14 +9,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from varshare_pl.sharing.base import Flipped, NewTask, Noise, Prepared, of_tasks
+from varshare_pl.gradients import Cotangent
+from varshare_pl.sharing.base import (
+    Flipped,
+    KLPullback,
+    LayerPullback,
+    NewTask,
+    Noise,
+    OfPrepared,
+    Prepared,
+    of_tasks,
+)
 from varshare_pl.sharing.checks import check_positive
-from varshare_pl.sharing.gaussian import FlipoutNoise, LocalNoise, deviations, kl_to_prior, sample
+from varshare_pl.sharing.gaussian import (
+    FlipoutNoise,
+    LocalNoise,
+    deviations,
+    kl_and_excess,
+    kl_to_prior,
+    sample,
+    sample_and_noise,
+)
 from varshare_pl.sharing.residual import ResidualLinear
 
 
@@ -74,6 +92,39 @@ class VarShareLinear(ResidualLinear):
 
     def kl(self) -> Tensor:
         return kl_to_prior(self.mu, self.log_var, self.prior_std)
+
+    def prepare_with_pullback(self, group_task: Tensor, noise: Noise = None) -> tuple[Any, LayerPullback]:
+        overridden = type(self).prepare is not VarShareLinear.prepare
+        if overridden or isinstance(noise, FlipoutNoise) or len(group_task) < self.num_tasks:
+            return super().prepare_with_pullback(group_task, noise)
+        with torch.enable_grad():
+            bias = self._bias(group_task)
+        theta, mu, log_var = self.theta.detach(), self.mu.detach(), self.log_var.detach()
+        variance = scaled = zeta = None
+        if isinstance(noise, LocalNoise):
+            weight, variance, zeta = theta + mu, log_var.exp(), noise.zeta
+        elif noise is not None:
+            weight, scaled = sample_and_noise(theta, mu, log_var, noise)
+        else:
+            weight = theta + mu
+
+        def pullback(of: OfPrepared) -> list[Cotangent]:
+            found = [Cotangent(self.theta, of.weight.sum(0)), Cotangent(self.mu, of.weight), Cotangent(bias, of.bias)]
+            if variance is not None and of.variance is not None:
+                found.append(Cotangent(self.log_var, variance * of.variance))
+            if scaled is not None:
+                found.append(Cotangent(self.log_var, scaled * of.weight, 0.5))
+            return found
+
+        return Prepared(weight, bias.detach(), variance, zeta), pullback
+
+    def kl_with_pullback(self) -> tuple[Tensor, KLPullback]:
+        if type(self).kl is not VarShareLinear.kl:
+            return super().kl_with_pullback()
+        mu = self.mu.detach()
+        kl, excess = kl_and_excess(mu, self.log_var.detach(), self.prior_std)
+        precision = self.prior_std**-2
+        return kl, lambda scale: [Cotangent(self.mu, mu, scale * precision), Cotangent(self.log_var, excess, scale / 2)]
 
     def draw_weight_noise(self, generator: torch.Generator) -> Tensor:
         return torch.randn(self.mu.shape, generator=generator, dtype=self.mu.dtype).to(self.mu.device)

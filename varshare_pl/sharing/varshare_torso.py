@@ -39,13 +39,11 @@ class VarShareTorso(MLPTorso):
     Args:
         make_layer: Makes a layer; its parameters are drawn here.
         spec: The sizes.
-        generator: Draws the initial weights, and after them the embeddings, standard normal.
+        generator: Draws the initial weights.
         absorption: α in [0, 1]; 0: none.
         noise_controller: Whether σ_p is controlled; the layers with residuals must be ``ControlledPriorLinear``.
-        task_embedding: d; 0: none.
 
     Attributes:
-        embedding: (M, d) e, or None.
         controller: The noise controller, or None.
     """
 
@@ -56,14 +54,10 @@ class VarShareTorso(MLPTorso):
         generator: torch.Generator,
         absorption: float = 0.0,
         noise_controller: bool = False,
-        task_embedding: int = 0,
     ) -> None:
-        super().__init__(make_layer, replace(spec, in_features=spec.in_features + task_embedding), generator)
+        super().__init__(make_layer, spec, generator)
         self.absorption = absorption
         self.controller = NoiseController() if noise_controller else None
-        self.embedding: nn.Parameter | None = None
-        if task_embedding:
-            self.embedding = nn.Parameter(torch.randn(spec.num_tasks, task_embedding, generator=generator))
 
     def after_update(self, rollout: int) -> None:
         if self.absorption:
@@ -79,33 +73,54 @@ class VarShareTorso(MLPTorso):
     def measures(self) -> dict[str, float]:
         return {} if self.controller is None else {"sharing/noise_ratio": float(self.controller.noise_ratio)}
 
+
+class EmbeddedVarShareTorso(VarShareTorso):
+    """The same with a task embedding at the input.
+
+    Args:
+        make_layer: See there.
+        spec: See there.
+        generator: Draws the embeddings too, standard normal, after the weights.
+        task_embedding: d, at least 1.
+        absorption: See there.
+        noise_controller: See there.
+
+    Attributes:
+        embedding: (M, d) e.
+    """
+
+    def __init__(
+        self,
+        make_layer: Callable[[LayerSpec], TaskLinear],
+        spec: TorsoSpec,
+        generator: torch.Generator,
+        task_embedding: int,
+        absorption: float = 0.0,
+        noise_controller: bool = False,
+    ) -> None:
+        wider = replace(spec, in_features=spec.in_features + task_embedding)
+        super().__init__(make_layer, wider, generator, absorption, noise_controller)
+        self.embedding = nn.Parameter(torch.randn(spec.num_tasks, task_embedding, generator=generator))
+
     def prepare(self, group_task: Tensor, noise: Sequence[Noise] | None = None) -> Any:
-        layers = super().prepare(group_task, noise)
-        if self.embedding is None:
-            return layers
-        return PreparedWithEmbedding(of_tasks(self.embedding, group_task).unsqueeze(1), layers)
+        embedding = of_tasks(self.embedding, group_task).unsqueeze(1)
+        return PreparedWithEmbedding(embedding, super().prepare(group_task, noise))
 
     def prepare_shared(self, group_task: Tensor) -> Any:
-        layers = super().prepare_shared(group_task)
-        if self.embedding is None:
-            return layers
-        return PreparedWithEmbedding(self.embedding.mean(0).expand(len(group_task), 1, -1), layers)
+        embedding = self.embedding.mean(0).expand(len(group_task), 1, -1)
+        return PreparedWithEmbedding(embedding, super().prepare_shared(group_task))
 
     def with_local_noise(self, prepared: Any, noise: Sequence[LocalNoise | None]) -> Any:
-        if isinstance(prepared, PreparedWithEmbedding):
-            return prepared._replace(layers=super().with_local_noise(prepared.layers, noise))
-        return super().with_local_noise(prepared, noise)
+        return prepared._replace(layers=super().with_local_noise(prepared.layers, noise))
 
     def compute(self, prepared: Any, x: Tensor) -> Tensor:
-        return super().compute(*_joined(prepared, x))
+        return super().compute(prepared.layers, _joined(prepared, x))
 
     def compute_by_layers(self, prepared: Any, x: Tensor) -> Tensor:
-        return super().compute_by_layers(*_joined(prepared, x))
+        return super().compute_by_layers(prepared.layers, _joined(prepared, x))
 
 
-def _joined(prepared: Any, x: Tensor) -> tuple[list[Any], Tensor]:
-    """The layers, and the rows (G, R, in) that the first of them takes."""
-    if not isinstance(prepared, PreparedWithEmbedding):
-        return prepared, x
+def _joined(prepared: PreparedWithEmbedding, x: Tensor) -> Tensor:
+    """The rows (G, R, in) that the first layer takes."""
     embedding = prepared.embedding.to(x.dtype).expand(-1, x.shape[1], -1)
-    return prepared.layers, torch.cat([x, embedding], dim=2)
+    return torch.cat([x, embedding], dim=2)

@@ -17,7 +17,7 @@ from varshare_pl.ppo.module import PPOModule
 from varshare_pl.ppo.objective import Objective
 from varshare_pl.ppo.optimizer import build_optimizer
 from varshare_pl.ppo.step import GradientStep, Work
-from varshare_pl.rollout.minibatches import epoch
+from varshare_pl.rollout.minibatches import Minibatches
 from varshare_pl.sharing import Independent, SharedOneHot, VarShare, method_names
 
 COMBINERS = {name: cls for name, cls in combiner_names().items() if cls.__module__.startswith("varshare_pl.")}
@@ -75,7 +75,7 @@ def works(policy, ragged=True, minibatches=3, local=True):
     rows["log_prob"] = rows["log_prob"] * 0.1 - 0.7
     rows |= {"obs": rollout.obs.flatten(0, 1)[keep], "actions": rollout.actions.flatten()[keep], "task": task}
     noise = policy.actor.draw_weight_noise(generator(3))
-    for batch in epoch(rows, TaskGroups.from_rows(task, M), minibatches, generator(2)):
+    for batch in Minibatches(rows, TaskGroups.from_rows(task, M), minibatches).epoch(generator(2)):
         drawn = policy.critic.draw_local_noise(*batch.weight.shape, np.random.Generator(np.random.SFC64(5)))
         yield Work(batch, noise, drawn if local else None)
 

@@ -9,7 +9,7 @@ from varshare_pl.groups import TaskGroups
 from varshare_pl.ppo.objective import Objective
 from varshare_pl.ppo.optimizer import build_optimizer
 from varshare_pl.ppo.step import GradientStep, Work
-from varshare_pl.rollout.minibatches import epoch
+from varshare_pl.rollout.minibatches import Minibatches
 
 OBJECTIVE = Objective(clip_range=0.2, value_clip_range=0.5, value_coef=0.5, entropy_coef=0.01, kl_weight=0.1)
 ADAM = (3e-3, 1e-3, 7e-3, 1e-5, 1e-8)
@@ -30,7 +30,7 @@ def batches():
     rows = dict(zip(("log_prob", "values", "advantages", "returns"), columns, strict=True))
     rows["log_prob"] = rows["log_prob"] * 0.1 - 0.7
     rows |= {"obs": rollout.obs.flatten(0, 1), "actions": rollout.actions.flatten(), "task": task}
-    return list(epoch(rows, TaskGroups.from_rows(task, 2), 6, generator(2)))
+    return list(Minibatches(rows, TaskGroups.from_rows(task, 2), 6).epoch(generator(2)))
 
 
 def plain_step(policy, adam, batch, noise, max_norm):

@@ -13,7 +13,7 @@ from varshare_pl.ppo.optimizer import build_optimizer
 from varshare_pl.ppo.step import GradientStep
 from varshare_pl.ppo.update import UpdateOptions, build_rows, evaluate_values, noise_ratio_std, update
 from varshare_pl.random import stream
-from varshare_pl.rollout.minibatches import plan
+from varshare_pl.rollout.minibatches import Plan
 from varshare_pl.sharing import Shared, VarShare
 
 OPTIONS = UpdateOptions(
@@ -85,10 +85,10 @@ def plain_ppo(actor, critic, rollout, max_norm):
         torch.optim.Adam(network.parameters(), lr, eps=1e-5) for network, lr in ((actor, 3e-3), (critic, 1e-3))
     ]
     order = stream(1, "minibatches", rollout.index)
-    groups = TaskGroups.from_rows(torch.zeros(steps * envs, dtype=torch.int64), 1)
+    plan = Plan(TaskGroups.from_rows(torch.zeros(steps * envs, dtype=torch.int64), 1), 4)
     losses = []
     for _ in range(2):
-        index, _ = plan(groups, 4, order)
+        index = plan.draw(order)
         for b in range(4):
             i = index[b, 0]
             distribution = torch.distributions.Categorical(logits=actor(obs[i]))

@@ -5,7 +5,7 @@ import torch
 from helpers import generator
 
 from varshare_pl.groups import TaskGroups
-from varshare_pl.rollout.minibatches import ROW_FIELDS, epoch, plan, task_weights
+from varshare_pl.rollout.minibatches import ROW_FIELDS, Minibatches, Plan, task_weights
 
 M = 5
 MIXES = {
@@ -30,6 +30,10 @@ def make_rows(task):
     number = torch.arange(len(task), dtype=torch.float64)
     rows = dict.fromkeys(ROW_FIELDS, number)
     return rows | {"obs": torch.stack([number, task.double()], 1), "actions": torch.arange(len(task))}
+
+
+def epoch(rows, groups, parts, g, weights=None):
+    return Minibatches(rows, groups, parts, weights).epoch(g)
 
 
 @pytest.mark.parametrize("parts", SHARES)
@@ -87,7 +91,9 @@ def test_mean_of_minibatch_gradients_is_the_full_gradient(task, parts):
 
 def test_padding_weighs_nothing_and_repeats_a_row_of_its_group():
     task = torch.tensor([0, 0, 0, 0, 1])
-    index, weight = plan(TaskGroups.from_rows(task, 2), 2, generator())
+    groups = TaskGroups.from_rows(task, 2)
+    index = Plan(groups, 2).draw(generator())
+    weight = torch.stack([batch.weight for batch in epoch(make_rows(task), groups, 2, generator())])
     assert index.shape == weight.shape == (2, 2, 2)
     assert torch.equal(task[index][:, 1], torch.ones(2, 2, dtype=torch.int64))
     assert sorted(weight.flatten().tolist()) == [0, 0, 0, 0.25, 0.25, 0.25, 0.25, 1]
@@ -98,7 +104,7 @@ def test_order_hangs_on_the_generator_and_moves_on():
     groups = TaskGroups.from_rows(task, M)
 
     def order(g):
-        return plan(groups, 4, g)[0].tolist()
+        return Plan(groups, 4).draw(g).tolist()
 
     torch.manual_seed(0)
     first = order(generator(1))
@@ -135,6 +141,6 @@ def test_a_task_without_rows_has_weight_zero():
 def test_every_order_is_as_likely():
     """Each of 4 rows comes first in a quarter of 4,000 epochs, within 4 standard errors; the seed is fixed."""
     groups = TaskGroups.from_rows(torch.zeros(4, dtype=torch.int64), 1)
-    g, n = generator(5), 4000
-    first = torch.bincount(torch.stack([plan(groups, 4, g)[0][0, 0, 0] for _ in range(n)]), minlength=4)
+    plan, g, n = Plan(groups, 4), generator(5), 4000
+    first = torch.bincount(torch.stack([plan.draw(g)[0, 0, 0] for _ in range(n)]), minlength=4)
     assert ((first / n - 0.25).abs() <= 4 * (0.25 * 0.75 / n) ** 0.5).all()

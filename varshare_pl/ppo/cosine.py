@@ -23,7 +23,7 @@ from varshare_pl.ppo.objective import Objective, Seeds
 from varshare_pl.ppo.step import Work
 from varshare_pl.ppo.update import UpdateOptions
 from varshare_pl.random import stream
-from varshare_pl.rollout.minibatches import Rows, epoch, task_weights
+from varshare_pl.rollout.minibatches import Minibatches, Rows, task_weights
 from varshare_pl.sharing.base import Noise
 from varshare_pl.types import Detail
 
@@ -62,7 +62,7 @@ class CosineMatrix:
         """
         policy = self._policy
         weights = task_weights(rows["task"], policy.num_tasks)
-        (batch,) = epoch(rows, groups, 1, stream(options.seed, "cosine", rollout), weights)
+        (batch,) = Minibatches(rows, groups, 1, weights).epoch(stream(options.seed, "cosine", rollout))
         noise: Sequence[Noise] | None = rollout_noise(policy, options.actor_noise, options.seed, rollout)
         work = Work(batch, noise if batch.noise is None else stored_noise.split(policy.actor, batch.noise), None)
         parameters = [p for shared in self._shared.values() for p in shared]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from statistics import fmean
 from typing import Protocol
 
@@ -26,9 +27,9 @@ from varshare_pl.ppo.optimizer import FlatAdam, GradientNorms
 from varshare_pl.ppo.step import Taken, Work, policy_kl
 from varshare_pl.random import stream
 from varshare_pl.rollout.gae import gae
-from varshare_pl.rollout.minibatches import Rows, epoch, task_weights
+from varshare_pl.rollout.minibatches import Minibatches, Rows, task_weights
 from varshare_pl.sharing.base import Noise
-from varshare_pl.types import Minibatch, Rollout
+from varshare_pl.types import Rollout
 
 
 @dataclass(frozen=True)
@@ -170,20 +171,14 @@ def _work(
     noise: Sequence[Noise] | None = rollout_noise(policy, options.actor_noise, options.seed, rollout)
     fresh = stream(options.seed, "fresh_noise/update", rollout)
     of_critic = CriticDraws(policy.critic, options.critic_noise, options.seed, rollout)
-    for batch in _minibatches(rows, groups, row_weight, rollout, options):
+    minibatches = Minibatches(rows, groups, options.num_minibatches, row_weight)
+    order = stream(options.seed, "minibatches", rollout)
+    for batch in chain.from_iterable(minibatches.epoch(order) for _ in range(options.epochs)):
         if options.actor_noise == "fresh":
             noise = policy.actor.draw_weight_noise(fresh)
         elif batch.noise is not None:
             noise = stored_noise.split(policy.actor, batch.noise)
         yield Work(batch, noise, of_critic(*batch.weight.shape))
-
-
-def _minibatches(
-    rows: Rows, groups: TaskGroups, row_weight: Tensor, rollout: int, options: UpdateOptions
-) -> Iterator[Minibatch]:
-    order = stream(options.seed, "minibatches", rollout)
-    for _ in range(options.epochs):
-        yield from epoch(rows, groups, options.num_minibatches, order, row_weight)
 
 
 def _mean_terms(objective: Objective, policy: ActorCritic, taken: Taken, groups: TaskGroups) -> LossTerms:

@@ -31,46 +31,69 @@ def task_weights(task: Tensor, num_tasks: int) -> Tensor:
     return torch.where(present, world_size() / (present.sum() * counts.clamp_min(1)), 0.0)
 
 
-def epoch(
-    rows: Rows, groups: TaskGroups, num_minibatches: int, generator: torch.Generator, row_weight: Tensor | None = None
-) -> Iterator[Minibatch]:
-    """One pass over all rows in random order, each row in exactly one minibatch.
+class Minibatches:
+    """The minibatches of a rollout's rows.
+
+    A row weighs B / (tasks present × rows of its task in the rollout), so that the minibatch gradients average to the
+    rollout's, in which each task weighs the same.
 
     Args:
         rows: The rollout's rows.
         groups: Their task groups.
-        num_minibatches: B.
-        generator: Draws the order.
+        number: B.
         row_weight: (M,) from ``task_weights``; None: from these rows alone.
-
-    Yields:
-        B minibatches. A row weighs B / (tasks present × rows of its task in the rollout), so that the minibatch
-        gradients average to the rollout's, in which each task weighs the same.
     """
-    index, weight = plan(groups, num_minibatches, generator, row_weight)
-    gathered = {name: rows[name][index].unbind() for name in ROW_FIELDS if name in rows}
-    for b in range(num_minibatches):
-        yield Minibatch(groups.group_task, weight=weight[b], **{name: parts[b] for name, parts in gathered.items()})
+
+    def __init__(self, rows: Rows, groups: TaskGroups, number: int, row_weight: Tensor | None = None) -> None:
+        self._columns = {name: rows[name] for name in ROW_FIELDS if name in rows}
+        self._groups = groups
+        self._plan = Plan(groups, number)
+        if row_weight is None:
+            weight = 1.0 / (len(groups.counts) * groups.counts.to(torch.get_default_dtype()))
+        else:
+            weight = row_weight[groups.group_task]
+        self._weight = ((number * weight)[:, None] * self._plan.real).unbind()
+
+    def epoch(self, generator: torch.Generator) -> Iterator[Minibatch]:
+        """One pass over all rows in random order, each row in exactly one of B minibatches."""
+        index = self._plan.draw(generator)
+        flat = index.flatten()
+        gathered = {
+            name: column.index_select(0, flat).view(*index.shape, *column.shape[1:]).unbind()
+            for name, column in self._columns.items()
+        }
+        for b, weight in enumerate(self._weight):
+            parts = {name: batches[b] for name, batches in gathered.items()}
+            yield Minibatch(self._groups.group_task, weight=weight, **parts)
 
 
-def plan(
-    groups: TaskGroups, num_minibatches: int, generator: torch.Generator, row_weight: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Which row stands where: index and weight, (B, G, S) each, S the most rows of a task in a minibatch."""
-    device = groups.index.device
-    keys = torch.rand(groups.index.shape, generator=generator).to(device)
-    order = keys.masked_fill_(~groups.mask, 2.0).argsort(1)  # padding last
-    shuffled = groups.index.gather(1, order)  # (G, R)
+class Plan:
+    """Which row stands where in B minibatches, (B, G, S) each, S the most rows of a task in a minibatch.
 
-    edges = torch.arange(num_minibatches + 1, device=device)[:, None] * groups.counts // num_minibatches  # (B+1, G)
-    start, end = edges[:-1], edges[1:]
-    size = int((end - start).max())
-    position = start[..., None] + torch.arange(size, device=device)  # (B, G, S)
-    real = position < end[..., None]
-    position = torch.where(real, position, 0)
-    index = shuffled.expand(num_minibatches, -1, -1).gather(2, position)
-    if row_weight is None:
-        weight = 1.0 / (len(groups.counts) * groups.counts.to(torch.get_default_dtype()))
-    else:
-        weight = row_weight[groups.group_task]
-    return index, (num_minibatches * weight)[:, None] * real
+    Args:
+        groups: The rows' task groups.
+        number: B.
+
+    Attributes:
+        real: (B, G, S) bool, false where a row only fills up.
+    """
+
+    def __init__(self, groups: TaskGroups, number: int) -> None:
+        self._groups = groups
+        device = groups.index.device
+        edges = torch.arange(number + 1, device=device)[:, None] * groups.counts // number  # (B+1, G)
+        start, end = edges[:-1], edges[1:]
+        size = int((end - start).max())
+        position = start[..., None] + torch.arange(size, device=device)
+        self.real = position < end[..., None]
+        self._position = torch.where(self.real, position, 0)
+        self._padding = None if bool(groups.mask.all()) else ~groups.mask
+
+    def draw(self, generator: torch.Generator) -> Tensor:
+        """(B, G, S) indices of rows, in random order within each task."""
+        index = self._groups.index
+        keys = torch.rand(index.shape, generator=generator).to(index.device)
+        if self._padding is not None:
+            keys.masked_fill_(self._padding, 2.0)  # last
+        shuffled = index.gather(1, keys.argsort(1))
+        return shuffled.expand(len(self._position), -1, -1).gather(2, self._position)

@@ -6,22 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+
+from varshare_pl.sharing.elementwise import tanh_
 
 ActivationName = Literal["tanh", "relu", "elu", "silu"]
 
 
 def _tanh_(x: Tensor) -> Tensor:
-    """In place, by the fastest way there is for float32 on a CPU; torch's own takes four to ten times as long."""
-    if x.dtype is not torch.float32 or x.device.type != "cpu":
-        return x.tanh_()
-    if type(x) is not Tensor:  # a compiler traces
+    """In place, outside of autograd, by the fastest way there is."""
+    if type(x) is not Tensor and x.dtype is torch.float32 and x.device.type == "cpu":  # a compiler traces
         return _rational_tanh(x)
-    array = x.numpy()
-    np.tanh(array, out=array)  # vectorised, exact to 1e-7
-    return x
+    return tanh_(x)
 
 
 def _rational_tanh(x: Tensor) -> Tensor:

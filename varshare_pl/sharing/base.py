@@ -161,12 +161,6 @@ class TaskLinear(nn.Module, ABC):
         """(M,) KL to the prior of each task's weights, in nats."""
         return next(self.parameters()).new_zeros(self.num_tasks)
 
-    def kl_with_pullback(self) -> tuple[Tensor, KLPullback]:
-        """``kl`` without autograd's graph, and its pullback; autograd's, where a layer has none by hand."""
-        with torch.enable_grad():
-            kl = self.kl()
-        return kl.detach(), lambda scale: [Cotangent(kl, torch.full_like(kl, scale))]
-
     def draw_weight_noise(self, generator: torch.Generator) -> Tensor | None:
         """(M, out, in) standard normal, or None for a deterministic layer."""
         del generator

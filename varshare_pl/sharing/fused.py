@@ -130,14 +130,15 @@ def _backward(
 
 
 def _layer(weights: Prepared, x: Tensor) -> tuple[Tensor, tuple[Tensor | None, Tensor | None]]:
-    """The layer's output, a new tensor; x² and the standard deviation of its local noise, see ``local_output``."""
+    """The layer's output, a new tensor; x² and one over the deviation of its local noise, see ``local_output``."""
     weight, bias, variance, zeta = weights
     output = _times(x, weight, bias)
     if variance is None or zeta is None:
         return output, (None, None)
     squares = x * x
-    deviation = _times(squares, variance).clamp_min_(torch.finfo(x.dtype).tiny).sqrt_()
-    return output.addcmul_(deviation, zeta), (squares, deviation)
+    of_output = _times(squares, variance).clamp_min_(torch.finfo(x.dtype).tiny)
+    inverse = of_output.pow(-0.5)  # a third of the time of a square root, and saves dividing by it
+    return output.addcmul_(of_output.mul_(inverse), zeta), (squares, inverse)
 
 
 def _times(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -183,10 +184,10 @@ def _layer_backward(
         of_weight = _weight_gradient(x.reshape(-1, x.shape[-1]), rows) if one else _weight_gradient(x, gradient)
     of_x = _input_gradient(gradient, weight) if needs_x else gradient
     of_variance = None
-    squares, deviation = noise
-    if variance is not None and zeta is not None and squares is not None and deviation is not None:
+    squares, inverse = noise
+    if variance is not None and zeta is not None and squares is not None and inverse is not None:
         # s = √v: dL/dv = dL/dy ζ / (2 s), and v = x² · σ². A row of zeros makes that large, but meets its x = 0 below.
-        twice_of_v = (gradient * zeta).div_(deviation)
+        twice_of_v = (gradient * zeta).mul_(inverse)
         of_variance = _weight_gradient(squares, twice_of_v).mul_(0.5)
         if needs_x:
             of_x = of_x.addcmul_(_input_gradient(twice_of_v, variance), x)

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from varshare_pl.sharing.elementwise import exp, expm1
+
 
 class LocalNoise(NamedTuple):
     """Noise of the local reparameterisation (Kingma et al. 2015), drawn per row at the layer's output."""
@@ -53,7 +55,7 @@ def sample(shared: Tensor, mean: Tensor, log_var: Tensor, eps: Tensor) -> Tensor
 
 def sample_and_noise(shared: Tensor, mean: Tensor, log_var: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
     """``sample`` without autograd, and the noise σ ε: d(σ ε)/d log_var = ½ σ ε."""
-    noise = (0.5 * log_var).exp_().mul_(eps)
+    noise = exp(0.5 * log_var).mul_(eps)
     return (mean + noise).add_(shared), noise
 
 
@@ -94,12 +96,21 @@ def kl_to_prior(mu: Tensor, log_var: Tensor, prior_std: float) -> Tensor:
     return _KLToPrior.apply(mu, log_var, prior_std)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def kl_and_excess(mu: Tensor, log_var: Tensor, prior_std: float) -> tuple[Tensor, Tensor]:
-    """``kl_to_prior`` without autograd, and σ²/σ_p² − 1: dKL/dμ = μ/σ_p² and dKL/d log_var = ½ (σ²/σ_p² − 1)."""
-    relative_log_var = log_var - 2.0 * math.log(prior_std)
+def kl_and_excess(
+    mu: Tensor, log_var: Tensor, log_prior_var: float | Tensor, precision: float | Tensor
+) -> tuple[Tensor, Tensor]:
+    """``kl_to_prior`` without autograd, and σ²/σ_p² − 1: dKL/dμ = μ/σ_p² and dKL/d log_var = ½ (σ²/σ_p² − 1).
+
+    Args:
+        mu: (M, …).
+        log_var: (M, …).
+        log_prior_var: ln σ_p², one or of each weight.
+        precision: 1/σ_p², the same.
+    """
+    relative_log_var = log_var - log_prior_var
     # expm1(x) − x is σ²/σ_p² − 1 − ln(σ²/σ_p²) without the loss of digits that subtracting 1 costs near the prior.
-    excess = relative_log_var.expm1()
-    terms = torch.sub(excess, relative_log_var, out=relative_log_var).addcmul_(mu, mu, value=prior_std**-2)
+    excess = expm1(relative_log_var)
+    terms = torch.sub(excess, relative_log_var, out=relative_log_var).addcmul_(mu, mu * precision)
     return terms.flatten(1).sum(1).mul_(0.5), excess
 
 
@@ -108,9 +119,9 @@ class _KLToPrior(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, mu: Tensor, log_var: Tensor, prior_std: float) -> Tensor:
-        kl, excess = kl_and_excess(mu, log_var, prior_std)
-        ctx.save_for_backward(mu, excess)
         ctx.precision = prior_std**-2
+        kl, excess = kl_and_excess(mu, log_var, 2.0 * math.log(prior_std), ctx.precision)
+        ctx.save_for_backward(mu, excess)
         return kl
 
     @staticmethod

@@ -222,13 +222,6 @@ class MLPTorso(Torso):
             return self._no_kl
         return torch.stack([layer.kl() for layer in self._layers]).sum(0)
 
-    def kl_with_pullback(self) -> tuple[Tensor, KLPullback]:
-        if not self.num_variational or type(self).kl is not MLPTorso.kl:
-            return super().kl_with_pullback()
-        pairs = [layer.kl_with_pullback() for layer in self._layers if layer.num_variational]
-        kl = torch.stack([of_layer for of_layer, _ in pairs]).sum(0)
-        return kl, lambda scale: [found for _, pullback in pairs for found in pullback(scale)]
-
     def log_var_parameters(self) -> list[nn.Parameter]:
         return [parameter for layer in self._layers for parameter in layer.log_var_parameters()]
 

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from varshare_pl.gradients import Cotangent
 from varshare_pl.sharing.base import (
     Flipped,
-    KLPullback,
     LayerPullback,
     NewTask,
     Noise,
@@ -26,11 +25,11 @@ from varshare_pl.sharing.base import (
     of_tasks,
 )
 from varshare_pl.sharing.checks import check_positive
+from varshare_pl.sharing.elementwise import exp
 from varshare_pl.sharing.gaussian import (
     FlipoutNoise,
     LocalNoise,
     deviations,
-    kl_and_excess,
     kl_to_prior,
     sample,
     sample_and_noise,
@@ -102,7 +101,7 @@ class VarShareLinear(ResidualLinear):
         theta, mu, log_var = self.theta.detach(), self.mu.detach(), self.log_var.detach()
         variance = scaled = zeta = None
         if isinstance(noise, LocalNoise):
-            weight, variance, zeta = theta + mu, log_var.exp(), noise.zeta
+            weight, variance, zeta = theta + mu, exp(log_var), noise.zeta
         elif noise is not None:
             weight, scaled = sample_and_noise(theta, mu, log_var, noise)
         else:
@@ -117,14 +116,6 @@ class VarShareLinear(ResidualLinear):
             return found
 
         return Prepared(weight, bias.detach(), variance, zeta), pullback
-
-    def kl_with_pullback(self) -> tuple[Tensor, KLPullback]:
-        if type(self).kl is not VarShareLinear.kl:
-            return super().kl_with_pullback()
-        mu = self.mu.detach()
-        kl, excess = kl_and_excess(mu, self.log_var.detach(), self.prior_std)
-        precision = self.prior_std**-2
-        return kl, lambda scale: [Cotangent(self.mu, mu, scale * precision), Cotangent(self.log_var, excess, scale / 2)]
 
     def draw_weight_noise(self, generator: torch.Generator) -> Tensor:
         return torch.randn(self.mu.shape, generator=generator, dtype=self.mu.dtype).to(self.mu.device)

@@ -19,11 +19,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from varshare_pl.sharing.base import LayerSpec, Noise, TaskLinear, of_tasks
-from varshare_pl.sharing.gaussian import LocalNoise
+from varshare_pl.gradients import Cotangent
+from varshare_pl.sharing.base import KLPullback, LayerSpec, Noise, TaskLinear, of_tasks
+from varshare_pl.sharing.gaussian import LocalNoise, kl_and_excess
 from varshare_pl.sharing.noise_controller import ControlledPriorLinear, NoiseController
 from varshare_pl.sharing.residual import ResidualLinear
 from varshare_pl.sharing.torso import MLPTorso, TorsoSpec
+from varshare_pl.sharing.varshare_linear import VarShareLinear
 
 
 class PreparedWithEmbedding(NamedTuple):
@@ -58,6 +60,35 @@ class VarShareTorso(MLPTorso):
         super().__init__(make_layer, spec, generator)
         self.absorption = absorption
         self.controller = NoiseController() if noise_controller else None
+        plain = [layer for _, layer in self.layers() if isinstance(layer, VarShareLinear)]
+        every = sum(layer.num_variational for layer in plain) == self.num_variational
+        self._plain = plain if every and all(type(layer).kl is VarShareLinear.kl for layer in plain) else []
+        self._kept: tuple[Tensor, Tensor] | None = None
+
+    def kl_with_pullback(self) -> tuple[Tensor, KLPullback]:
+        """All layers at once, if their priors stand still: an operation on a small layer costs little but its call."""
+        layers = self._plain
+        if not layers or type(self).kl is not MLPTorso.kl:
+            return super().kl_with_pullback()
+        mu = torch.cat([layer.mu.detach().flatten(1) for layer in layers], 1)
+        log_var = torch.cat([layer.log_var.detach().flatten(1) for layer in layers], 1)
+        kl, excess = kl_and_excess(mu, log_var, *self._priors(mu))
+
+        def pullback(scale: float) -> list[Cotangent]:
+            found, sizes = [], [layer.num_variational for layer in layers]
+            for layer, of_layer in zip(layers, torch.split(excess, sizes, 1), strict=True):
+                found.append(Cotangent(layer.mu, layer.mu.detach(), scale * layer.prior_std**-2))
+                found.append(Cotangent(layer.log_var, of_layer.view(layer.log_var.shape), 0.5 * scale))
+            return found
+
+        return kl, pullback
+
+    def _priors(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Ln σ_p² and 1/σ_p² of a task's weights, layer behind layer."""
+        if self._kept is None or (self._kept[0].dtype, self._kept[0].device) != (like.dtype, like.device):
+            stds = torch.cat([like.new_full((n.num_variational,), n.prior_std) for n in self._plain])
+            self._kept = 2.0 * stds.log(), stds.pow(-2)
+        return self._kept
 
     def after_update(self, rollout: int) -> None:
         if self.absorption:

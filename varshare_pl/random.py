@@ -65,7 +65,7 @@ class NormalTable:
         self, pieces: Iterable[int], generator: np.random.Generator, dtype: torch.dtype, device: torch.device
     ) -> None:
         needed = sum(map(self._padded, pieces))
-        spare = max(needed, self.SPARE)
+        spare = max(needed // 4, self.SPARE)
         self._table = normal((needed + spare,), generator, dtype).to(device)
         self._places = spare // self.STRIDE
         self._place = float(generator.random())

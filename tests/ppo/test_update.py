@@ -122,7 +122,7 @@ def test_one_task_with_one_net_is_plain_ppo(max_norm):
     for torso, plain in ((policy.actor, actor), (policy.critic, critic)):
         expected = [p.detach() for p in plain.parameters()]
         torch.testing.assert_close([p.detach() for p in torso.parameters()], expected, rtol=0, atol=1e-6)
-    assert all((p - start[name]).abs().max() > 1e-3 for name, p in policy.named_parameters())
+    assert all((p - start[name]).abs().max() > 5e-5 for name, p in policy.named_parameters())
 
 
 def test_values_are_those_of_the_observation_that_followed():

@@ -107,6 +107,8 @@ class ActorCritic(nn.Module):
 
     def kl_with_pullback(self) -> tuple[Tensor, KLPullback]:
         """The same without autograd's graph, and its pullback to the parameters."""
+        if not self.num_variational:
+            return self.actor.kl(), lambda _: []
         (actor, of_actor), (critic, of_critic) = (torso.kl_with_pullback() for _, torso in self.networks())
         return actor + critic, lambda scale: of_actor(scale) + of_critic(scale)
 

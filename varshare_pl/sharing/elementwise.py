@@ -21,12 +21,18 @@ def tanh_(x: Tensor) -> Tensor:
 
 def exp(x: Tensor) -> Tensor:
     """A new tensor."""
-    return torch.from_numpy(np.exp(x.numpy())) if _is_for_numpy(x) else x.exp()
+    if not _is_for_numpy(x):
+        return x.exp()
+    with np.errstate(over="ignore"):  # torch does not warn either
+        return torch.from_numpy(np.exp(x.numpy()))
 
 
 def expm1(x: Tensor) -> Tensor:
     """A new tensor."""
-    return torch.from_numpy(np.expm1(x.numpy())) if _is_for_numpy(x) else x.expm1()
+    if not _is_for_numpy(x):
+        return x.expm1()
+    with np.errstate(over="ignore"):
+        return torch.from_numpy(np.expm1(x.numpy()))
 
 
 def _is_for_numpy(x: Tensor) -> bool:

@@ -58,6 +58,11 @@ class CompiledStep:
         kept = policy.state_dict().keys()
         self._buffers = [f"policy.{name}" for name, _ in policy.named_buffers() if name in kept]
         self._functions: dict[Any, Compiled] = {}
+        self._members = [
+            (group["name"].removesuffix("_log_var"), parameter, index)
+            for index, (group, members) in enumerate(zip(optimizer.param_groups, optimizer.members, strict=True))
+            for parameter in members
+        ]
 
     def take(self, work: Iterable[Work], rollout: int, target_kl: float | None, kl_scale: float | None = None) -> Taken:
         """See ``GradientStep.take``."""
@@ -139,8 +144,7 @@ class CompiledStep:
         buffers: dict[str, Tensor],
         work: Work,
     ) -> tuple[list[Tensor], Tensor, list[Tensor]]:
-        values, mean, square, count = state
-        parameters = self.optimizer.split(values.detach())
+        parameters = self.optimizer.split(state[0].detach())
         names = {id(p): f"policy.{name}" for name, p in self._policy.named_parameters()}
         with torch.enable_grad():
             by_name = {names[key]: value.requires_grad_() for key, value in parameters.items()}
@@ -148,31 +152,42 @@ class CompiledStep:
             total = self._objective.total(self._policy, losses, kl_scale)
             gradients = torch.autograd.grad(total, list(parameters.values()), materialize_grads=True)
         with torch.no_grad():
-            gradient = torch.cat([g.reshape(-1) for g in gradients])
-            networks = self.optimizer.parts(gradient)
-            norms = torch.stack([torch.linalg.vector_norm(part) for part in networks])
-            if self._max_grad_norm is not None:
-                factor = (self._max_grad_norm / (norms + 1e-6)).clamp(max=1.0)
-                gradient = torch.cat([part * factor[i] for i, part in enumerate(networks)])
+            by_parameter = dict(zip(parameters, gradients, strict=True))
+            of_networks: dict[str, list[Tensor]] = {"actor": [], "critic": []}
+            for network, parameter, _ in self._members:
+                of_networks[network].append(by_parameter[id(parameter)].square().sum())
+            norms = torch.stack([torch.stack(squares).sum().sqrt() for squares in of_networks.values()])
             going_on = going_on & (policy_kl(losses.log_ratio, work.batch.weight) <= limit) & norms.isfinite().all()
-            after = self._adam(values, mean, square, count + 1.0, gradient, rates)
-            state = [torch.where(going_on, new, old) for new, old in zip(after, state, strict=True)]
+            state = self._adam(state, by_parameter, norms, rates, going_on)
         return state, going_on, [norms, *(part.detach() for part in losses)]
 
     def _adam(
-        self, values: Tensor, mean: Tensor, square: Tensor, count: Tensor, gradient: Tensor, rates: Tensor
+        self, state: list[Tensor], gradients: dict[int, Tensor], norms: Tensor, rates: Tensor, going_on: Tensor
     ) -> list[Tensor]:
-        """Kingma and Ba 2015 (arXiv 1412.6980), algorithm 1, as torch computes it."""
+        """Kingma and Ba 2015 (arXiv 1412.6980), algorithm 1, as torch computes it, on clipped gradients.
+
+        Parameter by parameter: a vector of all gradients would be written and read once more.
+        """
+        *vectors, count = state
         groups = self.optimizer.param_groups
         beta1, beta2 = groups[0]["betas"]
-        mean = mean + (gradient - mean) * (1.0 - beta1)
-        square = square * beta2 + gradient * gradient * (1.0 - beta2)
-        size, scale = 1.0 / (1.0 - beta1**count), (1.0 - beta2**count).sqrt()
-        moved = []
-        for index, (start, end) in enumerate(self.optimizer.edges):
-            deviation = square[start:end].sqrt() / scale + groups[index]["eps"]
-            moved.append(values[start:end] - rates[index] * size * mean[start:end] / deviation)
-        return [torch.cat(moved), mean, square, count]
+        steps = count + 1.0
+        limits = torch.ones_like(norms)
+        if self._max_grad_norm is not None:
+            limits = (self._max_grad_norm / (norms + 1e-6)).clamp(max=1.0)
+        numbers = [*limits, *(rates / (1.0 - beta1**steps)), 1.0 / (1.0 - beta2**steps).sqrt()]
+        of_actor, of_critic, *sizes, scale = _computed_once(numbers)
+        old = [self.optimizer.split(vector) for vector in vectors]
+        after: list[list[Tensor]] = [[], [], []]
+        for network, parameter, group in self._members:
+            value, mean, square = before = [pieces[id(parameter)] for pieces in old]
+            gradient = gradients[id(parameter)] * (of_actor if network == "actor" else of_critic)
+            mean = mean + (gradient - mean) * (1.0 - beta1)
+            square = square * beta2 + gradient * gradient * (1.0 - beta2)
+            value = value - sizes[group] * mean / (square.sqrt() * scale + groups[group]["eps"])
+            for column, new, kept in zip(after, (value, mean, square), before, strict=True):
+                column.append(torch.where(going_on, new, kept).reshape(-1))
+        return [*(torch.cat(column) for column in after), torch.where(going_on, steps, count)]
 
     def _state(self) -> list[Tensor]:
         states = [self.optimizer.state[group["params"][0]] for group in self.optimizer.param_groups]
@@ -190,6 +205,11 @@ class CompiledStep:
             kept["exp_avg"].copy_(mean[start:end])
             kept["exp_avg_sq"].copy_(square[start:end])
             kept["step"].copy_(count)
+
+
+def _computed_once(numbers: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Numbers () that stand in memory; the compiler would compute them again for every few elements they meet."""
+    return torch.stack(list(numbers)).unbind()
 
 
 class _Losses(nn.Module):

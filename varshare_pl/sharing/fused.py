@@ -15,6 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from varshare_pl.sharing.activations import Activation
 from varshare_pl.sharing.base import OfPrepared, Prepared
+from varshare_pl.sharing.elementwise import inverse_root
 
 NARROW = 16  # columns
 
@@ -137,7 +138,7 @@ def _layer(weights: Prepared, x: Tensor) -> tuple[Tensor, tuple[Tensor | None, T
         return output, (None, None)
     squares = x * x
     of_output = _times(squares, variance).clamp_min_(torch.finfo(x.dtype).tiny)
-    inverse = of_output.pow(-0.5)  # a third of the time of a square root, and saves dividing by it
+    inverse = inverse_root(of_output)  # faster than a square root, and saves dividing by it
     return output.addcmul_(of_output.mul_(inverse), zeta), (squares, inverse)
 
 
@@ -147,6 +148,8 @@ def _times(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Where out is narrow, as in a head, the product is taken transposed: several times as fast on a CPU, and so is what
     follows along the narrow axis.
     """
+    if type(x) is not Tensor and bias is not None:  # a compiler traces, and adds along with what comes next
+        return _times(x, weight) + bias
     if weight.dim() == 3:
         if weight.shape[-2] <= NARROW:
             output = torch.bmm(weight, x.mT).mT

@@ -146,8 +146,8 @@ class Board:
             parts[self._number].copy_(mine)
             self._flags[self._number] = self._count
             self._wait()
-            result, (first, *others) = mine.view(value.dtype), parts.view(value.dtype).unbind()
-            result.copy_(first)
+            result, (first, second, *others) = mine.view(value.dtype), parts.view(value.dtype).unbind()
+            combine(first, second, out=result)
             for other in others:
                 combine(result, other, out=result)
 

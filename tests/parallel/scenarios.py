@@ -6,6 +6,7 @@ Each process writes what it saw of run NAME to FOLDER/NAME_RANK.pt.
 """
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -55,6 +56,15 @@ class Witness(pl.Callback):
         self.rollouts.append({name: getattr(batch, name) for name in ROLLOUT_FIELDS})
         self.weights.append({name: value.clone() for name, value in pl_module.state_dict().items()})
         self.indices.append(batch.index)
+
+
+class KeepSecond(pl.Callback):
+    """Keeps the checkpoint of after the second rollout, whichever others come later."""
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if batch.index == 2 and trainer.is_global_zero:
+            folder = Path(trainer.default_root_dir) / "checkpoints"
+            shutil.copy(folder / "last.ckpt", folder / "second.ckpt")
 
 
 class PoisonedModule(PPOModule):
@@ -244,8 +254,8 @@ def signalled(processes: int, folder: Path) -> dict[str, Any]:
 
 
 def recorded(processes: int, folder: Path) -> dict[str, Any]:
-    """With files and evaluations; checkpoints after the second and the fourth rollout."""
-    files = (Evaluation(128, 2), Heartbeat(), Checkpoint(2))
+    """With files and evaluations; checkpoints after the second and the fourth rollout at least."""
+    files = (Evaluation(128, 2), Heartbeat(), Checkpoint(2), KeepSecond())
     return train(processes, *files, data=RESUMED, trainer=files_in(folder / f"recorded_{processes}"))
 
 
@@ -254,7 +264,7 @@ RESUMED = {"num_envs": 4, "rollout_steps": 32, "total_env_steps": 4 * 128}
 
 def resumed(before: int) -> Callable[[int, Path], dict[str, Any]]:
     def scenario(processes: int, folder: Path) -> dict[str, Any]:
-        checkpoint = folder / f"recorded_{before}" / "checkpoints" / "previous.ckpt"
+        checkpoint = folder / f"recorded_{before}" / "checkpoints" / "second.ckpt"
         return train(processes, data=RESUMED, ckpt_path=checkpoint)
 
     return scenario

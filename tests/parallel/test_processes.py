@@ -248,6 +248,7 @@ def test_files_are_written_once(runs: Runs) -> None:
         "best.ckpt",
         "last.ckpt",
         "previous.ckpt",
+        "second.ckpt",
     ]
 
 

@@ -121,6 +121,14 @@ def test_methods_without_task_weights_are_left_out():
     assert details([]) == []
 
 
+def test_the_kl_is_left_out_where_nobody_asks():
+    layers = [("actor", "head", VarShareLinear(3, 2, 2))]
+    (without,), (with_it,) = measure(layers, kl=False), measure(layers)
+    assert without.kl is None
+    assert torch.equal(with_it.kl, layers[0][2].kl())
+    assert torch.equal(without.ratio, with_it.ratio)
+
+
 def test_headline_is_the_mean_over_layers_of_the_mean_over_tasks():
     a = measured(layer_with([[3.0, 0.0]], [[[1.0, 0.0]], [[-1.0, 0.0]]], sigma=0.25))
     b = measured(layer_with([[0.0, 0.0]], [[[0.0, 0.0]], [[0.0, 0.0]]], sigma=0.75))

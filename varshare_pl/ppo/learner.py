@@ -104,7 +104,7 @@ class Learner:
 
         for _, torso in self.policy.networks():
             torso.after_update(batch.index)
-        sharing = measure(self.policy.layers())
+        sharing = measure(self.policy.layers(), kl=full)
         episode_metrics, episode_details = self._episodes.add(batch.episodes)
         metrics |= update_metrics(result, self.policy) | headline(sharing) | episode_metrics
         self.gradient_steps += result.steps

@@ -80,8 +80,7 @@ def update_metrics(result: UpdateResult, policy: ActorCritic) -> dict[str, float
     }
     if policy.num_variational:
         metrics["loss/kl"] = float(terms.kl)
-        with torch.no_grad():
-            metrics["kl/posterior"] = float(policy.kl().mean())
+        metrics["kl/posterior"] = float(policy.kl_with_pullback()[0].mean())
     return metrics
 
 

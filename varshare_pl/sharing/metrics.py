@@ -31,13 +31,13 @@ class LayerSharing:
     task_similarity: Tensor  # () mean pairwise cosine of the μ̃_m; NaN for one task or residuals of norm 0
     sigma: Tensor | None  # (M,) mean σ
     specialised: Tensor | None  # (M,) share of weights with |μ̃| > 2 σ
-    kl: Tensor | None  # (M,) nats
+    kl: Tensor | None  # (M,) nats; None if it was not asked for
     prior_std: Tensor | None  # () σ_p, where it changes
 
 
 @torch.no_grad()
-def measure(layers: Iterable[tuple[str, str, TaskLinear]]) -> list[LayerSharing]:
-    """Sharing of every layer (network, name, module) that has task-specific weights."""
+def measure(layers: Iterable[tuple[str, str, TaskLinear]], kl: bool = True) -> list[LayerSharing]:
+    """Sharing of every layer (network, name, module) that has task-specific weights, with or without its KL."""
     measured = []
     for network, name, layer in layers:
         gauged = layer.gauged()
@@ -57,7 +57,7 @@ def measure(layers: Iterable[tuple[str, str, TaskLinear]]) -> list[LayerSharing]
                 task_similarity=_similarity(mu, mu_norm),
                 sigma=None if sigma is None else sigma.flatten(1).mean(1),
                 specialised=None if sigma is None else (mu.abs() > 2.0 * sigma.flatten(1)).float().mean(1),
-                kl=layer.kl() if layer.num_variational else None,
+                kl=layer.kl() if kl and layer.num_variational else None,
                 prior_std=layer.current_prior_std(),
             )
         )

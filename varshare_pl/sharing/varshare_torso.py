@@ -63,6 +63,7 @@ class VarShareTorso(MLPTorso):
         plain = [layer for _, layer in self.layers() if isinstance(layer, VarShareLinear)]
         every = sum(layer.num_variational for layer in plain) == self.num_variational
         self._plain = plain if every and all(type(layer).kl is VarShareLinear.kl for layer in plain) else []
+        self._sizes = [layer.num_variational for layer in self._plain]
         self._kept: tuple[Tensor, Tensor] | None = None
 
     def kl_with_pullback(self) -> tuple[Tensor, KLPullback]:
@@ -75,10 +76,11 @@ class VarShareTorso(MLPTorso):
         kl, excess = kl_and_excess(mu, log_var, *self._priors(mu))
 
         def pullback(scale: float) -> list[Cotangent]:
-            found, sizes = [], [layer.num_variational for layer in layers]
-            for layer, of_layer in zip(layers, torch.split(excess, sizes, 1), strict=True):
-                found.append(Cotangent(layer.mu, layer.mu.detach(), scale * layer.prior_std**-2))
-                found.append(Cotangent(layer.log_var, of_layer.view(layer.log_var.shape), 0.5 * scale))
+            found = []
+            for layer, of_layer in zip(layers, torch.split(excess, self._sizes, 1), strict=True):
+                mu, log_var = layer.mu, layer.log_var
+                found.append(Cotangent(mu, mu, scale * layer.prior_std**-2))
+                found.append(Cotangent(log_var, of_layer.view(log_var.shape), 0.5 * scale))
             return found
 
         return kl, pullback
@@ -86,7 +88,8 @@ class VarShareTorso(MLPTorso):
     def _priors(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Ln σ_p² and 1/σ_p² of a task's weights, layer behind layer."""
         if self._kept is None or (self._kept[0].dtype, self._kept[0].device) != (like.dtype, like.device):
-            stds = torch.cat([like.new_full((n.num_variational,), n.prior_std) for n in self._plain])
+            priors = zip(self._sizes, self._plain, strict=True)
+            stds = torch.cat([like.new_full((size,), layer.prior_std) for size, layer in priors])
             self._kept = 2.0 * stds.log(), stds.pow(-2)
         return self._kept
 

@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 from seed_runs import FILES, curve, numbers_of, report, rows_of, write_seed
 
-SHEETS = ["answer", "curves_MadeUp", "tasks_MadeUp", "sharing_MadeUp", "layers_MadeUp_varshare"]
+SHEETS = [
+    "answer",
+    "curves_MadeUp",
+    "tasks_MadeUp",
+    "sharing_MadeUp",
+    "sharing_iqm_MadeUp",
+    "sharing_seconds_MadeUp",
+    "layers_MadeUp_varshare",
+]
 FIGURES = sorted(f"{name}.{suffix}" for name in SHEETS for suffix in ("png", "svg"))
 
 
@@ -44,6 +52,9 @@ def test_curves_over_wall_time_are_in_the_timings_alone(three, capsys):
     rows = [(float(r["x"]), float(r["value"])) for r in numbers_of(three, "timings.csv", metric="train/return")]
     assert rows[0] == (5.0, 50.0)
     assert rows[-1] == (10.0, 60.0)
+    moved = numbers_of(three, "timings.csv", metric="kl/policy")  # 0.01 times the seed
+    assert (moved[0]["x"], moved[-1]["x"]) == ("2.5", "10")
+    assert all((float(r["value"]), float(r["std"])) == pytest.approx((0.02, 0.01)) for r in moved)
     assert [r["value"] for r in numbers_of(three, "timings.csv", metric="seconds")] == ["10", "10", "10"]
     assert [r["value"] for r in numbers_of(three, "timings.csv", metric="env_steps_per_second")] == ["40", "40", "40"]
     before = (three / "report" / "scores.csv").read_bytes()

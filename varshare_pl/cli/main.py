@@ -168,7 +168,7 @@ def _report(args: list[str]) -> int:
 
     missing = "the folder of a study, an experiment or a run is missing, as in: varshare report logs/complex_cartpole"
     _check_folders(args, missing)
-    if len(args) > 2:
+    if len(args) > 2 and not {"-h", "--help"} & set(args):
         raise ConfigError(f"report: one folder at a time; {args[2]} is one too many")
     return report_command(args[1:])
 

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from varshare_pl.results.curves import Band, Curve, bands, return_curve, sharing_curves, wall_time_curve
+from varshare_pl.results.curves import (
+    Band,
+    Curve,
+    bands,
+    return_curve,
+    sharing_curves,
+    wall_time_curve,
+    wall_time_sharing,
+)
 from varshare_pl.results.scores import (
     Difference,
     Estimate,
@@ -32,7 +40,7 @@ class SuiteResults:
     suite: Suite
     scores: list[MethodScores]
     bands: dict[str, list[Band]]  # over env steps
-    seconds: dict[str, list[Band]]  # of the returns shown, over wall time
+    seconds: dict[str, list[Band]]  # over wall time: of the returns shown, of sharing, norms and KLs
     improvements: dict[tuple[str, str], Difference]
     transfer: dict[str, list[Difference]]  # for each task, then their mean; empty without a reference
     profiles: dict[str, tuple[Array, Array, Array]]  # empty for a suite without anchors
@@ -46,9 +54,10 @@ class SuiteResults:
         """The metric of the main curves: scores, or returns of a suite without anchors."""
         return f"{self.suite.kind}/{self.suite.unit}"
 
-    def pick(self, method: str, metric: str) -> list[Band]:
-        """The bands of a metric, in their order."""
-        return [band for band in self.bands.get(method, ()) if band.metric == metric]
+    def pick(self, method: str, metric: str, seconds: bool = False) -> list[Band]:
+        """The bands of a metric over env steps, or over seconds, in their order."""
+        bands = self.seconds if seconds else self.bands
+        return [band for band in bands.get(method, ()) if band.metric == metric]
 
 
 @dataclass(frozen=True)
@@ -95,8 +104,8 @@ def _bands(suite: Suite, variant: Variant) -> list[Band]:
 
 
 def _over_seconds(suite: Suite, variant: Variant) -> list[Band]:
-    curve = _scored(suite, wall_time_curve(variant, suite.kind))
-    return bands(curve, suite.label, variant.method, "seconds", tasks=False)
+    curves = [_scored(suite, wall_time_curve(variant, suite.kind)), *wall_time_sharing(variant)]
+    return [band for curve in curves for band in bands(curve, suite.label, variant.method, "seconds", tasks=False)]
 
 
 def _scored(suite: Suite, curve: Curve) -> Curve:

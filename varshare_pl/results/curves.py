@@ -64,24 +64,39 @@ def return_curve(variant: Variant, kind: str) -> Curve:
 
 
 def wall_time_curve(variant: Variant, kind: str) -> Curve:
-    """The same over seconds of training, interpolated; from where all runs have a value to where one ends.
+    """The same over seconds of training."""
+    columns = len(variant.names)
+    return _over_seconds(variant, f"{kind}/return", lambda run: run.per_task(f"{kind}/return_task"), columns, True)
+
+
+def wall_time_sharing(variant: Variant) -> list[Curve]:
+    """Sharing, norms and KLs of the whole network over seconds of training."""
+
+    def curve(name: str) -> Curve:
+        return _over_seconds(variant, name, lambda run: run.column(name)[:, np.newaxis], 1)
+
+    return [found for found in map(curve, SHARING) if len(found.x)]
+
+
+def _over_seconds(
+    variant: Variant, metric: str, values_of: Callable[[RunTables], Array], columns: int, by_task: bool = False
+) -> Curve:
+    """Interpolated; from where all runs have a value to where one ends.
 
     Of the finished runs if there are any: a run that has just started would leave nothing to see.
     """
     tables = [run.tables for run in variant.finals or variant.runs]
-    found = [_known_rows(table, table.per_task(f"{kind}/return_task"), "wall_time_s") for table in tables]
-    found = [
-        (seconds, returns) for seconds, returns in found if len(seconds) and np.isfinite(returns).any(axis=0).all()
-    ]
-    start = max((seconds[np.isfinite(returns).argmax(axis=0)].max() for seconds, returns in found), default=0.0)
+    found = [_known_rows(table, values_of(table), "wall_time_s") for table in tables]
+    found = [(seconds, known) for seconds, known in found if len(seconds) and np.isfinite(known).any(axis=0).all()]
+    start = max((seconds[np.isfinite(known).argmax(axis=0)].max() for seconds, known in found), default=0.0)
     end = min((seconds[-1] for seconds, _ in found), default=0.0)
     grid = np.linspace(start, end, MOST_POINTS // 2) if start < end else np.zeros(0)
-    values = np.full((len(found), len(grid), len(variant.names)), np.nan)
-    for out, (seconds, returns) in zip(values, found, strict=True):
-        for m in range(returns.shape[1]):
-            seen = np.isfinite(returns[:, m])
-            out[:, m] = np.interp(grid, seconds[seen], returns[seen, m])
-    return Curve(f"{kind}/return", grid, values, by_task=True)
+    values = np.full((len(found), len(grid), columns), np.nan)
+    for out, (seconds, known) in zip(values, found, strict=True):
+        for m in range(known.shape[1]):
+            seen = np.isfinite(known[:, m])
+            out[:, m] = np.interp(grid, seconds[seen], known[seen, m])
+    return Curve(metric, grid, values, by_task=by_task)
 
 
 def sharing_curves(variant: Variant) -> list[Curve]:

@@ -22,6 +22,7 @@ from varshare_pl.results.panels import (
 )
 from varshare_pl.results.scores import Solving
 from varshare_pl.results.style import (
+    ENV_STEPS,
     PANEL_HEIGHT,
     Panel,
     Style,
@@ -132,13 +133,7 @@ def _curves(results: SuiteResults, styles: dict[str, Style]) -> Iterator[_Sheet]
     panels = [
         _methods_panel(results, styles, f"{suite.kind}/return", f"{what}: mean ± std", "return", "mean"),
         _methods_panel(results, styles, results.curve, f"{what}: IQM, 95 % interval", suite.unit, "iqm"),
-        band_panel(
-            f"{what}: IQM over wall time",
-            suite.unit,
-            [(method, styles[method], band) for method, found in results.seconds.items() for band in found[:1]],
-            "iqm",
-            xlabel=SECONDS,
-        ),
+        _methods_panel(results, styles, results.curve, f"{what}: IQM over wall time", suite.unit, "iqm", seconds=True),
     ]
     solving = {found.variant.method: found.solving for found in results.scores if found.solving is not None}
     if solving:
@@ -200,12 +195,17 @@ def _transfer(analysis: Analysis, results: SuiteResults, styles: dict[str, Style
 
 def _sharing(results: SuiteResults, styles: dict[str, Style]) -> Iterator[_Sheet]:
     label = results.suite.label
-    panels = []
-    for metric in SHARING:
-        title, ylabel = LABELS[metric]
-        panels.append(_methods_panel(results, styles, metric, title, ylabel, "mean"))
-    caption = "Mean over networks, layers and tasks; line and band: mean ± std over seeds."
-    yield from _sheet(f"sharing_{label}", f"Sharing, norms and KL: {label}", panels, 3, caption, label)
+    of = "Mean over networks, layers and tasks; "
+    mean, interval = "line and band: mean ± std over seeds.", "line and band: IQM over seeds with its 95 % interval."
+    for name, title, centre, seconds, caption in (
+        ("sharing", "Sharing, norms and KL", "mean", False, of + mean),
+        ("sharing_iqm", "Sharing, norms and KL, IQM", "iqm", False, of + interval),
+        ("sharing_seconds", "Sharing, norms and KL over wall time", "iqm", True, of + interval),
+    ):
+        panels = [
+            _methods_panel(results, styles, metric, *LABELS[metric], centre, seconds=seconds) for metric in SHARING
+        ]
+        yield from _sheet(f"{name}_{label}", f"{title}: {label}", panels, 3, caption, label, folded=name != "sharing")
 
 
 def _layers(results: SuiteResults) -> Iterator[_Sheet]:
@@ -245,16 +245,18 @@ def _methods_panel(
     centre: str,
     task: int | None = None,
     limits: tuple[float, float] | None = None,
+    seconds: bool = False,
 ) -> Panel | None:
     """A line for each method that has the metric, of whole networks."""
     lines = [
         (method, styles[method], band)
         for method in results.bands
-        for band in results.pick(method, metric)
+        for band in results.pick(method, metric, seconds)
         if band.task == task and not band.network
     ]
     solved = results.suite.info.solved_return if metric.endswith("/return") else None
-    return band_panel(title, ylabel, lines, centre, solved=solved, limits=limits)
+    xlabel = SECONDS if seconds else ENV_STEPS
+    return band_panel(title, ylabel, lines, centre, xlabel=xlabel, solved=solved, limits=limits)
 
 
 def _sheet(

@@ -151,8 +151,8 @@ class CombinedStep(GradientStep):
 
     def _evaluate(self, work: Work) -> tuple[Losses, Differentiate]:
         self._work = work
-        parts = range(len(work.batch.group_task)) if self._combining.per_task else None
-        works = [work] if parts is None else [one_group(work, g) for g in parts]
+        groups = range(len(work.batch.group_task))
+        works = [one_group(work, group) for group in groups] if self._combining.per_task else [work]
         terms = [self._objective.data_terms(self._policy, *part) for part in works]
         sums = torch.cat([part for part, _ in terms], dim=1).detach()
         kl, to_variational = self._policy.kl_with_pullback()

@@ -64,15 +64,10 @@ def weighted_losses(
 
 
 def weighted_losses_with_pullback(
-    log_ratio: Tensor,
-    entropy: Tensor,
-    values: Tensor,
-    batch: Minibatch,
-    clip_range: float,
-    value_clip_range: float | None,
+    rows: tuple[Tensor, Tensor, Tensor], batch: Minibatch, clip_range: float, value_clip_range: float | None
 ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, ...]]]:
-    """The same without autograd; and what makes of their gradient (3, G) those of log_ratio, entropy and values."""
-    sums, by_log_ratio, by_value = _forward(log_ratio, entropy, values, batch, clip_range, value_clip_range)
+    """The same without autograd, of rows (log_ratio, entropy, values); and what makes of its gradient (3, G) theirs."""
+    sums, by_log_ratio, by_value = _forward(*rows, batch, clip_range, value_clip_range)
     return sums, partial(_backward, by_log_ratio, by_value, batch.weight)
 
 
@@ -80,17 +75,9 @@ class _WeightedLosses(torch.autograd.Function):
     """One node of autograd, from the derivatives above."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        log_ratio: Tensor,
-        entropy: Tensor,
-        values: Tensor,
-        batch: Minibatch,
-        clip_range: float,
-        value_clip_range: float | None,
-    ) -> Tensor:
-        sums, *slopes = _forward(log_ratio, entropy, values, batch, clip_range, value_clip_range)
-        ctx.save_for_backward(*slopes, batch.weight)
+    def forward(ctx: Any, *rows_and_options: Any) -> Tensor:
+        sums, *slopes = _forward(*rows_and_options)
+        ctx.save_for_backward(*slopes, rows_and_options[3].weight)
         return sums
 
     @staticmethod

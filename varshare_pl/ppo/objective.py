@@ -110,7 +110,7 @@ class Objective:
         log_prob, entropy, to_params = policy.head.log_prob_and_entropy_with_pullback(params, batch.actions)
         log_ratio = log_prob - batch.log_prob
         rows = log_ratio, entropy, values.squeeze(-1)
-        sums, to_rows = weighted_losses_with_pullback(*rows, batch, self.clip_range, self.value_clip_range)
+        sums, to_rows = weighted_losses_with_pullback(rows, batch, self.clip_range, self.value_clip_range)
         kl, to_variational = policy.kl_with_pullback()
 
         @torch.no_grad()

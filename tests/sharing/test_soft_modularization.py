@@ -19,7 +19,7 @@ from torso_checks import (
 )
 
 from varshare_pl.errors import ConfigError
-from varshare_pl.sharing.soft_modularization import SoftModularization
+from varshare_pl.sharing.soft_modularization import SoftModularization, _mixed
 
 
 def make_torso(spec=SPEC, scale=0.3, **options):
@@ -216,3 +216,12 @@ def test_every_weight_is_in_what_is_prepared():
 @pytest.mark.parametrize("suite", ["MirroredCartPole", "CartPole"])
 def test_it_learns_from_rollouts(suite):
     check_learning(SoftModularization, suite)
+
+
+@pytest.mark.parametrize(("k", "n"), [(1, 1), (1, 2), (2, 2), (1, 4), (3, 3), (1, 5)])
+def test_outputs_are_mixed_alike_by_sums_and_by_products(k, n):
+    routes, outputs = randn(6, k, n).requires_grad_(), randn(6, n, 5, seed=1).requires_grad_()
+    found, expected = _mixed(routes, outputs), torch.einsum("rkn,rnw->rkw", routes, outputs)
+    torch.testing.assert_close(found, expected)
+    seed = randn(6, k, 5, seed=2)
+    torch.testing.assert_close(*(torch.autograd.grad(y, (routes, outputs), seed) for y in (found, expected)))

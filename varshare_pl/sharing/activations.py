@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from varshare_pl.sharing.elementwise import tanh_
+from varshare_pl.sharing.elementwise import tanh, tanh_
 
 ActivationName = Literal["tanh", "relu", "elu", "silu"]
 
@@ -75,7 +75,7 @@ class Activation:
 
 
 ACTIVATIONS: dict[str, Activation] = {
-    "tanh": Activation(torch.tanh, _tanh_, _tanh_backward),
+    "tanh": Activation(tanh, _tanh_, _tanh_backward),
     "relu": Activation(torch.relu, torch.relu_, _relu_backward),
     "elu": Activation(nn.functional.elu, lambda x: nn.functional.elu(x, inplace=True), _elu_backward),
     "silu": Activation(nn.functional.silu, nn.functional.silu, _silu_backward, needs_input=True),

@@ -1,17 +1,42 @@
-"""Functions of each number by the fastest way there is, outside of autograd.
+"""Functions of each number by the fastest way there is; all but ``tanh`` outside of autograd.
 
 For float32 on a CPU NumPy is two to ten times as fast as torch, and both are exact to 1e-7.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def tanh(x: Tensor) -> Tensor:
+    """A new tensor, for autograd too."""
+    return _Tanh.apply(x) if _is_for_numpy(x) else x.tanh()  # type: ignore[no-untyped-call]
+
+
+class _Tanh(torch.autograd.Function):
+    """d tanh x / dx = 1 − tanh² x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        output = torch.empty_like(x)
+        np.tanh(x.detach().numpy(), out=output.numpy())
+        ctx.save_for_backward(output)
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (output,) = ctx.saved_tensors
+        return torch.ops.aten.tanh_backward(gradient, output)  # type: ignore[no-any-return]
 
 
 def tanh_(x: Tensor) -> Tensor:
-    """In place."""
+    """In place, outside of autograd."""
     if not _is_for_numpy(x):
         return x.tanh_()
     array = x.numpy()

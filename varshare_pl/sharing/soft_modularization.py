@@ -40,6 +40,8 @@ from varshare_pl.sharing.method import SharingMethod
 from varshare_pl.sharing.shared import Shared, SharedLinear
 from varshare_pl.sharing.torso import MLPTorso, Torso, TorsoSpec
 
+FEW = 4  # weights of a row, up to which products of so small matrices take longer than to add up
+
 
 class ModuleLayer(nn.Module):
     """n linear modules side by side, with weight (n, out, in) and bias (n, 1, out).
@@ -139,9 +141,9 @@ class SoftModularTorso(Torso):
         output = linear(self.activation(embedded).flatten(0, 1), weight.flatten(0, 1), bias.flatten())
         output = self.activation(output).view(-1, self.num_modules, weight.shape[-2])  # (G · R, n, width)
         for route, (weight, bias) in zip(routes, deeper, strict=True):
-            mixed = torch.bmm(route.flatten(0, 1), output)
+            mixed = _mixed(route.flatten(0, 1), output)
             output = self.activation(torch.baddbmm(bias, mixed.transpose(0, 1), weight.mT)).transpose(0, 1)
-        mixed = torch.bmm(last.flatten(0, 1).unsqueeze(1), output).squeeze(1)
+        mixed = _mixed(last.flatten(0, 1).unsqueeze(1), output).squeeze(1)
         y = linear(mixed, *prepared.head).view(*x.shape[:2], -1)
         return y.to(prepared.head[0].dtype)
 
@@ -159,6 +161,17 @@ class SoftModularTorso(Torso):
         square = (self.num_modules, self.num_modules)
         routes = [logits.view(*logits.shape[:-1], *square).softmax(-1) for logits in every[:-1]]
         return [*routes, every[-1].softmax(-1)]
+
+
+def _mixed(routes: Tensor, outputs: Tensor) -> Tensor:
+    """Outputs (rows, n, width), weighed by routes (rows, k, n): (rows, k, width)."""
+    if routes.shape[1] * routes.shape[2] > FEW:
+        return torch.bmm(routes, outputs)
+    (first, *weights), (column, *columns) = routes.unsqueeze(-1).unbind(2), outputs.unsqueeze(1).unbind(2)
+    mixed = first * column
+    for weight, other in zip(weights, columns, strict=True):
+        mixed = torch.addcmul(mixed, weight, other)
+    return mixed
 
 
 def _weights(layers: nn.ModuleList) -> list[tuple[Tensor, Tensor]]:

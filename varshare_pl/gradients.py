@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+WHOLE = slice(None)
+
 
 class Cotangent(NamedTuple):
     """The gradient that has reached a tensor."""
@@ -21,6 +23,7 @@ class Cotangent(NamedTuple):
     tensor: Tensor  # a parameter, or a tensor of autograd's graph
     gradient: Tensor  # of its shape
     factor: float = 1.0  # that the gradient is to be multiplied with
+    part: slice = WHOLE  # of the tensor's first axis, if the gradient is of that part alone
 
 
 Pullback = Callable[[Tensor], list[Cotangent]]
@@ -36,13 +39,17 @@ def accumulate(cotangents: Iterable[Cotangent]) -> None:
     """Add gradients to those of the parameters, through autograd's graph where there is one in between."""
     tensors, gradients = [], []
     with torch.no_grad():
-        for tensor, gradient, factor in cotangents:
+        for tensor, gradient, factor, part in cotangents:
             if not tensor.requires_grad:
                 continue
             if tensor.is_leaf and tensor.grad is not None:
-                tensor.grad.add_(gradient, alpha=factor)
-            else:
-                tensors.append(tensor)
-                gradients.append(gradient if factor == 1.0 else gradient * factor)
+                (tensor.grad if part == WHOLE else tensor.grad[part]).add_(gradient, alpha=factor)
+                continue
+            if part != WHOLE:
+                whole = torch.zeros_like(tensor)
+                whole[part] = gradient
+                gradient = whole
+            tensors.append(tensor)
+            gradients.append(gradient if factor == 1.0 else gradient * factor)
     if tensors:
         torch.autograd.backward(tensors, gradients)

@@ -222,6 +222,29 @@ def test_gradients_by_hand_are_autograds(method, kind, tasks):
     assert torch.equal(torso.compute(torso.prepare(group_task, noise), x), output)
 
 
+@pytest.mark.parametrize("processes", [2, 3, 9])
+@pytest.mark.parametrize("held", [False, True], ids=["no gradient yet", "a gradient to add to"])
+def test_the_kl_of_several_processes_is_that_of_one_in_the_mean(method, processes, held):
+    torso = make(method)
+    if held:
+        for parameter in torso.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+    whole, pullback = torso.kl_with_pullback()
+    accumulate(pullback(0.3))
+    expected = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in torso.parameters()]
+    kl, found = torch.zeros_like(whole), [torch.zeros_like(p) for p in torso.parameters()]
+    for rank in range(processes):
+        torso.zero_grad(set_to_none=not held)
+        part, pullback = torso.kl_with_pullback(rank, processes)
+        accumulate(pullback(0.3))
+        kl += part / processes
+        for total, parameter in zip(found, torso.parameters(), strict=True):
+            if parameter.grad is not None:
+                total += parameter.grad / processes
+    torch.testing.assert_close(kl, whole)
+    torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize("network", ["actor", "critic"])
 @all_kinds
 def test_gradients_are_those_of_differences(method, kind, network):

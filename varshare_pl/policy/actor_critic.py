@@ -105,11 +105,13 @@ class ActorCritic(nn.Module):
         """(M,) KL to the prior of all weights of each task, actor and critic, in nats."""
         return self.actor.kl() + self.critic.kl()
 
-    def kl_with_pullback(self) -> tuple[Tensor, KLPullback]:
-        """The same without autograd's graph, and its pullback to the parameters."""
+    def kl_with_pullback(self, rank: int = 0, processes: int = 1) -> tuple[Tensor, KLPullback]:
+        """The same without autograd's graph, and its pullback to the parameters; see ``Torso.kl_with_pullback``."""
         if not self.num_variational:
             return self.actor.kl(), lambda _: []
-        (actor, of_actor), (critic, of_critic) = (torso.kl_with_pullback() for _, torso in self.networks())
+        (actor, of_actor), (critic, of_critic) = (
+            torso.kl_with_pullback(rank, processes) for _, torso in self.networks()
+        )
         return actor + critic, lambda scale: of_actor(scale) + of_critic(scale)
 
     @property

@@ -77,8 +77,8 @@ class Wrapper(Torso):
     def kl(self) -> Tensor:
         return self.network.kl()
 
-    def kl_with_pullback(self) -> tuple[Tensor, KLPullback]:
-        return self.network.kl_with_pullback()
+    def kl_with_pullback(self, rank: int = 0, processes: int = 1) -> tuple[Tensor, KLPullback]:
+        return self.network.kl_with_pullback(rank, processes)
 
     def log_var_parameters(self) -> list[nn.Parameter]:
         return self.network.log_var_parameters()

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from varshare_pl.gradients import Cotangent
+from varshare_pl.parallel import rank, world_size
 from varshare_pl.policy.actor_critic import ActorCritic
 from varshare_pl.ppo.losses import weighted_losses, weighted_losses_with_pullback
 from varshare_pl.ppo.schedules import KLSchedule, kl_factor
@@ -103,7 +104,10 @@ class Objective:
         actor_noise: Sequence[Noise] | None,
         critic_noise: Sequence[Noise] | None,
     ) -> tuple[Losses, LossPullback]:
-        """The same without autograd's graph, and its pullback; the arguments are those of a call."""
+        """The same without autograd's graph, and its pullback; the arguments are those of a call.
+
+        The KL is this process's part of it, see ``Torso.kl_with_pullback``.
+        """
         group_task, obs = batch.group_task, batch.obs
         params, to_actor = policy.actor.with_pullback(group_task, actor_noise, obs)
         values, to_critic = policy.critic.with_pullback(group_task, critic_noise, obs)
@@ -111,7 +115,7 @@ class Objective:
         log_ratio = log_prob - batch.log_prob
         rows = log_ratio, entropy, values.squeeze(-1)
         sums, to_rows = weighted_losses_with_pullback(rows, batch, self.clip_range, self.value_clip_range)
-        kl, to_variational = policy.kl_with_pullback()
+        kl, to_variational = policy.kl_with_pullback(rank(), world_size())
 
         @torch.no_grad()
         def pullback(of_sums: Tensor, of_kl: float) -> list[Cotangent]:

@@ -113,8 +113,13 @@ class Torso(nn.Module, ABC):
         """(M,) KL to the prior in nats, summed over layers."""
         return self._no_kl
 
-    def kl_with_pullback(self) -> tuple[Tensor, KLPullback]:
-        """``kl`` without autograd's graph, and its pullback."""
+    def kl_with_pullback(self, rank: int = 0, processes: int = 1) -> tuple[Tensor, KLPullback]:
+        """``kl`` without autograd's graph, and its pullback.
+
+        Each of several processes may take that of some tasks only, times the number of processes, and 0 for the others:
+        the means over processes are the same.
+        """
+        del rank, processes
         with torch.enable_grad():
             kl = self.kl()
         return kl.detach(), lambda scale: [Cotangent(kl, torch.full_like(kl, scale))]

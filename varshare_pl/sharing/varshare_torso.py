@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from varshare_pl.gradients import Cotangent
+from varshare_pl.gradients import WHOLE, Cotangent
 from varshare_pl.sharing.base import KLPullback, LayerSpec, Noise, TaskLinear, of_tasks
 from varshare_pl.sharing.gaussian import LocalNoise, kl_and_excess
 from varshare_pl.sharing.noise_controller import ControlledPriorLinear, NoiseController
@@ -66,21 +66,27 @@ class VarShareTorso(MLPTorso):
         self._sizes = [layer.num_variational for layer in self._plain]
         self._kept: tuple[Tensor, Tensor] | None = None
 
-    def kl_with_pullback(self) -> tuple[Tensor, KLPullback]:
+    def kl_with_pullback(self, rank: int = 0, processes: int = 1) -> tuple[Tensor, KLPullback]:
         """All layers at once, if their priors stand still: an operation on a small layer costs little but its call."""
         layers = self._plain
         if not layers or type(self).kl is not MLPTorso.kl:
             return super().kl_with_pullback()
-        mu = torch.cat([layer.mu.detach().flatten(1) for layer in layers], 1)
-        log_var = torch.cat([layer.log_var.detach().flatten(1) for layer in layers], 1)
+        own = slice(rank * self.num_tasks // processes, (rank + 1) * self.num_tasks // processes)
+        own = WHOLE if processes == 1 else own
+        mu = torch.cat([layer.mu.detach()[own].flatten(1) for layer in layers], 1)
+        log_var = torch.cat([layer.log_var.detach()[own].flatten(1) for layer in layers], 1)
         kl, excess = kl_and_excess(mu, log_var, *self._priors(mu))
+        if processes > 1:
+            part, kl = kl, self._no_kl.clone()
+            kl[own] = part * processes
 
         def pullback(scale: float) -> list[Cotangent]:
             found = []
+            scale *= processes
             for layer, of_layer in zip(layers, torch.split(excess, self._sizes, 1), strict=True):
                 mu, log_var = layer.mu, layer.log_var
-                found.append(Cotangent(mu, mu, scale * layer.prior_std**-2))
-                found.append(Cotangent(log_var, of_layer.view(log_var.shape), 0.5 * scale))
+                found.append(Cotangent(mu, mu.detach()[own], scale * layer.prior_std**-2, own))
+                found.append(Cotangent(log_var, of_layer.view(-1, *log_var.shape[1:]), 0.5 * scale, own))
             return found
 
         return kl, pullback

@@ -19,7 +19,7 @@ from benchmarks.ratios import Ratio
 from benchmarks.results import CaseResult, Results
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-CACHE = "TORCHINDUCTOR_CACHE_DIR"
+CACHES = ("TORCHINDUCTOR_CACHE_DIR", "VARSHARE_CACHE")  # torch's, and ours of what it compiled
 TIMEOUT = 1200  # seconds of one case
 UNAVAILABLE = "unavailable"
 
@@ -39,7 +39,7 @@ def measure(ratios: Sequence[Ratio], rounds: int, scale: float = 1.0, cold: bool
         ratios: What is asked for.
         rounds: How often each case runs.
         scale: How much work a case does, 1 for real figures.
-        cold: Give torch's compiler an empty cache for the first round, so that its time is the one a user first sees.
+        cold: Give compilers an empty cache for the first round, so that its time is the one a user first sees.
     """
     names = list(dict.fromkeys(name for ratio in ratios for name in ratio.cases))
     results = Results(
@@ -52,7 +52,7 @@ def measure(ratios: Sequence[Ratio], rounds: int, scale: float = 1.0, cold: bool
             for name in names:
                 if not results.cases[name].reason:
                     # A cache for each case: in the first round none finds what another one compiled.
-                    env = {CACHE: f"{cache}/{name}"} if cold else {}
+                    env = dict.fromkeys(CACHES, f"{cache}/{name}") if cold else {}
                     _measure(name, results.cases[name], number, scale, env)
     return results
 

@@ -79,7 +79,7 @@ def test_a_job_that_is_out_of_time_goes_on_exactly(tmp_path: Path, cluster: dict
     """A job has a minute, and is told to stop 40 s before; with the granularity of SLURM it has to be put back."""
     here, there = tmp_path / "here", tmp_path / "there"
     changes = {"seeds": [1], "suites": {"serial": "experiments/complex_serial"}, "slurm": LIMIT}
-    overrides = {"data.total_env_steps": 40000, "data.num_envs": 1, "data.rollout_steps": 128}
+    overrides = {"data.total_env_steps": 160000, "data.num_envs": 1, "data.rollout_steps": 128}
     for folder in (here, there):
         folder.mkdir()
         small.write(folder, **changes, overrides={**overrides, "model.minibatch_size": 16})

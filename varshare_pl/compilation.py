@@ -106,7 +106,7 @@ def _digest(graph: torch.fx.GraphModule, arguments: Sequence[Tensor]) -> str:
         digest.update(f"{tuple(argument.shape)} {argument.stride()} {argument.dtype} {argument.device}\n".encode())
     device = arguments[0].device
     machine = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
-    digest.update(f"{torch.__version__} {torch.get_num_threads()} {platform.machine()} {machine}".encode())
+    digest.update(f"{torch.__version__} {torch.get_num_threads()} {platform.machine()} {machine} {_options()}".encode())
     return digest.hexdigest()[:16]
 
 

@@ -67,7 +67,10 @@ def weighted_losses_with_pullback(
     rows: tuple[Tensor, Tensor, Tensor], batch: Minibatch, clip_range: float, value_clip_range: float | None
 ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, ...]]]:
     """The same without autograd, of rows (log_ratio, entropy, values); and what makes of its gradient (3, G) theirs."""
-    sums, by_log_ratio, by_value = _forward(*rows, batch, clip_range, value_clip_range)
+    log_ratio, entropy, values = rows
+    surrogate, by_log_ratio = clipped_surrogate(log_ratio.exp(), batch.advantages, clip_range)
+    error, by_value = squared_error(values, batch.returns, batch.values, value_clip_range)
+    sums = torch.stack([surrogate, error, entropy]).mul_(batch.weight).sum(-1)
     return sums, partial(_backward, by_log_ratio, by_value, batch.weight)
 
 
@@ -76,28 +79,13 @@ class _WeightedLosses(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *rows_and_options: Any) -> Tensor:
-        sums, *slopes = _forward(*rows_and_options)
-        ctx.save_for_backward(*slopes, rows_and_options[3].weight)
+        sums, ctx.pullback = weighted_losses_with_pullback(rows_and_options[:3], *rows_and_options[3:])
         return sums
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        by_log_ratio, by_value, weight = ctx.saved_tensors
-        return *_backward(by_log_ratio, by_value, weight, gradient), None, None, None
-
-
-def _forward(
-    log_ratio: Tensor,
-    entropy: Tensor,
-    values: Tensor,
-    batch: Minibatch,
-    clip_range: float,
-    value_clip_range: float | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    surrogate, by_log_ratio = clipped_surrogate(log_ratio.exp(), batch.advantages, clip_range)
-    error, by_value = squared_error(values, batch.returns, batch.values, value_clip_range)
-    return torch.stack([surrogate, error, entropy]).mul_(batch.weight).sum(-1), by_log_ratio, by_value
+        return *ctx.pullback(gradient), None, None, None
 
 
 def _backward(by_log_ratio: Tensor, by_value: Tensor, weight: Tensor, gradient: Tensor) -> tuple[Tensor, ...]:

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from varshare_pl.sharing.elementwise import tanh, tanh_
+from varshare_pl.sharing.elementwise import tanh, tanh_, tanh_backward
 
 ActivationName = Literal["tanh", "relu", "elu", "silu"]
 
@@ -38,10 +38,6 @@ def _rational_tanh(x: Tensor) -> Tensor:
     for c in (1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03):
         bottom = bottom * square + c
     return x * top / bottom
-
-
-def _tanh_backward(gradient: Tensor, output: Tensor) -> Tensor:
-    return torch.ops.aten.tanh_backward(gradient, output)  # type: ignore[no-any-return]
 
 
 def _relu_backward(gradient: Tensor, output: Tensor) -> Tensor:
@@ -75,7 +71,7 @@ class Activation:
 
 
 ACTIVATIONS: dict[str, Activation] = {
-    "tanh": Activation(tanh, _tanh_, _tanh_backward),
+    "tanh": Activation(tanh, _tanh_, tanh_backward),
     "relu": Activation(torch.relu, torch.relu_, _relu_backward),
     "elu": Activation(nn.functional.elu, lambda x: nn.functional.elu(x, inplace=True), _elu_backward),
     "silu": Activation(nn.functional.silu, nn.functional.silu, _silu_backward, needs_input=True),

@@ -66,6 +66,7 @@ class OfPrepared(NamedTuple):
 
 
 LayerPullback = Callable[[OfPrepared], list[Cotangent]]
+"""Takes them to what the weights were made of."""
 
 
 class Flipped(NamedTuple):

@@ -1,4 +1,4 @@
-"""A multilayer perceptron with its gradient as one node of autograd.
+"""A multilayer perceptron with its gradient, as one node of autograd or without it.
 
 Step for step the same as calling the layers one by one, to the last digits but those of tanh; it saves the temporaries
 and what autograd costs per operation, which is most of the time of a small network.

@@ -121,8 +121,8 @@ class Torso(nn.Module, ABC):
         """
         del rank, processes
         with torch.enable_grad():
-            kl = self.kl()
-        return kl.detach(), lambda scale: [Cotangent(kl, torch.full_like(kl, scale))]
+            kl, pullback = by_autograd(self.kl())
+        return kl, lambda scale: pullback(torch.full_like(kl, scale))
 
     def log_var_parameters(self) -> list[nn.Parameter]:
         """Parameters that are log variances: they get an optimizer group of their own."""

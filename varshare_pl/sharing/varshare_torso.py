@@ -62,14 +62,15 @@ class VarShareTorso(MLPTorso):
         self.controller = NoiseController() if noise_controller else None
         plain = [layer for _, layer in self.layers() if isinstance(layer, VarShareLinear)]
         every = sum(layer.num_variational for layer in plain) == self.num_variational
-        self._plain = plain if every and all(type(layer).kl is VarShareLinear.kl for layer in plain) else []
+        own = type(self).kl is MLPTorso.kl and all(type(layer).kl is VarShareLinear.kl for layer in plain)
+        self._plain = plain if every and own else []  # what kl_with_pullback takes all at once
         self._sizes = [layer.num_variational for layer in self._plain]
         self._kept: tuple[Tensor, Tensor] | None = None
 
     def kl_with_pullback(self, rank: int = 0, processes: int = 1) -> tuple[Tensor, KLPullback]:
         """All layers at once, if their priors stand still: an operation on a small layer costs little but its call."""
         layers = self._plain
-        if not layers or type(self).kl is not MLPTorso.kl:
+        if not layers:
             return super().kl_with_pullback()
         own = slice(rank * self.num_tasks // processes, (rank + 1) * self.num_tasks // processes)
         own = WHOLE if processes == 1 else own

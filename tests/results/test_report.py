@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from seed_runs import FILES, curve, numbers_of, report, rows_of, write_seed
 
+from varshare_pl.cli.main import main
+
 SHEETS = [
     "answer",
     "curves_MadeUp",
@@ -187,3 +189,11 @@ def test_a_file_is_replaced_whole_or_not_at_all(three, capsys, monkeypatch, name
     monkeypatch.setattr(Path, "replace", full_disk)
     assert "No space left on device" in report(three, capsys, code=1)
     assert {path: path.read_bytes() for path in (three / "report").rglob("*") if path.is_file()} == before
+
+
+def test_help_beside_a_folder_helps_and_a_second_folder_is_refused(three, capsys):
+    assert main(["report", str(three), "--help"]) == 0
+    assert "usage: varshare report" in capsys.readouterr().out
+    assert main(["report", str(three), "another"]) == 2
+    assert "one folder at a time; another is one too many" in capsys.readouterr().err
+    assert not (three / "report").exists()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from varshare_pl.envs import get_suite
 from varshare_pl.envs.suites import SUITES
-from varshare_pl.evaluation import evaluate
+from varshare_pl.trained.evaluation import evaluate
 from varshare_pl.random import stream
 
 

@@ -18,8 +18,8 @@ from benchmarks import sections
 from benchmarks.cases import METHODS
 from benchmarks.machine import ROOT
 from benchmarks.method_runs import SUITES, MethodRuns, draw, read_runs, results_table, suite_cell
-from varshare_pl.policy.actor_critic import ActorCritic
-from varshare_pl.policy.size import network_sizes, total_size
+from varshare_pl.networks.actor_critic import ActorCritic
+from varshare_pl.networks.size import network_sizes, total_size
 from varshare_pl.rollout.datamodule import RolloutDataModule
 from varshare_pl.sharing import SharingMethod, method_names
 

@@ -12,10 +12,13 @@ import torch
 from torch import Tensor
 
 from varshare_pl.envs import TaskSuite, get_suite, make_vector_env
-from varshare_pl.policy.actor_critic import ActorCritic
-from varshare_pl.ppo.behaviour import Behaviour
+from varshare_pl.networks.actor_critic import ActorCritic, NetworkOptions, NormalisationOptions
+from varshare_pl.learning.acting import ActingPolicy
+from varshare_pl.learning.weight_noise import make_actor_noise
 from varshare_pl.rollout.collector import Collector
+from varshare_pl.networks.layer import TaskLinear
 from varshare_pl.sharing import Independent, Shared, SharedOneHot, SharingMethod, VarShare
+from varshare_pl.sharing.varshare import VarShareLowRank
 from varshare_pl.types import EnvSpec, Record, Rollout
 
 torch.set_num_threads(1)
@@ -23,13 +26,10 @@ torch.set_num_threads(1)
 METHODS = {"varshare": VarShare, "shared": Shared, "shared_onehot": SharedOneHot, "independent": Independent}
 
 # VarShare with each of its options that changes the layers.
-VARIANTS: dict[str, Callable[[], VarShare]] = {
+VARIANTS: dict[str, Callable[[], SharingMethod]] = {
     "varshare layers": partial(VarShare, layers=[0, "head"]),
     "varshare task_bias": partial(VarShare, task_bias=True),
-    "varshare deterministic": partial(VarShare, deterministic=True),
-    "varshare learned_prior": partial(VarShare, learned_prior=True),
-    "varshare rank": partial(VarShare, rank=2),
-    "varshare rank, layers, task_bias": partial(VarShare, rank=2, layers="last 2", task_bias=True),
+    "varshare_low_rank layers, task_bias": partial(VarShareLowRank, rank=2, layers="last 2", task_bias=True),
 }
 
 
@@ -39,6 +39,12 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def randn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
     return torch.randn(*shape, generator=generator(seed), dtype=dtype)
+
+
+def drawn(layer: TaskLinear, gain: float = 1.0, seed: int = 0) -> Any:
+    """A layer with its initial weights, which a network's constructor else draws."""
+    layer.reset_parameters(gain, generator(seed))
+    return layer
 
 
 def perturb(module: torch.nn.Module, scale: float = 0.3, seed: int = 7) -> None:
@@ -62,14 +68,12 @@ def option_names(options: Any) -> str:
     return re.sub(r"<(?:\w+\.)*(\w+) object at \w+>", r"\1", str(options))
 
 
-def make_spec(suite: TaskSuite, rollout_rows: int, num_rollouts: int = 3) -> EnvSpec:
-    shape = tuple(suite.observation_space.shape)
-    return EnvSpec(suite.name, suite.num_tasks, shape, suite.num_actions, rollout_rows, num_rollouts)
-
-
-def make_policy(suite_name: str, method: SharingMethod | None = None, **options: Any) -> ActorCritic:
-    spec = make_spec(get_suite(suite_name), rollout_rows=1)
-    return ActorCritic(spec, method or VarShare(), **{"hidden_sizes": (8, 8), **options})
+def make_policy(suite: str | EnvSpec, method: SharingMethod | None = None, seed: int = 1, **options: Any) -> ActorCritic:
+    """Small networks; the options are those of networks and normalisation."""
+    spec = suite if isinstance(suite, EnvSpec) else get_suite(suite).env_spec()
+    normalisation = {name: options.pop(name) for name in list(options) if name.startswith("normalize_")}
+    network = NetworkOptions(**{"hidden_sizes": (8, 8), **options})
+    return ActorCritic(spec, method or VarShare(), network, NormalisationOptions(**normalisation), seed)
 
 
 def collect(
@@ -80,8 +84,8 @@ def collect(
     info_metrics = options.pop("info_metrics", ())
     collector = Collector(make_vector_env(suite, num_envs, seed=3, **options), suite.num_tasks, info_metrics)
     try:
-        device = torch.device("cpu")
-        return [collector.collect(Behaviour(policy, mode, 1, k, device), steps, k) for k in range(rollouts)]
+        noise = make_actor_noise(mode, policy.actor, seed=1)
+        return [collector.collect(ActingPolicy(policy, noise, 1, k), steps, k) for k in range(rollouts)]
     finally:
         collector.close()
 
@@ -117,7 +121,7 @@ def fit(
     sizes = {"suite": "MirroredCartPole", "num_envs": 4, "rollout_steps": 32, "total_env_steps": 3 * 128}
     datamodule = RolloutDataModule(**{**sizes, **(data or {})})
     options = {"sharing": VarShare(), "hidden_sizes": (8, 8), "minibatch_size": 64, "update_epochs": 2, **model}
-    module = options.pop("module_class", PPOModule)(datamodule.spec, **options)
+    module = options.pop("module_class", PPOModule)(datamodule.spec, datamodule.plan, **options)
     quiet = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
     settings = dict.fromkeys(quiet, False) | {"accelerator": "cpu", "devices": 1, "max_epochs": 1} | (trainer or {})
     with warnings.catch_warnings():

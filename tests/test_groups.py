@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers import generator
 
-from varshare_pl.groups import TaskGroups
+from varshare_pl.networks.groups import TaskGroups
 
 
 @pytest.mark.parametrize("task", [[1], [0, 0, 0], [2, 0, 2, 1, 2], [3, 3, 1], [0, 1, 2, 3]])

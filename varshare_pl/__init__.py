@@ -16,7 +16,7 @@ except metadata.PackageNotFoundError:  # run from a source tree that is not inst
 register_envs()
 
 if TYPE_CHECKING:
-    from varshare_pl.policy.trained import TrainedPolicy, load_policy
+    from varshare_pl.trained.policy import TrainedPolicy, load_policy
 
 __all__ = ["TrainedPolicy", "__version__", "load_policy"]
 
@@ -25,6 +25,6 @@ def __getattr__(name: str) -> Any:
     """Load what needs torch when it is first asked for."""
     if name not in ("TrainedPolicy", "load_policy"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from varshare_pl.policy import trained
+    from varshare_pl.trained import policy
 
-    return getattr(trained, name)
+    return getattr(policy, name)

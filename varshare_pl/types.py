@@ -7,27 +7,37 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from gymnasium import Space
+
+if TYPE_CHECKING:  # envs read this file, and do without torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
 class EnvSpec:
-    """What a network needs to know of a task suite and its rollouts."""
+    """What a network needs to know of a task suite."""
 
     suite: str  # the suite's name
     num_tasks: int  # M; tasks count from 0
     obs_shape: tuple[int, ...]
-    num_actions: int  # discrete actions
-    rollout_rows: int  # T · N
-    num_rollouts: int  # length of the training
-    tasks_fixed: bool = True  # whether every env keeps its task
+    action_space: Space[Any]
     tasks: tuple[str, ...] = ()  # what each task is, by which it is known again in another suite; empty: not told
 
     @property
     def obs_size(self) -> int:
         """Length of a flattened observation."""
         return math.prod(self.obs_shape)
+
+
+@dataclass(frozen=True)
+class RolloutPlan:
+    """The rollouts of a run."""
+
+    rows: int  # of one rollout, T · N over all processes
+    count: int  # how many there are
+    tasks_fixed: bool = True  # whether every env keeps its task
 
 
 @dataclass

@@ -12,7 +12,7 @@ from helpers import make_spec
 
 from varshare_pl.cli.main import main
 from varshare_pl.envs import get_suite
-from varshare_pl.evaluation import evaluate
+from varshare_pl.trained.evaluation import evaluate
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.sharing import VarShare
 

@@ -9,7 +9,7 @@ import torch
 
 from varshare_pl.checkpoints import read_checkpoint
 from varshare_pl.cli.main import main
-from varshare_pl.policy.trained import load_policy
+from varshare_pl.trained.policy import load_policy
 
 SMALL = ["--data.suite", "MirroredCartPole", "--data.num_envs", "4", "--data.rollout_steps", "32"]
 SMALL += ["--model.hidden_sizes", "[8]", "--model.minibatch_size", "64", "--evaluation.episodes", "2"]

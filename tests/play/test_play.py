@@ -15,7 +15,7 @@ from varshare_pl.errors import ConfigError
 from varshare_pl.play.episodes import Episodes, Panel
 from varshare_pl.play.output import Window
 from varshare_pl.play.picture import CAPTION, WIDTH, columns_of, picture
-from varshare_pl.policy.trained import TrainedPolicy, load_policy
+from varshare_pl.trained.policy import TrainedPolicy, load_policy
 from varshare_pl.random import stream_seed
 
 
@@ -172,7 +172,7 @@ def test_gymnasiums_envs_are_drawn():
     suite = get_suite(["Acrobot-v1", {"id": "Acrobot-v1", "attributes": {"LINK_MASS_1": 2.0}}])
     from helpers import make_spec
 
-    from varshare_pl.policy.actor_critic import ActorCritic
+    from varshare_pl.networks.actor_critic import ActorCritic
     from varshare_pl.sharing import Shared
 
     policy = TrainedPolicy(ActorCritic(make_spec(suite, 1), Shared(), (8,)), suite, "shared", 0)

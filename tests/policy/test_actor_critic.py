@@ -4,7 +4,7 @@ from helpers import METHODS, generator, make_policy, perturb, randn
 from torch import nn
 
 from varshare_pl.errors import ConfigError
-from varshare_pl.policy.actor_critic import ActorCritic
+from varshare_pl.networks.actor_critic import ActorCritic
 from varshare_pl.random import array_stream
 from varshare_pl.sharing import LocalNoise, Shared
 from varshare_pl.types import EnvSpec

@@ -9,7 +9,7 @@ from helpers import make_policy, perturb, randn
 
 from varshare_pl.envs import get_suite
 from varshare_pl.errors import ConfigError
-from varshare_pl.policy.trained import TrainedPolicy
+from varshare_pl.trained.policy import TrainedPolicy
 from varshare_pl.sharing import method_names
 
 METHODS = {name: cls for name, cls in method_names().items() if cls.__module__.startswith("varshare_pl.")}

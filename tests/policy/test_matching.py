@@ -6,9 +6,9 @@ from helpers import make_spec
 
 from varshare_pl.envs import get_suite
 from varshare_pl.errors import ConfigError
-from varshare_pl.policy.actor_critic import ActorCritic
-from varshare_pl.policy.matching import matched_hidden_sizes
-from varshare_pl.policy.size import network_sizes, total_size
+from varshare_pl.networks.actor_critic import ActorCritic
+from varshare_pl.sharing.matching import matched_hidden_sizes
+from varshare_pl.networks.size import network_sizes, total_size
 from varshare_pl.sharing import Independent, Shared, VarShare, method_names
 
 METHODS = {name: cls for name, cls in method_names().items() if cls.__module__.startswith("varshare_pl.")}

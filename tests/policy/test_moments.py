@@ -5,7 +5,7 @@ import pytest
 import torch
 from helpers import generator, randn
 
-from varshare_pl.policy.moments import SMALLEST_STD, TaskMoments
+from varshare_pl.networks.moments import SMALLEST_STD, TaskMoments
 
 M = 4
 

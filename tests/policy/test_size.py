@@ -5,8 +5,8 @@ import torch
 from helpers import make_policy
 from torch import nn
 
-from varshare_pl.policy.size import Size, active_parameters, network_sizes, parameter_rows, row_flops, total_size
-from varshare_pl.sharing import SharedLinear, TaskLinear, Torso, method_names
+from varshare_pl.networks.size import Size, active_parameters, network_sizes, parameter_rows, row_flops, total_size
+from varshare_pl.sharing import SharedLinear, TaskLinear, TaskNetwork, method_names
 
 WEIGHTS = 4 * 8 + 8 * 8  # of the hidden layers
 
@@ -53,7 +53,7 @@ def test_counting_leaves_no_trace():
     assert all(torch.equal(one, two) for one, two in zip(weights, policy.parameters(), strict=True))
 
 
-class Mixed(Torso):
+class Mixed(TaskNetwork):
     """One stack by task, one not, one never read, and a layer that counts itself."""
 
     def __init__(self):

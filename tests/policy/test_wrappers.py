@@ -5,12 +5,12 @@ import torch
 from helpers import collect, fit, generator, make_policy, perturb, randn
 
 from varshare_pl.gradients import accumulate
-from varshare_pl.policy.size import network_sizes, parameter_rows
-from varshare_pl.policy.wrappers import CLIP, Wrapper
-from varshare_pl.ppo.behaviour import Behaviour
-from varshare_pl.ppo.optimizer import build_optimizer
+from varshare_pl.networks.size import network_sizes, parameter_rows
+from varshare_pl.networks.popart import CLIP, Wrapper
+from varshare_pl.learning.acting import Behaviour
+from varshare_pl.learning.optimizer import build_optimizer
 from varshare_pl.random import array_stream
-from varshare_pl.sharing import Torso, VarShare, method_names
+from varshare_pl.sharing import TaskNetwork, VarShare, method_names
 
 METHODS = {name: cls for name, cls in method_names().items() if cls.__module__.startswith("varshare_pl.")}
 SUITE = "ComplexCartPole"
@@ -177,7 +177,7 @@ def test_nothing_is_there_unless_asked_for():
 
 def test_a_wrapper_passes_on_all_that_a_network_offers():
     """A method that it does not pass on would do nothing, silently."""
-    offered = {name for name, value in vars(Torso).items() if callable(value) and not name.startswith("_")}
+    offered = {name for name, value in vars(TaskNetwork).items() if callable(value) and not name.startswith("_")}
     assert {"after_update", "measures", "kl"} <= offered
     # These are what a wrapper is about.
     assert offered - vars(Wrapper).keys() == {"compute", "forward", "with_pullback"}

@@ -5,9 +5,9 @@ import torch
 from helpers import METHODS, collect, generator, make_policy, perturb, weights_of
 
 from varshare_pl.errors import NonFiniteError
-from varshare_pl.groups import TaskGroups
+from varshare_pl.networks.groups import TaskGroups
 from varshare_pl.ppo.objective import Objective
-from varshare_pl.ppo.optimizer import build_optimizer
+from varshare_pl.learning.optimizer import build_optimizer
 from varshare_pl.ppo.step import GradientStep, Work
 from varshare_pl.rollout.minibatches import Minibatches
 

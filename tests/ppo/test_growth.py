@@ -8,7 +8,7 @@ from helpers import fit, make_spec, perturb, randn
 
 from varshare_pl.envs import get_suite
 from varshare_pl.errors import ConfigError
-from varshare_pl.ppo.growth import count_new_tasks
+from varshare_pl.learning.warm_start import count_new_tasks
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.sharing import VarShare, method_names
 
@@ -82,7 +82,7 @@ def test_the_residual_starts_at_0_in_the_gauge():
     perturb(old)
     new.load_weights(checkpoint_of(old))
     for (*_, before), (*_, after) in zip(old.policy.layers(), new.policy.layers(), strict=True):
-        (theta, mu), (grown_theta, grown_mu) = before.gauged(), after.gauged()
+        (theta, mu), (grown_theta, grown_mu) = before.shared_and_residual(), after.shared_and_residual()
         torch.testing.assert_close(grown_theta, theta)  # and so no other task's μ̃ changes
         torch.testing.assert_close(grown_mu[:3], mu)
         assert grown_mu[3:].abs().max() < 1e-6

@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers import fit, weights_of
 
-from varshare_pl.ppo.behaviour import Behaviour, rollout_noise
+from varshare_pl.learning.acting import Behaviour, rollout_noise
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.ppo.update import build_rows
 from varshare_pl.sharing import Shared, VarShare

@@ -7,7 +7,7 @@ import torch
 from helpers import METHODS, make_policy, randn
 
 from varshare_pl.errors import NonFiniteError
-from varshare_pl.ppo.optimizer import anneal, build_optimizer, clip_gradients
+from varshare_pl.learning.optimizer import anneal, build_optimizer, clip_gradients
 
 ARGS = {"lr_actor": 1e-3, "lr_critic": 2e-3, "lr_log_var": None, "eps": 1e-5, "eps_log_var": 1e-8}
 

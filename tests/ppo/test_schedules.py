@@ -7,7 +7,7 @@ import torch
 from helpers import fit, make_policy, randn
 
 from varshare_pl.ppo.objective import Losses, Objective
-from varshare_pl.ppo.schedules import kl_factor, warmup_ramp
+from varshare_pl.learning.schedules import kl_factor, warmup_ramp
 from varshare_pl.sharing import Shared
 
 ROLLOUTS = 10

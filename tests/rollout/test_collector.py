@@ -12,7 +12,7 @@ from helpers import collect, generator, make_policy, perturb
 
 from varshare_pl.envs import final_observations, get_suite, make_vector_env
 from varshare_pl.errors import ConfigError
-from varshare_pl.ppo.behaviour import Behaviour
+from varshare_pl.learning.acting import Behaviour
 from varshare_pl.rollout.collector import Collector
 
 STEPS = 60

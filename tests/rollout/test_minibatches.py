@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers import generator
 
-from varshare_pl.groups import TaskGroups
+from varshare_pl.networks.groups import TaskGroups
 from varshare_pl.rollout.minibatches import ROW_FIELDS, Minibatches, Plan, task_weights
 
 M = 5

@@ -2,7 +2,7 @@ import pytest
 import torch
 from helpers import randn
 
-from varshare_pl.sharing.activations import ACTIVATIONS
+from varshare_pl.networks.activations import ACTIVATIONS
 
 EXTREME = torch.tensor([0.0, -0.0, 1e-30, -1e-6, 20.0, -20.0, 1e30, -1e30, torch.inf, -torch.inf, torch.nan])
 

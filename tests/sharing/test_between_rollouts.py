@@ -11,19 +11,19 @@ from torch import nn
 from torch.distributions import Normal, kl_divergence
 
 from varshare_pl.envs import get_suite
-from varshare_pl.groups import TaskGroups
+from varshare_pl.networks.groups import TaskGroups
 from varshare_pl.ppo import compiled
 from varshare_pl.ppo.module import PPOModule
-from varshare_pl.sharing import LocalNoise, TorsoSpec, VarShare
-from varshare_pl.sharing.noise_controller import ControlledPriorLinear, NoiseController, noise_ratio
+from varshare_pl.sharing import LocalNoise, NetworkSpec, VarShare
+from varshare_pl.sharing.varshare.noise_controller import ControlledPriorLinear, NoiseController, noise_ratio
 
 M, IN, OUT = 4, 3, 2
-SPEC = TorsoSpec("actor", IN, (8, 8), OUT, M)
+SPEC = NetworkSpec("actor", IN, (8, 8), OUT, M)
 TASK = torch.tensor([2, 0, 3, 1, 2, 2, 0])
 
 
 def make(**options):
-    torso = VarShare(**options).make_torso(SPEC, generator())
+    torso = VarShare(**options).make_network(SPEC, generator())
     perturb(torso)
     return torso
 
@@ -34,13 +34,13 @@ def test_absorption_changes_no_tasks_function(share, deterministic):
     torso = make(absorption=share, deterministic=deterministic, task_bias=True)
     x, noise = randn(len(TASK), IN, dtype=torch.float32), torso.draw_weight_noise(generator(1))
     before, kl, common = torso(x, TASK, noise), torso.kl(), torso.stack["head"].mu.mean(0)
-    gauged = [layer.gauged() for _, layer in torso.layers()]
+    shared_and_residual = [layer.shared_and_residual() for _, layer in torso.layers()]
     mu = torso.stack["head"].mu.clone()
     torso.after_update(0)
     torch.testing.assert_close(torso(x, TASK, noise), before, rtol=0, atol=1e-6)
     torch.testing.assert_close(torso.stack["head"].mu, mu - share * common)  # of all tasks alike
-    for (_, layer), (theta, mu) in zip(torso.layers(), gauged, strict=True):
-        torch.testing.assert_close(layer.gauged(), (theta, mu), rtol=0, atol=1e-6)
+    for (_, layer), (theta, mu) in zip(torso.layers(), shared_and_residual, strict=True):
+        torch.testing.assert_close(layer.shared_and_residual(), (theta, mu), rtol=0, atol=1e-6)
     assert torso.kl().sum() < kl.sum()
 
 

@@ -25,8 +25,8 @@ from varshare_pl.sharing.care import Care
 BASE = {"num_encoders": 3, "embedding_size": 4, "encoder_size": 7}
 
 
-def make_torso(spec=SPEC, **options):
-    torso = Care(**(BASE | options)).make_torso(spec, generator()).double()
+def make_network(spec=SPEC, **options):
+    torso = Care(**(BASE | options)).make_network(spec, generator()).double()
     perturb(torso)
     return torso
 
@@ -55,14 +55,14 @@ def by_hand(torso, x, m):
 @pytest.mark.parametrize("hidden_sizes", [(5,), (6, 5)])
 @torch.no_grad()
 def test_forward_by_hand(num_encoders, hidden_sizes):
-    torso = make_torso(dataclasses.replace(SPEC, hidden_sizes=hidden_sizes), num_encoders=num_encoders)
+    torso = make_network(dataclasses.replace(SPEC, hidden_sizes=hidden_sizes), num_encoders=num_encoders)
     x = randn(6, IN)
     expected = [by_hand(torso, row, m) for row, m in zip(x, TASK.tolist(), strict=True)]
     torch.testing.assert_close(torso(x, TASK), torch.stack(expected))
 
 
 def test_shapes_and_start():
-    torso = Care(**BASE).make_torso(SPEC, generator())
+    torso = Care(**BASE).make_network(SPEC, generator())
     assert {name: tuple(p.shape) for name, p in torso.named_parameters()} == {
         "task_embedding": (M, 4),
         "encoder_in": (21, IN),
@@ -94,14 +94,14 @@ def test_shapes_and_start():
 def test_initial_weights_hang_on_the_generator_only():
     def weights(seed, global_seed):
         torch.manual_seed(global_seed)
-        return torch.cat([p.flatten() for p in Care().make_torso(SPEC, generator(seed)).parameters()])
+        return torch.cat([p.flatten() for p in Care().make_network(SPEC, generator(seed)).parameters()])
 
     assert torch.equal(weights(1, 0), weights(1, 1))
     assert not torch.equal(weights(1, 0), weights(2, 0))
 
 
 def test_attention_sums_to_one():
-    alpha = make_torso().attend(torch.tensor([0, 2]))
+    alpha = make_network().attend(torch.tensor([0, 2]))
     assert alpha.shape == (2, 3)
     assert (alpha > 0).all()
     torch.testing.assert_close(alpha.sum(1), torch.ones(2).double())
@@ -110,7 +110,7 @@ def test_attention_sums_to_one():
 
 def test_attention_picks_an_encoder():
     """With all attention on one encoder the others do not matter."""
-    torso, x = make_torso(), randn(6, IN)
+    torso, x = make_network(), randn(6, IN)
     with torch.no_grad():
         torso.attention.stack["head"].bias += torch.tensor([0.0, 1000.0, 0.0])
         before = torso(x, TASK)
@@ -122,14 +122,14 @@ def test_attention_picks_an_encoder():
 
 
 def test_mixed_equals_per_task():
-    torso, x = make_torso(), randn(6, IN)
+    torso, x = make_network(), randn(6, IN)
     output = torso(x, TASK)
     for m in range(M):
         torch.testing.assert_close(output[m == TASK], torso(x[m == TASK], TASK[m == TASK]))
 
 
 def test_relabelling_tasks_permutes_results():
-    torso, other, x = make_torso(), make_torso(), randn(6, IN)
+    torso, other, x = make_network(), make_network(), randn(6, IN)
     new_name = torch.tensor([1, 2, 0])
     with torch.no_grad():
         other.task_embedding[new_name] = torso.task_embedding
@@ -138,7 +138,7 @@ def test_relabelling_tasks_permutes_results():
 
 
 def test_absent_tasks_get_no_gradient():
-    torso = make_torso()
+    torso = make_network()
     torso(randn(4, IN), torch.tensor([2, 0, 2, 2])).square().sum().backward()
     assert not torso.task_embedding.grad[1].any()
     for m in (0, 2):
@@ -149,7 +149,7 @@ def test_absent_tasks_get_no_gradient():
 
 @torch.no_grad()
 def test_one_task():
-    torso, x = make_torso(dataclasses.replace(SPEC, num_tasks=1)), randn(3, IN)
+    torso, x = make_network(dataclasses.replace(SPEC, num_tasks=1)), randn(3, IN)
     output = torso(x, torch.zeros(3, dtype=torch.int64))
     torch.testing.assert_close(output, torch.stack([by_hand(torso, row, 0) for row in x]))
 
@@ -157,7 +157,7 @@ def test_one_task():
 @pytest.mark.parametrize("activation", ["tanh", "silu"])
 def test_gradients(activation):
     spec = dataclasses.replace(SPEC, activation=activation, hidden_sizes=(3,))
-    torso = make_torso(spec, num_encoders=2, embedding_size=2, encoder_size=3)
+    torso = make_network(spec, num_encoders=2, embedding_size=2, encoder_size=3)
     names, parameters = zip(*torso.named_parameters(), strict=True)
 
     def function(x, *values):
@@ -170,32 +170,32 @@ def test_gradients(activation):
 @pytest.mark.parametrize("options", [{"num_encoders": 2}, {"embedding_size": 5}, {"encoder_size": 5}])
 def test_options_change_the_network(options):
     def outputs(**options):
-        return Care(**options).make_torso(SPEC, generator()).double()(randn(6, IN), TASK)
+        return Care(**options).make_network(SPEC, generator()).double()(randn(6, IN), TASK)
 
     assert not torch.allclose(outputs(**BASE), outputs(**(BASE | options)))
 
 
 def test_activation_is_that_of_the_spec():
-    check_activation(make_torso)
+    check_activation(make_network)
 
 
 @pytest.mark.parametrize("option", ["num_encoders", "embedding_size", "encoder_size"])
 @pytest.mark.parametrize("value", [0, -1])
 def test_bad_options_raise(option, value):
     with pytest.raises(ConfigError, match=f"{option}: {value}"):
-        make_torso(**{option: value})
+        make_network(**{option: value})
 
 
 def test_under_autocast():
-    check_autocast(make_torso().float())
+    check_autocast(make_network().float())
 
 
 def test_traced_with_its_gradient():
-    check_trace(make_torso())
+    check_trace(make_network())
 
 
 def test_every_weight_is_in_what_is_prepared():
-    check_prepared(make_torso())
+    check_prepared(make_network())
 
 
 @pytest.mark.parametrize("suite", ["MirroredCartPole", "CartPole"])

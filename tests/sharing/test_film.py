@@ -6,7 +6,7 @@ from helpers import generator, make_policy, perturb, randn
 from torch import nn
 from torch.func import functional_call
 
-from varshare_pl.sharing import MLPTorso, SharedLinear, TorsoSpec, method_names
+from varshare_pl.sharing import TaskMLP, SharedLinear, NetworkSpec, method_names
 from varshare_pl.sharing.film import FiLM, FiLMLinear
 
 M, IN, OUT = 4, 3, 5
@@ -22,7 +22,7 @@ def make(tasks=M):
 
 def test_name_layers_and_parameters():
     assert method_names()["film"] is FiLM
-    torso = MLPTorso(FiLM().make_layer, TorsoSpec("actor", IN, (6, 5), 2, M), generator())
+    torso = TaskMLP(FiLM().make_layer, NetworkSpec("actor", IN, (6, 5), 2, M), generator())
     kinds = {name: type(layer) for name, layer in torso.layers()}
     assert kinds == {"layer_1": FiLMLinear, "layer_2": FiLMLinear, "head": SharedLinear}
     shapes = {name: tuple(p.shape) for name, p in make().named_parameters()}
@@ -70,7 +70,7 @@ def test_an_absent_task_gets_no_gradient_from_data():
 
 
 def test_gradients_by_differences():
-    torso = MLPTorso(FiLM().make_layer, TorsoSpec("actor", IN, (4, 4), 2, M), generator()).double()
+    torso = TaskMLP(FiLM().make_layer, NetworkSpec("actor", IN, (4, 4), 2, M), generator()).double()
     x = randn(len(ABSENT), IN)
     perturb(torso)
     names, values = zip(*torso.named_parameters(), strict=True)
@@ -96,7 +96,7 @@ def test_prepared_weights_have_one_matrix_a_group():
 def test_gauge_and_shared_part():
     layer, x = make(), randn(M, 6, IN)
     tasks = torch.arange(M)
-    theta, mu = layer.gauged()
+    theta, mu = layer.shared_and_residual()
     torch.testing.assert_close(mu.mean(0), torch.zeros_like(theta))
     torch.testing.assert_close(theta + mu, layer.prepare(tasks).weight)
     shared = layer.prepare_shared(tasks)

@@ -9,10 +9,10 @@ from helpers import METHODS, generator, make_policy, perturb, randn
 
 from varshare_pl.random import array_stream
 from varshare_pl.sharing import Shared, SharedLinear
-from varshare_pl.sharing.activations import ACTIVATIONS
-from varshare_pl.sharing.base import Prepared
+from varshare_pl.networks.activations import ACTIVATIONS
+from varshare_pl.networks.layer import LinearWeights
 from varshare_pl.sharing.fused import NARROW, mlp
-from varshare_pl.sharing.torso import MLPTorso, TorsoSpec
+from varshare_pl.networks.network import TaskMLP, NetworkSpec
 
 G, R = 3, 7
 SIZES = {  # input, hidden layers, output
@@ -36,10 +36,10 @@ KINDS = {
 INPUTS = ["contiguous", "interleaved", "sliced", "expanded"]
 
 
-def make_torso(sizes, activation="tanh"):
+def make_network(sizes, activation="tanh"):
     first, *hidden, last = sizes
-    spec = TorsoSpec("actor", first, tuple(hidden), last, G, activation, 1.0, 1.0)
-    return MLPTorso(Shared().make_layer, spec, generator())
+    spec = NetworkSpec("actor", first, tuple(hidden), last, G, activation, 1.0, 1.0)
+    return TaskMLP(Shared().make_layer, spec, generator())
 
 
 def make_prepared(sizes, kind, dtype=torch.float64, groups=G, rows=R, seed=0):
@@ -53,7 +53,7 @@ def make_prepared(sizes, kind, dtype=torch.float64, groups=G, rows=R, seed=0):
         tensors[0] /= fan_in**0.5
         if local:
             tensors[2] = 0.1 * tensors[2].square()
-        prepared.append(Prepared(*(t.requires_grad_(k < 3) for k, t in enumerate(tensors))))
+        prepared.append(LinearWeights(*(t.requires_grad_(k < 3) for k, t in enumerate(tensors))))
     return prepared
 
 
@@ -100,7 +100,7 @@ def assert_routes_agree(torso, prepared, x, tolerance):
 @pytest.mark.parametrize("kind", KINDS)
 def test_equals_the_layers_one_by_one(kind, sizes, form):
     for activation in ACTIVATIONS:
-        torso = make_torso(SIZES[sizes], activation)
+        torso = make_network(SIZES[sizes], activation)
         for trained_x in (False, True):
             for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 2e-5)):
                 prepared = make_prepared(SIZES[sizes], kind, dtype)
@@ -115,7 +115,7 @@ def test_equals_the_layers_one_by_one(kind, sizes, form):
 def test_few_groups_and_rows(kind, groups, rows):
     sizes = (4, 20, 3)
     x = randn(groups, rows, 4, seed=99).requires_grad_()
-    assert_routes_agree(make_torso(sizes), make_prepared(sizes, kind, groups=groups, rows=rows), x, 1e-12)
+    assert_routes_agree(make_network(sizes), make_prepared(sizes, kind, groups=groups, rows=rows), x, 1e-12)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -128,7 +128,7 @@ def test_gradient_by_differences(kind, activation):
 
         def forward(x, *flat, sizes=sizes):
             width = len(flat) // (len(sizes) - 1)
-            layers = [Prepared(*flat[i : i + width]) for i in range(0, len(flat), width)]
+            layers = [LinearWeights(*flat[i : i + width]) for i in range(0, len(flat), width)]
             return mlp(x, layers, ACTIVATIONS[activation])
 
         assert torch.autograd.gradcheck(forward, inputs)
@@ -155,7 +155,7 @@ def test_parameters_of_a_policy_get_the_same_gradient(method, noisy, local):
 
 def test_a_tensor_that_is_not_trained_gets_no_gradient():
     sizes = (4, 6, 3)
-    torso, x = make_torso(sizes), make_x("contiguous", 4)
+    torso, x = make_network(sizes), make_x("contiguous", 4)
     for frozen in range(3):
         prepared = make_prepared(sizes, "own, local")
         prepared[0][frozen].requires_grad_(False)
@@ -172,7 +172,7 @@ def test_rows_of_zeros_have_finite_gradients_in_all_layers():
             for weights in prepared:
                 weights.bias.detach().zero_()
             x = make_x("contiguous", 4, dtype).requires_grad_()
-            value_and_gradients(make_torso(sizes, activation).compute, prepared, x, torch.ones(G, R, 3, dtype=dtype))
+            value_and_gradients(make_network(sizes, activation).compute, prepared, x, torch.ones(G, R, 3, dtype=dtype))
             assert all(t.grad.isfinite().all() for t in (x, *(t for w in prepared for t in w[:3])))
 
 
@@ -231,7 +231,7 @@ def test_not_a_number_stays_one():
         prepared, x = make_prepared((4, 20, 3), "own"), make_x("contiguous", 4)
         x[0, 3, 1] = torch.nan
         output, (_, weight, *_) = value_and_gradients(
-            make_torso((4, 20, 3), activation).compute, prepared, x, torch.ones(G, R, 3).double()
+            make_network((4, 20, 3), activation).compute, prepared, x, torch.ones(G, R, 3).double()
         )
         assert output.isnan().any(-1).nonzero().tolist() == [[0, 3]]
         assert weight.isnan().any((1, 2)).tolist() == [True, False, False]
@@ -244,14 +244,14 @@ class Doubled(SharedLinear):
 
 def test_layers_with_a_product_of_their_own_are_asked_for_it():
     method = SimpleNamespace(make_layer=lambda spec: Doubled(spec.in_features, spec.out_features, spec.num_tasks))
-    torso = MLPTorso(method.make_layer, TorsoSpec("actor", 4, (5,), 3, G, "tanh", 1.0, 1.0), generator())
+    torso = TaskMLP(method.make_layer, NetworkSpec("actor", 4, (5,), 3, G, "tanh", 1.0, 1.0), generator())
     x, prepared = randn(G, R, 4, dtype=torch.float32), torso.prepare(torch.arange(G))
     by_hand = 2 * torch.tanh(2 * x @ prepared[0].weight.mT) @ prepared[1].weight.mT  # biases start at 0
     torch.testing.assert_close(torso.compute(prepared, x), by_hand)
 
 
 def test_autocast_goes_layer_by_layer():
-    torso, x = make_torso((4, 6, 3)), randn(G, R, 4, dtype=torch.float32)
+    torso, x = make_network((4, 6, 3)), randn(G, R, 4, dtype=torch.float32)
     prepared = torso.prepare(torch.arange(G))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = torso.compute(prepared, x)

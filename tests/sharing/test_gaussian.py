@@ -7,7 +7,7 @@ import torch
 from helpers import generator, randn
 from torch.distributions import Normal, kl_divergence
 
-from varshare_pl.sharing.gaussian import kl_to_prior, local_output, sample
+from varshare_pl.networks.gaussian import kl_to_prior, local_output, sample
 
 # Monte Carlo checks allow 4 standard errors: one comparison fails by chance with probability 6e-5. Seeds are fixed, so
 # a test that passes once passes always; with new seeds one of this file's 30 comparisons fails in 2 of 1,000 cases.

@@ -7,7 +7,7 @@ from varshare_pl.envs import get_suite
 from varshare_pl.errors import ConfigError
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.sharing import LayerSpec, SharedLinear, VarShare, VarShareLinear
-from varshare_pl.sharing.layer_choice import is_chosen
+from varshare_pl.sharing.varshare.layer_choice import is_chosen
 
 NAMES = ["layer_1", "layer_2", "head"]
 SPECS = [LayerSpec(name, index, 4, 2, 3, len(NAMES)) for index, name in enumerate(NAMES)]

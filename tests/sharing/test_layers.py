@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers import METHODS, generator, perturb, randn
 
-from varshare_pl.groups import TaskGroups
+from varshare_pl.networks.groups import TaskGroups
 from varshare_pl.random import array_stream
 from varshare_pl.sharing import (
     IndependentLinear,
@@ -181,7 +181,7 @@ def test_prepare_shared_equals_zeroing_the_residuals_by_hand(cls):
 def test_gauged_residuals_average_to_zero_and_restore_the_weights():
     for cls in (VarShareLinear, IndependentLinear):
         layer = make(cls)
-        theta, mu = layer.gauged()
+        theta, mu = layer.shared_and_residual()
         torch.testing.assert_close(mu.mean(0), torch.zeros_like(theta))
         torch.testing.assert_close(theta + mu, layer.prepare(torch.arange(M)).weight)
 

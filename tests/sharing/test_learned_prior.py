@@ -8,8 +8,8 @@ from helpers import perturb, randn
 from torch.distributions import Normal, kl_divergence
 
 from varshare_pl.errors import ConfigError
-from varshare_pl.sharing.gaussian import kl_to_learned_prior, kl_to_prior
-from varshare_pl.sharing.learned_prior import LearnedPriorLinear
+from varshare_pl.networks.gaussian import kl_to_learned_prior, kl_to_prior
+from varshare_pl.sharing.varshare.learned_prior import LearnedPriorLinear
 
 M, IN, OUT = 3, 4, 2
 

@@ -10,7 +10,7 @@ from torch.distributions import Normal, kl_divergence
 from varshare_pl.errors import ConfigError
 from varshare_pl.random import array_stream
 from varshare_pl.sharing import FlipoutNoise, LayerSpec, LocalNoise, SharedLinear, VarShare
-from varshare_pl.sharing.low_rank import LowRankLinear
+from varshare_pl.sharing.varshare.low_rank import LowRankLinear
 
 M, IN, OUT, RANK = 3, 5, 4, 2
 TASK = torch.tensor([2, 0, 1, 2, 2, 0])
@@ -182,7 +182,7 @@ def test_sigma_is_that_of_the_products_entries():
 
 def test_metrics_take_the_product_of_the_means():
     layer = make(task_bias=True)
-    theta, mu = layer.gauged()
+    theta, mu = layer.shared_and_residual()
     torch.testing.assert_close(mu.mean(0), torch.zeros_like(theta))
     products = torch.einsum("mor,mri->moi", layer.mu_b, layer.mu_a)
     torch.testing.assert_close(theta + mu, layer.theta + products)

@@ -7,7 +7,7 @@ import torch
 from helpers import perturb, randn
 
 from varshare_pl.sharing import IndependentLinear, OneHotLinear, SharedLinear, VarShareLinear
-from varshare_pl.sharing.metrics import details, headline, measure
+from varshare_pl.networks.sharing_metrics import details, headline, measure
 
 
 def layer_with(theta, mu, sigma=1.0):

@@ -5,7 +5,7 @@ import torch
 from helpers import fit, generator, perturb, randn
 
 from varshare_pl.errors import ConfigError
-from varshare_pl.sharing import TorsoSpec
+from varshare_pl.sharing import NetworkSpec
 from varshare_pl.sharing.mixture import Mixture
 from varshare_pl.sharing.moore import MOORE
 
@@ -14,7 +14,7 @@ TASK = torch.tensor([2, 0, 1, 2, 2, 0])
 
 
 def make(method=Mixture, num_tasks=M, perturbed=True, hidden=(8, 6), **options):
-    torso = method(**options).make_torso(TorsoSpec("actor", IN, hidden, OUT, num_tasks), generator()).double()
+    torso = method(**options).make_network(NetworkSpec("actor", IN, hidden, OUT, num_tasks), generator()).double()
     if perturbed:
         perturb(torso)
     return torso

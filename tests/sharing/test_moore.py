@@ -6,7 +6,7 @@ from helpers import fit, generator, perturb, randn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from varshare_pl.errors import ConfigError
-from varshare_pl.sharing import TorsoSpec
+from varshare_pl.sharing import NetworkSpec
 from varshare_pl.sharing.moore import EPSILON, MOORE, orthonormal
 
 M, IN, OUT = 3, 4, 2
@@ -15,7 +15,7 @@ OWN = ("composition", "head_weight", "head_bias")
 
 
 def make(num_tasks=M, perturbed=True, hidden=(8, 6), **options):
-    torso = MOORE(**options).make_torso(TorsoSpec("actor", IN, hidden, OUT, num_tasks), generator()).double()
+    torso = MOORE(**options).make_network(NetworkSpec("actor", IN, hidden, OUT, num_tasks), generator()).double()
     if perturbed:
         perturb(torso)
     return torso

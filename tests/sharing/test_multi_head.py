@@ -6,7 +6,7 @@ from helpers import generator, make_policy, perturb, randn
 from torch import nn
 from torch.func import functional_call
 
-from varshare_pl.sharing import IndependentLinear, MLPTorso, SharedLinear, TorsoSpec, method_names
+from varshare_pl.sharing import IndependentLinear, TaskMLP, SharedLinear, NetworkSpec, method_names
 from varshare_pl.sharing.multi_head import MultiHead
 
 M, IN, OUT = 4, 3, 2
@@ -14,15 +14,15 @@ TASK = torch.tensor([2, 0, 3, 1, 2, 2, 0])
 ABSENT = torch.tensor([3, 1, 3, 3, 1])
 
 
-def make_torso(tasks=M):
-    torso = MLPTorso(MultiHead().make_layer, TorsoSpec("actor", IN, (6, 5), OUT, tasks), generator()).double()
+def make_network(tasks=M):
+    torso = TaskMLP(MultiHead().make_layer, NetworkSpec("actor", IN, (6, 5), OUT, tasks), generator()).double()
     perturb(torso)
     return torso
 
 
 def test_name_layers_and_parameters():
     assert method_names()["multi_head"] is MultiHead
-    torso = make_torso()
+    torso = make_network()
     kinds = {name: type(layer) for name, layer in torso.layers()}
     assert kinds == {"layer_1": SharedLinear, "layer_2": SharedLinear, "head": IndependentLinear}
     assert {name: tuple(p.shape) for name, p in torso.named_parameters()} == {
@@ -36,7 +36,7 @@ def test_name_layers_and_parameters():
 
 
 def test_equals_a_plain_trunk_and_a_linear_per_task():
-    torso, x = make_torso(), randn(len(TASK), IN)
+    torso, x = make_network(), randn(len(TASK), IN)
     layers = dict(torso.layers())
     h = x
     for name in ("layer_1", "layer_2"):
@@ -50,14 +50,14 @@ def test_equals_a_plain_trunk_and_a_linear_per_task():
 
 @pytest.mark.parametrize("task", [TASK, ABSENT], ids=["all", "absent"])
 def test_mixed_equals_per_task(task):
-    torso, x = make_torso(), randn(len(task), IN)
+    torso, x = make_network(), randn(len(task), IN)
     output = torso(x, task)
     for m in task.unique():
         torch.testing.assert_close(output[task == m], torso(x[task == m], task[task == m]))
 
 
 def test_an_absent_task_gets_no_gradient_from_data():
-    torso = make_torso()
+    torso = make_network()
     torso(randn(len(ABSENT), IN), ABSENT).square().sum().backward()
     for name, p in torso.named_parameters():
         if "head" in name:
@@ -67,7 +67,7 @@ def test_an_absent_task_gets_no_gradient_from_data():
 
 
 def test_gradients_by_differences():
-    torso, x = make_torso(), randn(len(ABSENT), IN)
+    torso, x = make_network(), randn(len(ABSENT), IN)
     names, values = zip(*torso.named_parameters(), strict=True)
     values = [v.detach().clone().requires_grad_() for v in values]
     assert torch.autograd.gradcheck(
@@ -76,10 +76,10 @@ def test_gradients_by_differences():
 
 
 def test_one_task_is_a_shared_net():
-    spec = TorsoSpec("actor", IN, (6, 5), OUT, 1)
+    spec = NetworkSpec("actor", IN, (6, 5), OUT, 1)
     x, task = randn(5, IN, dtype=torch.float32), torch.zeros(5, dtype=torch.int64)
     methods = (method_names()[name]() for name in ("multi_head", "shared"))
-    alone, shared = (MLPTorso(method.make_layer, spec, generator()) for method in methods)
+    alone, shared = (TaskMLP(method.make_layer, spec, generator()) for method in methods)
     torch.testing.assert_close(alone(x, task), shared(x, task))
 
 
@@ -94,9 +94,9 @@ def test_heads_start_apart_on_the_trunk_of_a_shared_net():
 
 
 def test_shared_part_is_the_mean_head():
-    torso, x = make_torso(), randn(M, 5, IN)
+    torso, x = make_network(), randn(M, 5, IN)
     tasks = torch.arange(M)
-    assert [layer.gauged() is not None for _, layer in torso.layers()] == [False, False, True]
+    assert [layer.shared_and_residual() is not None for _, layer in torso.layers()] == [False, False, True]
     found = torso.compute(torso.prepare_shared(tasks), x)
     with torch.no_grad():
         for p in torso.stack["head"].parameters():

@@ -6,7 +6,7 @@ from helpers import fit, generator, perturb, randn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from varshare_pl.errors import ConfigError
-from varshare_pl.sharing import TorsoSpec
+from varshare_pl.sharing import NetworkSpec
 from varshare_pl.sharing.paco import PaCo
 
 M, IN, OUT = 3, 4, 2
@@ -14,8 +14,8 @@ TASK = torch.tensor([2, 0, 1, 2, 2, 0])
 
 
 def make(num_tasks=M, perturbed=True, hidden=(8, 6), head_gain=0.5, **options):
-    spec = TorsoSpec("actor", IN, hidden, OUT, num_tasks, head_gain=head_gain)
-    torso = PaCo(**options).make_torso(spec, generator()).double()
+    spec = NetworkSpec("actor", IN, hidden, OUT, num_tasks, head_gain=head_gain)
+    torso = PaCo(**options).make_network(spec, generator()).double()
     if perturbed:
         perturb(torso)
     return torso

@@ -18,12 +18,12 @@ from torch.func import functional_call
 
 from varshare_pl.envs import get_suite
 from varshare_pl.gradients import accumulate
-from varshare_pl.groups import TaskGroups
+from varshare_pl.networks.groups import TaskGroups
 from varshare_pl.ppo import compiled
-from varshare_pl.ppo.behaviour import Behaviour
+from varshare_pl.learning.acting import Behaviour
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.random import array_stream
-from varshare_pl.sharing import FlipoutNoise, TorsoSpec, method_names
+from varshare_pl.sharing import FlipoutNoise, NetworkSpec, method_names
 
 METHODS = {name: cls for name, cls in method_names().items() if cls.__module__.startswith("varshare_pl.")} | VARIANTS
 example: dict[str, Any] = {"__name__": "task_bias"}
@@ -48,8 +48,8 @@ all_kinds = pytest.mark.parametrize("kind", ["mean", "weights", "local", "flipou
 
 
 def make(method, tasks=M, seed=0, dtype=torch.float64, network="actor"):
-    spec = TorsoSpec(network, IN, (8, 8), OUT if network == "actor" else 1, tasks)
-    torso = METHODS[method]().make_torso(spec, generator(seed)).to(dtype)
+    spec = NetworkSpec(network, IN, (8, 8), OUT if network == "actor" else 1, tasks)
+    torso = METHODS[method]().make_network(spec, generator(seed)).to(dtype)
     perturb(torso)
     return torso
 
@@ -262,7 +262,7 @@ def test_gradients_are_those_of_differences(method, kind, network):
 
 def test_state_dict_round_trip(method):
     torso, (x, task) = make(method), rows("mixed")
-    other = METHODS[method]().make_torso(TorsoSpec("actor", IN, (8, 8), OUT, M), generator(5)).double()
+    other = METHODS[method]().make_network(NetworkSpec("actor", IN, (8, 8), OUT, M), generator(5)).double()
     assert not torch.allclose(other(x, task), torso(x, task))
     other.load_state_dict(torso.state_dict())
     assert torch.equal(other(x, task), torso(x, task))

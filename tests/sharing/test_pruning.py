@@ -4,15 +4,15 @@ import pytest
 import torch
 from helpers import generator, perturb, randn
 
-from varshare_pl.sharing import Shared, TorsoSpec, VarShare
-from varshare_pl.sharing.pruning import mean_log_var, prunable_layers, prune_
+from varshare_pl.sharing import Shared, NetworkSpec, VarShare
+from varshare_pl.sharing.varshare.pruning import mean_log_var, prunable_layers, prune_
 
 M, IN, OUT = 3, 4, 5
 TASK = torch.tensor([2, 0, 1, 2, 0])
 
 
 def make(method=None):
-    torso = (method or VarShare()).make_torso(TorsoSpec("actor", IN, (8, 8), OUT, M), generator()).double()
+    torso = (method or VarShare()).make_network(NetworkSpec("actor", IN, (8, 8), OUT, M), generator()).double()
     perturb(torso)
     return torso
 
@@ -51,7 +51,7 @@ def test_what_all_tasks_have_in_common_is_no_difference():
 @pytest.mark.parametrize("threshold", [0.5, 2.0])
 def test_an_entry_stays_where_it_is_as_large_as_its_own_sigma_times_the_threshold(threshold):
     layer = make().stack["layer_1"]
-    (_, mu), sigma = layer.gauged(), layer.sigma()
+    (_, mu), sigma = layer.shared_and_residual(), layer.sigma()
     left = prune_(layer, threshold)
     for m in range(M):
         for i, j in torch.cartesian_prod(torch.arange(8), torch.arange(IN)).tolist():

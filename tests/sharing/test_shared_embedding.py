@@ -7,7 +7,7 @@ from torch import nn
 from torch.func import functional_call
 
 from varshare_pl.errors import ConfigError
-from varshare_pl.sharing import LayerSpec, MLPTorso, SharedLinear, TorsoSpec, method_names
+from varshare_pl.sharing import LayerSpec, TaskMLP, SharedLinear, NetworkSpec, method_names
 from varshare_pl.sharing.shared_embedding import EmbeddingLinear, SharedEmbedding
 
 M, IN, OUT, E = 4, 3, 5, 2
@@ -60,8 +60,8 @@ def test_an_absent_task_gets_no_gradient_from_data():
 
 
 def test_gradients_by_differences():
-    spec = TorsoSpec("actor", IN, (4, 4), 2, M)
-    torso, x = MLPTorso(SharedEmbedding(E).make_layer, spec, generator()).double(), randn(len(ABSENT), IN)
+    spec = NetworkSpec("actor", IN, (4, 4), 2, M)
+    torso, x = TaskMLP(SharedEmbedding(E).make_layer, spec, generator()).double(), randn(len(ABSENT), IN)
     perturb(torso)
     names, values = zip(*torso.named_parameters(), strict=True)
     values = [v.detach().clone().requires_grad_() for v in values]
@@ -111,7 +111,7 @@ def test_the_shared_part_reads_the_mean_embedding():
     with torch.no_grad():
         layer.embedding.copy_(layer.embedding.mean(0).expand(M, -1))
     torch.testing.assert_close(found, layer.compute(layer.prepare(tasks), x))
-    assert layer.gauged() is None
+    assert layer.shared_and_residual() is None
 
 
 @pytest.mark.parametrize(

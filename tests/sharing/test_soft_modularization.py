@@ -22,9 +22,9 @@ from varshare_pl.errors import ConfigError
 from varshare_pl.sharing.soft_modularization import SoftModularization, _mixed
 
 
-def make_torso(spec=SPEC, scale=0.3, **options):
+def make_network(spec=SPEC, scale=0.3, **options):
     options = {"num_layers": 3, "num_modules": 2, "embedding_size": 7, **options}
-    torso = SoftModularization(**options).make_torso(spec, generator()).double()
+    torso = SoftModularization(**options).make_network(spec, generator()).double()
     perturb(torso, scale)
     return torso
 
@@ -70,14 +70,14 @@ def by_hand(torso, x, m):
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
 @pytest.mark.parametrize("num_modules", [1, 2, 3])
 def test_forward_by_hand(num_layers, num_modules):
-    torso = make_torso(num_layers=num_layers, num_modules=num_modules)
+    torso = make_network(num_layers=num_layers, num_modules=num_modules)
     x = randn(6, IN)
     expected = [by_hand(torso, row, m) for row, m in zip(x.tolist(), TASK.tolist(), strict=True)]
     torch.testing.assert_close(torso(x, TASK), torch.tensor(expected, dtype=torch.float64))
 
 
 def test_shapes_and_start():
-    torso = SoftModularization(num_layers=2, num_modules=3).make_torso(SPEC, generator())
+    torso = SoftModularization(num_layers=2, num_modules=3).make_network(SPEC, generator())
     shapes = {name: tuple(p.shape) for name, p in torso.named_parameters() if "encoder" not in name}
     assert shapes == {
         "task_embedding": (M, 5),
@@ -106,14 +106,14 @@ def test_shapes_and_start():
 def test_initial_weights_hang_on_the_generator_only():
     def weights(seed, global_seed):
         torch.manual_seed(global_seed)
-        return torch.cat([p.flatten() for p in SoftModularization().make_torso(SPEC, generator(seed)).parameters()])
+        return torch.cat([p.flatten() for p in SoftModularization().make_network(SPEC, generator(seed)).parameters()])
 
     assert torch.equal(weights(1, 0), weights(1, 1))
     assert not torch.equal(weights(1, 0), weights(2, 0))
 
 
 def test_routes_are_probabilities():
-    torso = make_torso()
+    torso = make_network()
     routes = torso.routes(torso.prepare(torch.tensor([0, 2])), randn(2, 5, IN))
     assert [tuple(route.shape) for route in routes] == [(2, 5, 2, 2), (2, 5, 2, 2), (2, 5, 2)]
     for route in routes:
@@ -122,21 +122,21 @@ def test_routes_are_probabilities():
 
 
 def test_routes_hang_on_state_and_task():
-    torso = make_torso()
+    torso = make_network()
     for route in torso.routes(torso.prepare(torch.arange(M)), randn(1, 2, IN).expand(M, 2, IN)):
         assert not torch.allclose(route[0], route[1])
         assert not torch.allclose(route[:, 0], route[:, 1])
 
 
 def test_mixed_equals_per_task():
-    torso, x = make_torso(), randn(6, IN)
+    torso, x = make_network(), randn(6, IN)
     output = torso(x, TASK)
     for m in range(M):
         torch.testing.assert_close(output[m == TASK], torso(x[m == TASK], TASK[m == TASK]))
 
 
 def test_relabelling_tasks_permutes_results():
-    torso, other, x = make_torso(), make_torso(), randn(6, IN)
+    torso, other, x = make_network(), make_network(), randn(6, IN)
     new_name = torch.tensor([1, 2, 0])
     with torch.no_grad():
         other.task_embedding[new_name] = torso.task_embedding
@@ -145,7 +145,7 @@ def test_relabelling_tasks_permutes_results():
 
 
 def test_absent_tasks_get_no_gradient():
-    torso = make_torso()
+    torso = make_network()
     torso(randn(4, IN), torch.tensor([2, 0, 2, 2])).square().sum().backward()
     assert not torso.task_embedding.grad[1].any()
     for m in (0, 2):
@@ -155,7 +155,7 @@ def test_absent_tasks_get_no_gradient():
 
 
 def test_one_task():
-    torso, x = make_torso(dataclasses.replace(SPEC, num_tasks=1)), randn(3, IN)
+    torso, x = make_network(dataclasses.replace(SPEC, num_tasks=1)), randn(3, IN)
     output = torso(x, torch.zeros(3, dtype=torch.int64))
     torch.testing.assert_close(
         output, torch.tensor([by_hand(torso, row, 0) for row in x.tolist()], dtype=torch.float64)
@@ -164,7 +164,7 @@ def test_one_task():
 
 @pytest.mark.parametrize("activation", ["tanh", "silu"])
 def test_gradients(activation):
-    torso = make_torso(dataclasses.replace(SPEC, activation=activation, hidden_sizes=(3,)), embedding_size=3)
+    torso = make_network(dataclasses.replace(SPEC, activation=activation, hidden_sizes=(3,)), embedding_size=3)
     names, parameters = zip(*torso.named_parameters(), strict=True)
 
     def function(x, *values):
@@ -177,40 +177,40 @@ def test_gradients(activation):
 @pytest.mark.parametrize("options", [{"num_layers": 2}, {"num_modules": 3}, {"embedding_size": 5}])
 def test_options_change_the_network(options):
     def outputs(**options):
-        return SoftModularization(**options).make_torso(SPEC, generator()).double()(randn(6, IN), TASK)
+        return SoftModularization(**options).make_network(SPEC, generator()).double()(randn(6, IN), TASK)
 
     base = {"num_layers": 3, "num_modules": 2, "embedding_size": 7}
     assert not torch.allclose(outputs(**base), outputs(**(base | options)))
 
 
 def test_widths_come_from_the_hidden_sizes():
-    torso = SoftModularization().make_torso(dataclasses.replace(SPEC, hidden_sizes=(9, 8, 6)), generator())
+    torso = SoftModularization().make_network(dataclasses.replace(SPEC, hidden_sizes=(9, 8, 6)), generator())
     assert [layer.out_features for _, layer in torso.encoder.layers()] == [9, 8, 6]
     assert torso.task_embedding.shape == (M, 6)
     assert [tuple(layer.weight.shape) for layer in torso.layer_modules] == [(2, 6, 6), (2, 6, 6)]
 
 
 def test_activation_is_that_of_the_spec():
-    check_activation(make_torso)
+    check_activation(make_network)
 
 
 @pytest.mark.parametrize("option", ["num_layers", "num_modules", "embedding_size"])
 @pytest.mark.parametrize("value", [0, -1])
 def test_bad_options_raise(option, value):
     with pytest.raises(ConfigError, match=f"{option}: {value}"):
-        make_torso(**{option: value})
+        make_network(**{option: value})
 
 
 def test_under_autocast():
-    check_autocast(make_torso().float())
+    check_autocast(make_network().float())
 
 
 def test_traced_with_its_gradient():
-    check_trace(make_torso())
+    check_trace(make_network())
 
 
 def test_every_weight_is_in_what_is_prepared():
-    check_prepared(make_torso())
+    check_prepared(make_network())
 
 
 @pytest.mark.parametrize("suite", ["MirroredCartPole", "CartPole"])

@@ -144,7 +144,7 @@ def test_gauge_shift_changes_no_output(layer):
 
     def outputs():
         shared = layer.prepare_shared(group_task)
-        return [layer(x, task), layer(x, task, eps), layer(x, task, local), shared.weight, *layer.gauged()]
+        return [layer(x, task), layer(x, task, eps), layer(x, task, local), shared.weight, *layer.shared_and_residual()]
 
     before = [t.detach().clone() for t in outputs()]
     kl = layer.kl().detach()

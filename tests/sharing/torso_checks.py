@@ -6,17 +6,17 @@ import torch
 from helpers import fit, randn, weights_of
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from varshare_pl.sharing.torso import TorsoSpec, tensors_of, with_tensors
+from varshare_pl.networks.network import NetworkSpec, tensors_of, with_tensors
 
 M, IN, OUT = 3, 4, 2
 TASK = torch.tensor([2, 0, 1, 2, 2, 0])
-SPEC = TorsoSpec("actor", IN, (6, 5), OUT, M)
+SPEC = NetworkSpec("actor", IN, (6, 5), OUT, M)
 
 
-def check_activation(make_torso):
+def check_activation(make_network):
     """Every activation gives another network."""
     x, names = randn(6, IN), ("tanh", "relu", "elu", "silu")
-    outputs = [make_torso(dataclasses.replace(SPEC, activation=activation))(x, TASK) for activation in names]
+    outputs = [make_network(dataclasses.replace(SPEC, activation=activation))(x, TASK) for activation in names]
     for a in range(4):
         for b in range(a):
             assert not torch.allclose(outputs[a], outputs[b])

@@ -11,10 +11,10 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from varshare_pl.callbacks.heartbeat import record_of
 from varshare_pl.callbacks.signals import stopped_by_signal
 from varshare_pl.errors import ConfigError
-from varshare_pl.evaluation import EvaluationResult, evaluate
 from varshare_pl.parallel import together
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.results.table import evaluation_table
+from varshare_pl.trained.evaluation import EvaluationResult, evaluate
 from varshare_pl.types import Detail, Record
 
 
@@ -74,7 +74,7 @@ class Evaluation(Callback):
     ) -> None:
         record = record_of(outputs)
         assert record is not None
-        last = batch.index + 1 == _module(pl_module).spec.num_rollouts
+        last = batch.index + 1 == _module(pl_module).plan.count
         if not last and (not self.every or record.env_steps < self._due):
             return
         self._due = (record.env_steps // self.every + 1) * self.every if self.every else 0
@@ -82,7 +82,7 @@ class Evaluation(Callback):
         self.history.append((record.env_steps, result))
         self.final = self.history[-1]
         _note(result, record)
-        if last and any(layer.gauged() is not None for *_, layer in _module(pl_module).policy.layers()):
+        if last and any(layer.shared_and_residual() is not None for *_, layer in _module(pl_module).policy.layers()):
             self.shared_only = self._run(trainer, pl_module, record.env_steps, shared_only=True)
             for task, value in enumerate(self.shared_only.task_returns):
                 record.details.append(Detail("eval/return_shared_only", float(value), task=task))

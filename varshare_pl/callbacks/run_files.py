@@ -24,8 +24,8 @@ from varshare_pl.callbacks.evaluation import Evaluation
 from varshare_pl.callbacks.signals import stopped_by_signal
 from varshare_pl.checkpoints import CONFIG_KEY
 from varshare_pl.errors import writing
+from varshare_pl.networks.size import network_sizes, total_size
 from varshare_pl.parallel import together
-from varshare_pl.policy.size import network_sizes, total_size
 from varshare_pl.results.info import RUN_FILE
 from varshare_pl.results.table import evaluation_table
 from varshare_pl.run_folder import CONFIG_FILE, SUMMARY_FILE, check_free, lock, make_empty

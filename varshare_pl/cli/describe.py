@@ -14,8 +14,8 @@ from varshare_pl.cli.lightning import VarShareCLI
 from varshare_pl.cli.messages import one_line
 from varshare_pl.cli.process import leave_no_trace
 from varshare_pl.errors import ConfigError
-from varshare_pl.policy.actor_critic import ActorCritic
-from varshare_pl.policy.size import Size, network_sizes, parameter_rows, total_size
+from varshare_pl.networks.actor_critic import ActorCritic
+from varshare_pl.networks.size import Size, network_sizes, parameter_rows, total_size
 from varshare_pl.results.table import text_table
 
 

@@ -110,7 +110,8 @@ class VarShareCLI(LightningCLI):
         parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
         parser.link_arguments("seed_everything", "data.seed")
         parser.link_arguments("seed_everything", "model.seed")
-        parser.link_arguments("data.spec", "model.spec", apply_on="instantiate")
+        for name in ("spec", "plan"):
+            parser.link_arguments(f"data.{name}", f"model.{name}", apply_on="instantiate")
         links = next(group for group in parser._action_groups if group.title == "Linked arguments")
         for action in links._group_actions:
             action.help = SUPPRESS  # not for the user

@@ -31,7 +31,7 @@ def play_command(args: list[str]) -> int:
     from varshare_pl.play.episodes import Episodes
     from varshare_pl.play.output import Window, write
     from varshare_pl.play.picture import picture
-    from varshare_pl.policy.trained import load_policy
+    from varshare_pl.trained.policy import load_policy
 
     here = str(Path.cwd())
     sys.path.insert(0, here)  # for a method or an env in the current folder, as in fit

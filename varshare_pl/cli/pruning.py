@@ -18,10 +18,10 @@ from varshare_pl.cli.describe import DescribeCLI
 from varshare_pl.cli.process import leave_no_trace
 from varshare_pl.compressed import COMPRESSED_KEY, compress, weight_bytes
 from varshare_pl.errors import ConfigError
-from varshare_pl.evaluation import EvaluationResult, evaluate
 from varshare_pl.results.table import text_table
 from varshare_pl.run_folder import CONFIG_FILE
-from varshare_pl.sharing.pruning import mean_log_var, prunable_layers, prune_
+from varshare_pl.sharing.varshare.pruning import mean_log_var, prunable_layers, prune_
+from varshare_pl.trained.evaluation import EvaluationResult, evaluate
 
 PRUNE_FILE = "prune.json"
 TRAINING_ONLY = ("optimizer_states", "lr_schedulers", "callbacks", "RolloutDataModule")  # of what a checkpoint holds

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from varshare_pl.envs.dynamics import Dynamics
 from varshare_pl.errors import ConfigError
+from varshare_pl.types import EnvSpec
 
 
 @dataclass
@@ -98,9 +99,10 @@ class TaskSuite:
     def num_tasks(self) -> int:
         return len(self.tasks)
 
-    @property
-    def num_actions(self) -> int:
-        return int(self.action_space.n)
+    def env_spec(self) -> EnvSpec:
+        """What networks need to know."""
+        shape = tuple(self.observation_space.shape)
+        return EnvSpec(self.name, self.num_tasks, shape, self.action_space, self.identities())
 
     def identities(self) -> tuple[str, ...]:
         """A line for each task, the same for equal tasks: its name, and its physics or how its env is made."""

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from varshare_pl.envs import TaskSuite
 from varshare_pl.errors import ConfigError
-from varshare_pl.policy.trained import TrainedPolicy
 from varshare_pl.random import stream, stream_seed
+from varshare_pl.trained.policy import TrainedPolicy
 
 USUAL_FPS = 30.0  # of envs that don't say
 

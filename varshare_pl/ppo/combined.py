@@ -18,15 +18,15 @@ from torch import Tensor
 
 from varshare_pl.combiners import CombinerSpec, GradientCombiner, GradientRule, LossRule, TaskGradients
 from varshare_pl.errors import ConfigError
-from varshare_pl.gradients import accumulate
+from varshare_pl.learning.optimizer import GradientNorms, PolicyAdam, average_gradients
+from varshare_pl.networks.actor_critic import ActorCritic
+from varshare_pl.networks.layer import Noise
+from varshare_pl.networks.size import shared_parameters
 from varshare_pl.parallel import average_
-from varshare_pl.policy.actor_critic import ActorCritic
-from varshare_pl.policy.size import shared_parameters
-from varshare_pl.ppo.objective import Losses, Objective
-from varshare_pl.ppo.optimizer import FlatAdam, GradientNorms
-from varshare_pl.ppo.step import Differentiate, GradientStep, Taken, Work
+from varshare_pl.ppo.losses import Losses, StepInput, compute_losses
+from varshare_pl.ppo.options import PPOOptions
+from varshare_pl.ppo.update import PlainSteps, StepsTaken
 from varshare_pl.random import stream_seed
-from varshare_pl.sharing.base import Noise
 from varshare_pl.types import Minibatch
 
 NETWORKS = ("actor", "critic")
@@ -38,18 +38,17 @@ class Combining:
     Args:
         combiner: Makes the rules.
         policy: Whose gradients they combine.
-        obs_size: Of an observation row.
         seed: The run's.
 
     Raises:
         ConfigError: if tasks share nothing, or there is one task only.
     """
 
-    def __init__(self, combiner: GradientCombiner, policy: ActorCritic, obs_size: int, seed: int) -> None:
-        self.name = name = getattr(type(combiner), "name", type(combiner).__name__)
+    def __init__(self, combiner: GradientCombiner, policy: ActorCritic, seed: int) -> None:
+        self.name = name = combiner_name(combiner)
         if policy.num_tasks == 1:
             raise ConfigError(f"model.combiner: {name} is not allowed with one task; null is")
-        self.shared = {network: shared_parameters(torso, obs_size) for network, torso in policy.networks()}
+        self.shared = {name: shared_parameters(network, policy.obs_size) for name, network in policy.networks()}
         if not any(self.shared.values()):
             raise ConfigError(
                 f"model.combiner: {name} is not allowed where tasks share no parameter, as in independent; null is"
@@ -72,45 +71,13 @@ class Combining:
             rule.load_state(state[network])
 
 
-class Columns:
-    """Where the shared parameters of a network lie: in the optimizer's vector, and side by side.
-
-    Args:
-        optimizer: Of the policy.
-        parameters: The shared ones of a network.
-    """
-
-    def __init__(self, optimizer: FlatAdam, parameters: Iterable[Tensor]) -> None:
-        places = optimizer.split(torch.arange(len(optimizer.gradient)))
-        spans: list[list[int]] = []
-        for start, count in sorted((int(places[id(p)].flatten()[0]), p.numel()) for p in parameters):
-            if spans and spans[-1][1] == start:
-                spans[-1][1] += count
-            else:
-                spans.append([start, start + count])
-        self._parts = [optimizer.gradient[start:end] for start, end in spans]
-        self._sizes = [len(part) for part in self._parts]
-        self.size = sum(self._sizes)
-
-    def move(self, row: Tensor) -> None:
-        """Move the gradient to row (P,), and leave zeros."""
-        for part, place in zip(self._parts, torch.split(row, self._sizes), strict=True):
-            place.copy_(part)
-            part.zero_()
-
-    def put(self, row: Tensor) -> None:
-        """The gradient becomes row (P,)."""
-        for part, place in zip(self._parts, torch.split(row, self._sizes), strict=True):
-            part.copy_(place)
-
-
-class CombinedStep(GradientStep):
-    """Takes gradient steps like ``GradientStep``, with the tasks' gradients combined.
+class CombinedSteps(PlainSteps):
+    """Takes gradient steps like ``PlainSteps``, with the tasks' gradients combined.
 
     Args:
         policy: Is trained.
-        objective: Gives and weighs the losses.
         optimizer: Of the policy, from ``build_optimizer``.
+        options: Coefficients and limits.
         max_grad_norm: Of actor and critic each, after combining; None: no clipping.
         combining: The rules.
     """
@@ -118,81 +85,94 @@ class CombinedStep(GradientStep):
     def __init__(
         self,
         policy: ActorCritic,
-        objective: Objective,
-        optimizer: FlatAdam,
+        optimizer: PolicyAdam,
+        options: PPOOptions,
         max_grad_norm: float | None,
         combining: Combining,
     ) -> None:
-        super().__init__(policy, objective, optimizer, max_grad_norm)
+        super().__init__(policy, optimizer, options, max_grad_norm)
         self._combining = combining
-        self._columns = {network: Columns(optimizer, combining.shared[network]) for network in NETWORKS}
+        shared = {id(p) for parameters in combining.shared.values() for p in parameters}
+        self._own = [p for network in optimizer.networks.values() for p in network if id(p) not in shared]
         self._rollout = self._number = 0
-        self._work: Work
+        self._by_group: list[Losses] = []  # of the step that is being taken, where each group's is computed apart
 
-    def take(self, work: Iterable[Work], rollout: int, target_kl: float | None, kl_scale: float | None = None) -> Taken:
-        """See ``GradientStep.take``."""
+    def run(self, inputs: Iterable[StepInput], kl_scale: float, rollout: int) -> StepsTaken:
+        """See ``GradientSteps``."""
         self._rollout, self._number = rollout, 0
-        taken = super().take(work, rollout, target_kl, kl_scale)
+        taken = super().run(inputs, kl_scale, rollout)
         for rule in self._combining.rules.values():
             rule.end_update()
         return taken
 
-    def _step(self, differentiate: Differentiate, kl_scale: float) -> GradientNorms:
-        norms = super()._step(differentiate, kl_scale)
+    def compute(self, step: StepInput) -> Losses:
+        if not self._combining.per_task:
+            return super().compute(step)
+        groups = range(len(step.batch.group_task))
+        self._by_group = [super(CombinedSteps, self).compute(one_group(step, group)) for group in groups]
+        return Losses(*(torch.cat(parts).detach() for parts in zip(*self._by_group, strict=True)))
+
+    def take(self, step: StepInput, losses: Losses, kl: Tensor | None, kl_scale: float) -> GradientNorms:
+        norms = super().take(step, losses, kl, kl_scale)
         self._number += 1
         if any(isinstance(rule, LossRule) and rule.looks_again for rule in self._combining.rules.values()):
             with torch.no_grad():
-                sums, _ = self._objective.data_terms(self._policy, *self._work)
-            task_losses, present = self._task_losses(sums)
+                task_losses, present = self._task_losses(step.batch, compute_losses(self.policy, step, self.options))
             for network, rule in self._combining.rules.items():
                 if isinstance(rule, LossRule):
                     rule.look_again(task_losses[network], present)
         return norms
 
-    def _evaluate(self, work: Work) -> tuple[Losses, Differentiate]:
-        self._work = work
-        groups = range(len(work.batch.group_task))
-        works = [one_group(work, group) for group in groups] if self._combining.per_task else [work]
-        terms = [self._objective.data_terms(self._policy, *part) for part in works]
-        sums = torch.cat([part for part, _ in terms], dim=1).detach()
-        kl, to_variational = self._policy.kl_with_pullback()
-
-        def differentiate(scale: float, kl_scale: float) -> None:
-            del scale  # there is none: 16-bit training is refused
-            self._differentiate([part for part, _ in terms], sums)
-            accumulate(to_variational(kl_scale) if kl_scale else [])
-
-        return Losses(sums, kl, torch.cat([ratio for _, ratio in terms])), differentiate
-
-    def _differentiate(self, parts: list[Tensor], sums: Tensor) -> None:
-        """That of the data, from sums of autograd's graph: (3, G), or (3, 1) of each group."""
-        task_losses, present = self._task_losses(sums)
+    def differentiate(self, step: StepInput, losses: Losses, kl: Tensor | None, kl_scale: float) -> None:
+        task_losses, present = self._task_losses(step.batch, losses)
         weights = {
-            network: rule.weights(task_losses[network], present, self._draw(network))
+            network: rule.weights(task_losses[network], present, self._draw(network)).to(losses.policy)
             if isinstance(rule, LossRule)
-            else torch.ones(self._policy.num_tasks)
+            else losses.policy.new_ones(self.policy.num_tasks)
             for network, rule in self._combining.rules.items()
         }
-        actor, critic = (weights[network].to(sums) for network in NETWORKS)
-        weight = torch.stack([actor, critic, actor])[:, self._work.batch.group_task]
+        group_weights = {network: weight[step.batch.group_task] for network, weight in weights.items()}
         if self._combining.per_task:
-            self._combine(parts, weight, task_losses, present)
+            self._combine(step.batch, group_weights, task_losses, present)
         else:
-            torch.autograd.backward(parts, [self._seeds(sums) * weight])
-            average_(self.optimizer.gradient)
+            torch.autograd.backward(self._weighed(losses, group_weights).sum())
+            average_gradients(self.optimizer)
+        if kl is not None and kl_scale:
+            torch.autograd.backward(kl_scale * kl.sum())  # the same on all processes
 
-    def _combine(self, parts: list[Tensor], weight: Tensor, task_losses: dict[str, Tensor], present: Tensor) -> None:
-        sizes = [self._columns[network].size for network in NETWORKS]
-        matrix = self.optimizer.gradient.new_zeros(self._policy.num_tasks, sum(sizes))
-        tasks = self._work.batch.group_task.tolist()
-        for task, part, one in zip(tasks, parts, weight.unbind(1), strict=True):
-            torch.autograd.backward(part, self._seeds(part) * one.unsqueeze(1))
-            for network, row in zip(NETWORKS, torch.split(matrix[task], sizes), strict=True):
-                self._columns[network].move(row)
+    def _weighed(self, losses: Losses, weights: dict[str, Tensor]) -> Tensor:
+        """(G,) each group's loss, the part of each network weighed by (G,)."""
+        of_actor, of_critic = self._of_networks(losses)
+        return weights["actor"] * of_actor + weights["critic"] * of_critic
+
+    def _of_networks(self, losses: Losses) -> tuple[Tensor, Tensor]:
+        """(G,) each: the actor's part of the loss, and the critic's."""
+        of_actor = losses.policy - self.options.entropy_coef * losses.entropy
+        return of_actor, self.options.value_coef * losses.value
+
+    def _combine(
+        self, batch: Minibatch, weights: dict[str, Tensor], task_losses: dict[str, Tensor], present: Tensor
+    ) -> None:
+        shared = self._combining.shared
+        sizes = [sum(p.numel() for p in shared[network]) for network in NETWORKS]
+        matrix = weights["actor"].new_zeros(self.policy.num_tasks, sum(sizes))
+        parameters = [*shared["actor"], *shared["critic"], *self._own]
+        edge = len(parameters) - len(self._own)
+        for group, (task, losses) in enumerate(zip(batch.group_task.tolist(), self._by_group, strict=True)):
+            loss = self._weighed(losses, {network: weight[group] for network, weight in weights.items()}).sum()
+            gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
+            matrix[task] = torch.cat([gradient.flatten() for gradient in gradients[:edge]])
+            for parameter, gradient in zip(self._own, gradients[edge:], strict=True):
+                assert parameter.grad is not None
+                parameter.grad += gradient
         average_(matrix)
-        average_(self.optimizer.gradient)  # of parameters that are one task's own
+        average_gradients(self.optimizer)  # of parameters that are one task's own
         for network, rows in zip(NETWORKS, torch.split(matrix, sizes, dim=1), strict=True):
-            self._columns[network].put(self._combined(network, rows, task_losses[network], present))
+            combined = self._combined(network, rows, task_losses[network], present)
+            pieces = torch.split(combined, [p.numel() for p in shared[network]])
+            for parameter, piece in zip(shared[network], pieces, strict=True):
+                assert parameter.grad is not None
+                parameter.grad.copy_(piece.view_as(parameter))
 
     def _combined(self, network: str, rows: Tensor, losses: Tensor, present: Tensor) -> Tensor:
         """(P,) from rows (M, P)."""
@@ -207,30 +187,34 @@ class CombinedStep(GradientStep):
     def _draw(self, network: str) -> int:
         return self._combining.draw(network, self._rollout, self._number)
 
-    def _task_losses(self, sums: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    def _task_losses(self, batch: Minibatch, losses: Losses) -> tuple[dict[str, Tensor], Tensor]:
         """Each network's loss (M,) of every task, over all processes, and which tasks have rows; on the CPU.
 
         A task's share of the loss, times the number of tasks with rows, is the mean over its rows.
         """
-        batch = self._work.batch
-        columns = torch.cat([sums, batch.weight.sum(1).unsqueeze(0)])
-        everything = columns.new_zeros(4, self._policy.num_tasks)
+        columns = torch.stack([*self._of_networks(losses), batch.weight.sum(1)]).detach()
+        everything = columns.new_zeros(3, self.policy.num_tasks)
         everything[:, batch.group_task] = columns
         average_(everything)
-        policy, value, entropy, weight = everything.cpu()
+        of_actor, of_critic, weight = everything.cpu()
         present = weight > 0
-        of_policy, of_value, of_entropy = (part * int(present.sum()) for part in self._objective.weights())
-        return {"actor": of_policy * policy + of_entropy * entropy, "critic": of_value * value}, present
+        count = int(present.sum())
+        return {"actor": of_actor * count, "critic": of_critic * count}, present
 
 
-def one_group(work: Work, group: int) -> Work:
+def one_group(step: StepInput, group: int) -> StepInput:
     """The part of one task group, G = 1."""
-    fields = vars(work.batch).items()
+    fields = vars(step.batch).items()
     rows: dict[str, Any] = {name: None if value is None else value[group : group + 1] for name, value in fields}
-    noises = (None if noises is None else [_of_group(noise, group) for noise in noises] for noises in work[1:])
-    return Work(Minibatch(**rows), *noises)
+    noises = (None if noise is None else [_of_group(eps, group) for eps in noise] for noise in step[1:])
+    return StepInput(Minibatch(**rows), *noises)
 
 
 def _of_group(noise: Noise, group: int) -> Noise:
     """Weight noise has all tasks and stays; noise for rows has groups."""
     return noise if noise is None or isinstance(noise, Tensor) else noise.of_group(group)
+
+
+def combiner_name(combiner: GradientCombiner) -> str:
+    """Its short name, or that of its class."""
+    return str(getattr(type(combiner), "name", type(combiner).__name__))

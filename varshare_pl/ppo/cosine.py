@@ -6,25 +6,20 @@ acted for the actor, at the posterior mean for the critic.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from varshare_pl.errors import ConfigError
-from varshare_pl.groups import TaskGroups
+from varshare_pl.learning.weight_noise import ActorNoise
+from varshare_pl.networks.actor_critic import ActorCritic
+from varshare_pl.networks.groups import TaskGroups
+from varshare_pl.networks.size import shared_parameters
 from varshare_pl.parallel import average_
-from varshare_pl.policy.actor_critic import ActorCritic
-from varshare_pl.policy.size import shared_parameters
-from varshare_pl.ppo import stored_noise
-from varshare_pl.ppo.behaviour import rollout_noise
 from varshare_pl.ppo.combined import one_group
-from varshare_pl.ppo.objective import Objective, Seeds
-from varshare_pl.ppo.step import Work
-from varshare_pl.ppo.update import UpdateOptions
+from varshare_pl.ppo.losses import StepInput, compute_losses, total_loss
+from varshare_pl.ppo.options import PPOOptions
 from varshare_pl.random import stream
-from varshare_pl.rollout.minibatches import Minibatches, Rows, task_weights
-from varshare_pl.sharing.base import Noise
+from varshare_pl.rollout.minibatches import Rows, minibatches
 from varshare_pl.types import Detail
 
 
@@ -33,14 +28,13 @@ class CosineMatrix:
 
     Args:
         policy: Whose gradients are measured.
-        obs_size: Of an observation row.
 
     Raises:
         ConfigError: if tasks share nothing, or there is one task only.
     """
 
-    def __init__(self, policy: ActorCritic, obs_size: int) -> None:
-        shared = {network: shared_parameters(torso, obs_size) for network, torso in policy.networks()}
+    def __init__(self, policy: ActorCritic) -> None:
+        shared = {name: shared_parameters(network, policy.obs_size) for name, network in policy.networks()}
         self._shared = {network: parameters for network, parameters in shared.items() if parameters}
         if policy.num_tasks == 1 or not self._shared:
             raise ConfigError(
@@ -48,30 +42,37 @@ class CosineMatrix:
             )
         self._policy = policy
 
-    def __call__(
-        self, rows: Rows, groups: TaskGroups, rollout: int, objective: Objective, options: UpdateOptions
+    def measure(
+        self,
+        rows: Rows,
+        groups: TaskGroups,
+        row_weight: Tensor,
+        rollout: int,
+        options: PPOOptions,
+        actor_noise: ActorNoise | None,
+        seed: int,
     ) -> dict[str, Tensor]:
         """By network (M, M); NaN where a task has no rows or no gradient.
 
         Args:
             rows: From ``build_rows``.
             groups: From ``build_rows``.
+            row_weight: (M,) from ``task_weights``.
             rollout: Its index.
-            objective: Gives the losses.
-            options: Say which noise acted.
+            options: Have the coefficients of the loss.
+            actor_noise: What acted; None: the posterior mean.
+            seed: The run's.
         """
         policy = self._policy
-        weights = task_weights(rows["task"], policy.num_tasks)
-        (batch,) = Minibatches(rows, groups, 1, weights).epoch(stream(options.seed, "cosine", rollout))
-        noise: Sequence[Noise] | None = rollout_noise(policy, options.actor_noise, options.seed, rollout)
-        work = Work(batch, noise if batch.noise is None else stored_noise.split(policy.actor, batch.noise), None)
+        (batch,) = minibatches(rows, groups, 1, row_weight, stream(seed, "cosine", rollout))
+        noise = None if actor_noise is None else actor_noise.learning(rollout, 0, batch.noise)
+        step = StepInput(batch, noise, None)
         parameters = [p for shared in self._shared.values() for p in shared]
         sizes = [sum(p.numel() for p in shared) for shared in self._shared.values()]
         matrix = parameters[0].new_zeros(policy.num_tasks, sum(sizes))
-        seed = Seeds(objective)
         for group, task in enumerate(batch.group_task.tolist()):
-            sums, _ = objective.data_terms(policy, *one_group(work, group))
-            gradients = torch.autograd.grad(sums, parameters, seed(sums), materialize_grads=True)
+            loss = total_loss(compute_losses(policy, one_group(step, group), options), None, 0.0, options)
+            gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
             matrix[task] = torch.cat([gradient.reshape(-1) for gradient in gradients])
         average_(matrix)
         return {

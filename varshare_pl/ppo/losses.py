@@ -1,98 +1,95 @@
-"""PPO's losses (Schulman et al. 2017, arXiv 1707.06347): pure functions without coefficients.
+"""PPO's losses (Schulman et al. 2017, arXiv 1707.06347), and the objective that they add up to.
 
-The derivatives stand beside the losses: autograd would take ten times as many operations for them, and in a small
-network that is where the time goes.
+    L = mean over tasks of [ L_policy,m + c_V L_value,m − c_H H_m + (β̃ / P) · KL_m ]
+
+β̃ is ``kl_weight`` and P the number of variational weights of one task, so that kl_weight means the same at every width
+and for every number of tasks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from varshare_pl.learning.weight_noise import NetworkNoise
+from varshare_pl.networks.actor_critic import ActorCritic
+from varshare_pl.ppo.options import PPOOptions
 from varshare_pl.types import Minibatch
 
 
-def clipped_surrogate(ratio: Tensor, advantages: Tensor, clip_range: float) -> tuple[Tensor, Tensor]:
-    """−min(r A, clip(r, 1 − ε, 1 + ε) A), eq. 7, per row, and its derivative by ln r; all have one shape."""
-    gain = ratio * advantages
-    clipped = ratio.clamp(1.0 - clip_range, 1.0 + clip_range).mul_(advantages)
-    # Inside the range the two are equal, and either has the derivative. What is not a number stays one.
-    return torch.minimum(gain, clipped).neg_(), gain.masked_fill(gain > clipped, 0.0).neg_()
+class StepInput(NamedTuple):
+    """What one gradient step is taken on."""
+
+    batch: Minibatch
+    actor_noise: NetworkNoise  # the noise that acted; None for the posterior mean
+    critic_noise: NetworkNoise
 
 
-def squared_error(
-    values: Tensor, returns: Tensor, old_values: Tensor, clip_range: float | None
-) -> tuple[Tensor, Tensor]:
-    """(V − R)² per row, and its derivative by V.
+class Losses(NamedTuple):
+    """The parts of the loss of a minibatch, or of K ones with a leading axis (K, …), without their coefficients.
 
-    With a clip_range the larger of the squared errors of V and of V kept that close to its old value.
+    Sums over groups are means over tasks.
     """
-    error = values - returns
-    if clip_range is None:
-        return error.square(), 2.0 * error
-    move = values - old_values
-    kept = old_values + move.clamp(-clip_range, clip_range) - returns
-    first = error.abs() >= kept.abs()
-    inside = move.abs() <= clip_range
-    return torch.where(first, error, kept).square(), torch.where(first, error, kept * inside).mul_(2.0)
+
+    policy: Tensor  # (G,) each group's share of the clipped surrogate
+    value: Tensor  # (G,) of the squared error
+    entropy: Tensor  # (G,) of the entropy, nats
+    log_ratio: Tensor  # (G, R) ln of the PPO ratio, detached
 
 
-def weighted_losses(
-    log_ratio: Tensor,
-    entropy: Tensor,
-    values: Tensor,
-    batch: Minibatch,
-    clip_range: float,
-    value_clip_range: float | None,
-) -> Tensor:
-    """Each group's weighted sums of the clipped surrogate, the squared error and the entropy, (3, G).
+def compute_losses(policy: ActorCritic, step: StepInput, options: PPOOptions) -> Losses:
+    """The parts of the loss that depend on data, to differentiate."""
+    batch = step.batch
+    params = policy.actor.compute(policy.actor.prepare(batch.group_task, step.actor_noise), batch.obs)
+    log_prob, entropy = policy.distribution.log_prob_and_entropy(params, batch.actions)
+    log_ratio = log_prob - batch.log_prob
+    values = policy.critic_outputs(batch.group_task, step.critic_noise, batch.obs)
+    surrogate = clipped_surrogate(log_ratio.exp(), batch.advantages, options.clip_range)
+    error = squared_error(values, batch.returns, batch.values, options.value_clip_range)
+    parts = (torch.stack([surrogate, error, entropy]) * batch.weight).sum(-1)
+    return Losses(parts[0], parts[1], parts[2], log_ratio.detach())
+
+
+def total_loss(losses: Losses, kl: Tensor | None, kl_scale: float | Tensor, options: PPOOptions) -> Tensor:
+    """The loss, () or (K,).
 
     Args:
-        log_ratio: (G, R) ln r.
-        entropy: (G, R).
-        values: (G, R) V.
-        batch: Has weights, advantages, returns and old values.
-        clip_range: ε.
-        value_clip_range: See ``squared_error``.
+        losses: From ``compute_losses``.
+        kl: (M,) KL to the prior of each task's weights in nats; None: nothing is variational.
+        kl_scale: What a task's KL weighs, from ``kl_scale``.
+        options: Have the coefficients.
     """
-    return _WeightedLosses.apply(log_ratio, entropy, values, batch, clip_range, value_clip_range)  # type: ignore[no-any-return, no-untyped-call]
+    by_group = losses.policy + options.value_coef * losses.value - options.entropy_coef * losses.entropy
+    total: Tensor = by_group.sum(-1)
+    return total if kl is None else total + kl_scale * kl.sum(-1)
 
 
-def weighted_losses_with_pullback(
-    rows: tuple[Tensor, Tensor, Tensor], batch: Minibatch, clip_range: float, value_clip_range: float | None
-) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, ...]]]:
-    """The same without autograd, of rows (log_ratio, entropy, values); and what makes of its gradient (3, G) theirs."""
-    log_ratio, entropy, values = rows
-    surrogate, by_log_ratio = clipped_surrogate(log_ratio.exp(), batch.advantages, clip_range)
-    error, by_value = squared_error(values, batch.returns, batch.values, value_clip_range)
-    sums = torch.stack([surrogate, error, entropy]).mul_(batch.weight).sum(-1)
-    return sums, partial(_backward, by_log_ratio, by_value, batch.weight)
+def kl_scale(kl_weight: float, policy: ActorCritic) -> float:
+    """What the KL of one task, in nats, weighs in the loss: β̃ / (P M)."""
+    return kl_weight / (policy.num_variational * policy.num_tasks) if policy.num_variational else 0.0
 
 
-class _WeightedLosses(torch.autograd.Function):
-    """One node of autograd, from the derivatives above."""
-
-    @staticmethod
-    def forward(ctx: Any, *rows_and_options: Any) -> Tensor:
-        sums, ctx.pullback = weighted_losses_with_pullback(rows_and_options[:3], *rows_and_options[3:])
-        return sums
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        return *ctx.pullback(gradient), None, None, None
+def clipped_surrogate(ratio: Tensor, advantages: Tensor, clip_range: float) -> Tensor:
+    """−min(r A, clip(r, 1 − ε, 1 + ε) A), eq. 7, per row; all have one shape."""
+    return -torch.minimum(ratio * advantages, ratio.clamp(1.0 - clip_range, 1.0 + clip_range) * advantages)
 
 
-def _backward(by_log_ratio: Tensor, by_value: Tensor, weight: Tensor, gradient: Tensor) -> tuple[Tensor, ...]:
-    policy, value, entropy = (gradient.unsqueeze(-1) * weight).unbind()
-    return by_log_ratio * policy, entropy, by_value * value
+def squared_error(values: Tensor, returns: Tensor, old_values: Tensor, clip_range: float | None) -> Tensor:
+    """(V − R)² per row; with a clip_range the larger of this and that of V kept so close to its old value."""
+    error = (values - returns).square()
+    if clip_range is None:
+        return error
+    kept = old_values + (values - old_values).clamp(-clip_range, clip_range)
+    return torch.maximum(error, (kept - returns).square())
 
 
 def approximate_kl(log_ratio: Tensor) -> Tensor:
     """Estimate of KL(old ‖ new) per row, (r − 1) − ln r: unbiased and ≥ 0 (Schulman, "Approximating KL divergence")."""
     return log_ratio.expm1() - log_ratio
+
+
+def policy_kl(log_ratio: Tensor, weight: Tensor) -> Tensor:
+    """The same in nats, summed over the last two axes, groups and rows."""
+    return (weight * approximate_kl(log_ratio)).sum((-2, -1))

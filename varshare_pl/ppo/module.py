@@ -1,189 +1,101 @@
-"""The LightningModule: PPO on rollouts, one batch a rollout, manual optimisation.
-
-Glue only; the work is in its neighbours.
-"""
+"""The LightningModule: PPO on rollouts, one batch a rollout, manual optimisation."""
 
 from __future__ import annotations
 
+import time
 import warnings
-from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, cast
 
 import lightning.pytorch as pl
-from jsonargparse.typing import (
-    ClosedUnitInterval,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-)
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch.nn.parallel import DistributedDataParallel
 
-from varshare_pl.checkpoints import CHECKPOINT_KEY, check_checkpoint, check_optimizer
+from varshare_pl.checkpoints import CHECKPOINT_KEY, check_checkpoint
 from varshare_pl.combiners import GradientCombiner
 from varshare_pl.compressed import expand_
 from varshare_pl.errors import ConfigError
-from varshare_pl.policy.actor_critic import ActorCritic, ReturnNorm
-from varshare_pl.policy.matching import MatchParameters, matched_hidden_sizes
-from varshare_pl.ppo.advantages import AdvantageNorm
-from varshare_pl.ppo.behaviour import ActorNoise, Behaviour
-from varshare_pl.ppo.combined import Combining
-from varshare_pl.ppo.critic_noise import CriticNoise
-from varshare_pl.ppo.growth import Start, inherit_moments, start_from
-from varshare_pl.ppo.learner import Learner
-from varshare_pl.ppo.objective import Objective
-from varshare_pl.ppo.optimizer import FlatAdam, build_optimizer
-from varshare_pl.ppo.record import EpisodeLog
-from varshare_pl.ppo.schedules import KLSchedule
-from varshare_pl.ppo.stepping import Stepping
-from varshare_pl.ppo.update import TakesSteps, UpdateOptions
+from varshare_pl.learning.acting import ActingPolicy
+from varshare_pl.learning.episodes import EpisodeLog
+from varshare_pl.learning.normalisation import RewardScaling, moment_details, normalise_targets
+from varshare_pl.learning.optimizer import PolicyAdam, anneal, build_optimizer
+from varshare_pl.learning.schedules import kl_factor
+from varshare_pl.learning.warm_start import WarmStart, inherit_moments, start_from
+from varshare_pl.learning.weight_noise import make_actor_noise, make_critic_noise
+from varshare_pl.networks.actor_critic import ActorCritic
+from varshare_pl.networks.sharing_metrics import details as sharing_details
+from varshare_pl.networks.sharing_metrics import headline, measure
+from varshare_pl.ppo.combined import CombinedSteps, Combining
+from varshare_pl.ppo.cosine import CosineMatrix, cosine_record
+from varshare_pl.ppo.diagnostics import noise_ratio_std
+from varshare_pl.ppo.losses import kl_scale
+from varshare_pl.ppo.options import Options
+from varshare_pl.ppo.record import update_record
+from varshare_pl.ppo.update import GradientSteps, PlainSteps, build_rows, step_inputs
+from varshare_pl.rollout.advantages import explained_variance
+from varshare_pl.rollout.minibatches import task_weights
 from varshare_pl.sharing import SharingMethod
-from varshare_pl.sharing.activations import ActivationName
-from varshare_pl.types import EnvSpec, Record, Rollout
+from varshare_pl.sharing.matching import matched_hidden_sizes
+from varshare_pl.types import Detail, EnvSpec, Record, Rollout, RolloutPlan
 
 
 class PPOModule(pl.LightningModule):
     """Clipped PPO over several tasks, with the parameter sharing of a sharing method.
 
     Args:
-        spec: Sizes of the task suite and the rollouts; the command line takes it from the data.
+        spec: Of the task suite; the command line takes it from the data.
+        plan: Of the rollouts; the same.
         sharing: The sharing method: varshare, independent, shared, shared_onehot or the class path of another one;
             --model.sharing.help NAME explains a method's options.
         combiner: How the tasks' gradients of shared parameters are combined: pcgrad, cagrad, mgda, famo and others
             (docs/combiners.md) or the class path of another one; --model.combiner.help NAME explains a combiner's
             options. null: their mean.
-        hidden_sizes: Widths of the hidden layers, of actor and critic each.
-        match_parameters: Widen or narrow the hidden layers until actor and critic together have as many "active" or
-            "stored" parameters as VarShare's with its default options and hidden_sizes; null: off.
-        activation: After every hidden layer.
-        hidden_gain: Scale of the hidden layers' orthogonal initial weights.
-        actor_head_gain: The same for the actor's head.
-        critic_head_gain: The same for the critic's head.
-        actor_noise: Weight noise of the actor. "rollout": one draw per task and layer for a rollout and its update;
-            "stored": a draw per env step at each layer's output (local reparameterisation), kept for the update;
-            "mean": none, the posterior mean; "fresh": a new draw at every forward, for comparison only.
-        critic_noise: Weight noise of the critic in the value loss. "local": drawn per row at each layer's output (local
-            reparameterisation); "flipout": a draw per task and layer for a minibatch, with signs per row; "weights":
-            the same without signs, cheaper; "mean": none.
-        kl_weight: β̃, the weight of the KL to the prior, divided by the number of variational weights of a task.
-        kl_schedule: How kl_weight changes over the run. "constant", or "warmup_ramp": from 0 up to it over the first
-            tenth, held up to eight tenths, and up to twice that at the end.
-        gamma: Discount γ.
-        gae_lambda: λ of the advantage estimation.
-        clip_range: ε of the clipped surrogate.
-        value_clip_range: Keep new values this close to the old ones in the value loss, in units of the
-            critic's outputs, which normalize_returns and normalize_rewards change; null: off.
-        entropy_coef: Weight of the entropy bonus.
-        value_coef: Weight of the value loss.
-        advantage_norm: Normalise advantages once per rollout within each "task", "pooled" over all rows, or "none".
-        update_epochs: Passes over a rollout.
-        minibatch_size: Rows of a minibatch, over all tasks; divides rollout_steps × num_envs.
-        lr_actor: Learning rate of the actor.
-        lr_critic: Learning rate of the critic.
-        lr_log_var: Learning rate of log variances; null: that of their network.
-        adam_eps: Adam's epsilon.
-        adam_eps_log_var: Adam's epsilon for log variances, small enough for the KL's small gradients.
-        anneal_lr: Lower the learning rates linearly to 0 over the run.
-        max_grad_norm: Clip the gradients of actor and critic apart to this norm; null: off.
-        target_kl: Stop a rollout's update before the step at which the policy KL exceeds this; null: off.
-        compile: Act, step envs with physics of their own, and take gradient steps as machine code; for long runs and
-            studies. Compiling takes about a minute at first and is kept on disk.
-        normalize_observations: Actor and critic read observations normalised by each task's running mean and variance.
-        normalize_returns: The critic learns value targets normalised by each task's running mean and variance,
-            advantages come from raw values. "popart" keeps the critic's values where mean and variance change,
-            "running" does not; "none".
-        normalize_rewards: Learn from rewards divided by the running standard deviation of their task's discounted
-            returns. What is logged stays raw.
-        diagnostics_every: Rollouts between the costly diagnostics (noise ratio, sharing per layer).
-        cosine_every: Rollouts between measurements of the cosine between the tasks' gradients of shared parameters;
-            null: never.
-        seed: Hangs weights and noise on the run's seed; the command line sets it from seed_everything.
+        options: Those of ``varshare_pl.ppo.options.Options``.
     """
 
     def __init__(
         self,
         spec: EnvSpec,
+        plan: RolloutPlan,
         sharing: SharingMethod,
         combiner: GradientCombiner | None = None,
-        hidden_sizes: Sequence[PositiveInt] = (64, 64),
-        match_parameters: MatchParameters | None = None,
-        activation: ActivationName = "tanh",
-        hidden_gain: PositiveFloat = 2**0.5,
-        actor_head_gain: PositiveFloat = 0.01,
-        critic_head_gain: PositiveFloat = 1.0,
-        actor_noise: ActorNoise = "rollout",
-        critic_noise: CriticNoise = "local",
-        kl_weight: NonNegativeFloat = 0.1,
-        kl_schedule: KLSchedule = "constant",
-        gamma: ClosedUnitInterval = 0.99,
-        gae_lambda: ClosedUnitInterval = 0.95,
-        clip_range: PositiveFloat = 0.2,
-        value_clip_range: PositiveFloat | None = None,
-        entropy_coef: NonNegativeFloat = 0.01,
-        value_coef: NonNegativeFloat = 0.5,
-        advantage_norm: AdvantageNorm = "task",
-        update_epochs: PositiveInt = 4,
-        minibatch_size: PositiveInt = 1280,
-        lr_actor: PositiveFloat = 5e-3,
-        lr_critic: PositiveFloat = 5e-3,
-        lr_log_var: PositiveFloat | None = None,
-        adam_eps: PositiveFloat = 1e-5,
-        adam_eps_log_var: PositiveFloat = 1e-8,
-        anneal_lr: bool = True,
-        max_grad_norm: PositiveFloat | None = 0.5,
-        target_kl: PositiveFloat | None = None,
-        compile: bool = False,  # noqa: A002
-        normalize_observations: bool = False,
-        normalize_returns: ReturnNorm = "none",
-        normalize_rewards: bool = False,
-        diagnostics_every: PositiveInt = 10,
-        cosine_every: PositiveInt | None = None,
-        seed: NonNegativeInt = 1,
+        **options: Any,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        if spec.rollout_rows % minibatch_size:
-            raise ConfigError(
-                f"model.minibatch_size: {minibatch_size} is not allowed; a divisor of "
-                f"data.rollout_steps × data.num_envs = {spec.rollout_rows} is"
-            )
         self.spec = spec
+        self.plan = plan
+        self.options = own = Options(**options)
+        if plan.rows % own.minibatch_size:
+            raise ConfigError(
+                f"model.minibatch_size: {own.minibatch_size} is not allowed; a divisor of "
+                f"data.rollout_steps × data.num_envs = {plan.rows} is"
+            )
         self.method_name = getattr(type(sharing), "name", type(sharing).__name__)
-        gains = (hidden_gain, actor_head_gain, critic_head_gain)
-        normalised = (normalize_observations, normalize_returns, normalize_rewards)
         try:
-            widths = matched_hidden_sizes(spec, sharing, hidden_sizes, match_parameters)
-            self.policy = ActorCritic(spec, sharing, widths, activation, *gains, seed, *normalised)
+            widths = matched_hidden_sizes(spec, sharing, own.hidden_sizes, own.match_parameters)
+            self.policy = ActorCritic(spec, sharing, replace(own, hidden_sizes=widths), own, own.seed)
         except ConfigError as error:  # a method knows its options, but not where they stand in a config
             text = str(error)
-            raise ConfigError(text if text.startswith("model.") else f"model.sharing.init_args.{text}") from error
-        self.objective = Objective(clip_range, value_clip_range, value_coef, entropy_coef, kl_weight, kl_schedule)
-        self.options = UpdateOptions(
-            epochs=update_epochs,
-            num_minibatches=spec.rollout_rows // minibatch_size,
-            gamma=gamma,
-            gae_lambda=gae_lambda,
-            advantage_norm=advantage_norm,
-            actor_noise=actor_noise,
-            critic_noise=critic_noise,
-            target_kl=target_kl,
-            seed=seed,
-        )
-        basis = (self.policy, self.objective, self.options, spec)
+            named = text.startswith(("model.", "data."))
+            raise ConfigError(text if named else f"model.sharing.init_args.{text}") from error
+        self.actor_noise = make_actor_noise(own.actor_noise, self.policy.actor, own.seed)
+        self.critic_noise = make_critic_noise(own.critic_noise, self.policy.critic, own.seed)
+        moments = self.policy.reward_moments
+        self.reward_scaling = None if moments is None else RewardScaling(moments, own.gamma)
+        self.cosine = None if own.cosine_every is None else CosineMatrix(self.policy)
+        self.combining = None if combiner is None else Combining(combiner, self.policy, own.seed)
         self.episodes = EpisodeLog(spec.num_tasks)
-        self.learner = Learner(*basis, self.episodes, anneal_lr, diagnostics_every, cosine_every)
-        self.cosine_every = cosine_every
-        self.seed = seed
-        self._lrs = (lr_actor, lr_critic, lr_log_var)
-        self._eps = (adam_eps, adam_eps_log_var)
-        self.compile_steps = compile
-        self.combining = None if combiner is None else Combining(combiner, self.policy, spec.obs_size, seed)
-        self.stepping = Stepping(*basis, max_grad_norm, self.combining, compile)
-        self.start: Start | None = None  # of a run from a checkpoint's weights
+        self.env_steps = 0  # of the run, up to the newest rollout
+        self.gradient_steps = 0  # of the run
+        self.start: WarmStart | None = None  # of a run from a checkpoint's weights
         self.opening: Record | None = None  # what is known before its first rollout, where it has new tasks
-        if actor_noise == "fresh" and self.policy.actor.log_var_parameters():
+        self._steps: GradientSteps | None = None
+        self._seconds_before = 0.0  # of the run before it was resumed
+        self._started = time.perf_counter()
+        self._check_compile()
+        if own.actor_noise == "fresh" and self.actor_noise is not None:
             warnings.warn(
                 "model.actor_noise=fresh: acting and update use different weight noise, so PPO's ratio is not 1 before "
                 "any step; for comparison only",
@@ -196,53 +108,151 @@ class PPOModule(pl.LightningModule):
         return self.spec.num_tasks
 
     @property
+    def seed(self) -> int:
+        """The run's."""
+        seed: int = self.options.seed
+        return seed
+
+    @property
     def combiner_name(self) -> str | None:
         """None without a combiner."""
         return None if self.combining is None else self.combining.name
 
     @property
-    def env_steps(self) -> int:
-        """Of the run, up to the newest rollout."""
-        return self.learner.env_steps
+    def wall_time(self) -> float:
+        """Seconds of training, all parts of a resumed run together."""
+        return self._seconds_before + time.perf_counter() - self._started
 
-    @property
-    def gradient_steps(self) -> int:
-        """Of the run."""
-        return self.learner.gradient_steps
-
-    def behaviour(self, rollout: int) -> Behaviour:
+    def acting_policy(self, rollout: int) -> ActingPolicy:
         """The policy of this moment, to collect the rollout of that index with."""
         # Acting and update compute in the same precision, or the ratio would not start at 1.
         context = nullcontext if self._trainer is None else self._trainer.precision_plugin.forward_context
-        return Behaviour(self.policy, self.options.actor_noise, self.seed, rollout, self.device, context)
+        return ActingPolicy(self.policy, self.actor_noise, self.options.seed, rollout, context)
 
-    def configure_optimizers(self) -> FlatAdam:
-        optimizer = build_optimizer(self.policy, *self._lrs, *self._eps)
+    def training_step(self, batch: Rollout, batch_idx: int) -> dict[str, Record]:
+        """One PPO update on one rollout; the record of it goes to the callbacks."""
+        start = time.perf_counter()
+        policy, options, optimizer = self.policy, self.options, self._optimizer()
+        done = batch.index / self.plan.count  # the share of the run that is over
+        if options.anneal_lr:
+            anneal(optimizer, 1.0 - done)
+        learned = batch if self.reward_scaling is None else self.reward_scaling.scale(batch)
+        rows, groups = build_rows(policy, learned, options, self.actor_noise)
+        row_weight = task_weights(rows["task"], policy.num_tasks)
+        returns = rows["values"], rows["returns"]
+        metrics = {"diagnostics/explained_variance": explained_variance(*returns, rows["task"], policy.num_tasks)}
+        details: list[Detail] = []
+        full = batch.index % options.diagnostics_every == 0 or batch.index + 1 == self.plan.count
+        if full:
+            noise_std = noise_ratio_std(policy, rows, groups, batch.index, options.seed)
+            metrics |= {} if noise_std is None else {"diagnostics/noise_ratio_std": noise_std}
+        if policy.return_moments is not None:
+            normalise_targets(policy, rows)
+        if self.cosine is not None and batch.index % (options.cosine_every or 1) == 0:
+            of_update = batch.index, options, self.actor_noise, options.seed
+            cosines, of_pairs = cosine_record(self.cosine.measure(rows, groups, row_weight, *of_update))
+            metrics |= cosines
+            details += of_pairs
+
+        inputs = step_inputs(
+            rows,
+            groups,
+            row_weight,
+            batch.index,
+            self.plan.rows // options.minibatch_size,
+            options,
+            self.actor_noise,
+            self.critic_noise,
+            options.seed,
+        )
+        scale = kl_scale(options.kl_weight * kl_factor(options.kl_schedule, done), policy)
+        taken = self.gradient_steps_of(optimizer).run(inputs, scale, batch.index)
+
+        if policy.observation_moments is not None:  # not before: the same ones act and learn
+            policy.observation_moments.update(batch.obs.flatten(0, 1).flatten(1), rows["task"])
+        for _, network in policy.networks():
+            network.after_update(batch.index)
+        self.env_steps = batch.env_steps
+        self.gradient_steps += len(taken.norms)
+        self._count_steps()
+        present = row_weight > 0
+        for more_metrics, more_details in (
+            update_record(taken, policy, groups.group_task, present, scale, options, optimizer),
+            self.episodes.add(batch.episodes),
+            self._sharing_record(full),
+        ):
+            metrics |= more_metrics
+            details += more_details
+        metrics |= {
+            "gradient_steps": self.gradient_steps,
+            "wall_time_s": self.wall_time,
+            "sps": self.plan.rows / (batch.seconds + time.perf_counter() - start),
+        }
+        return {"record": Record(batch.env_steps, metrics, details)}
+
+    def _optimizer(self) -> PolicyAdam:
+        return cast("PolicyAdam", self.optimizers(use_pl_optimizer=False))
+
+    def gradient_steps_of(self, optimizer: PolicyAdam) -> GradientSteps:
+        """What takes the run's gradient steps: plain ones, combined ones, or machine code."""
+        options = self.options
+        basis = self.policy, optimizer, options, options.max_grad_norm
+        if options.compile:
+            from varshare_pl.ppo.compiled import CompiledSteps
+
+            if not isinstance(self._steps, CompiledSteps):
+                self._steps = CompiledSteps(*basis, self.plan.rows // options.minibatch_size)
+        elif self._steps is None and self.combining is not None:
+            self._steps = CombinedSteps(*basis, self.combining)
+        elif self._steps is None:
+            scaler = self._scaler()
+            # Lightning's wrapper costs as much as the step; only a scaler needs it.
+            scaled_step = None if scaler is None else cast("LightningOptimizer", self.optimizers()).step
+            self._steps = PlainSteps(*basis, scaler, scaled_step)
+        return self._steps
+
+    def _sharing_record(self, full: bool) -> tuple[dict[str, float], list[Detail]]:
+        """How much the layers share; with ``full`` per layer, and the moments of what is normalised."""
+        sharing = measure(self.policy.layers(), kl=full)
+        details = sharing_details(sharing) + moment_details(self.policy) if full else []
+        for name, network in self.policy.networks():
+            details += [Detail(metric, value, name) for metric, value in network.measures().items()]
+        return headline(sharing), details
+
+    def configure_optimizers(self) -> PolicyAdam:
+        optimizer = build_optimizer(self.policy, self.options)
+        self._steps = None  # they were another optimizer's
         if self.start is not None and self.start.optimizer is not None:
-            inherit_moments(optimizer, self, self.start.optimizer, self.start.shapes)
+            inherit_moments(optimizer, self, self.start)
         return optimizer
 
     def setup(self, stage: str) -> None:
-        self.stepping.check(self.trainer.world_size, str(self.trainer.precision), self._scaler())
+        precision, scaler = str(self.trainer.precision), self._scaler()
+        if self.options.compile and (self.trainer.world_size > 1 or scaler is not None):
+            what = "several processes" if self.trainer.world_size > 1 else f"trainer.precision={precision}"
+            raise ConfigError(f"model.compile: true is not allowed with {what}")
+        if self.combining is not None and scaler is not None:
+            raise ConfigError(f"trainer.precision: {precision} is not allowed with model.combiner; bf16-mixed is")
+        if precision in ("16-true", "bf16-true"):
+            raise ConfigError(
+                f"trainer.precision: {precision} is not allowed, the optimizer's steps would be lost in so few digits; "
+                "32-true, 64-true, bf16-mixed and 16-mixed are"
+            )
+
+    def _check_compile(self) -> None:
+        if self.options.compile and not self.plan.tasks_fixed:
+            raise ConfigError(
+                "model.compile: true is not allowed where envs change their tasks; make data.num_envs a multiple of "
+                f"the suite's {self.spec.num_tasks} tasks"
+            )
+        if self.options.compile and self.combining is not None:
+            raise ConfigError("model.compile: true is not allowed with model.combiner; false is")
 
     def on_train_start(self) -> None:
         self._count_steps()
         if isinstance(self.trainer.model, DistributedDataParallel):
             self.trainer.model.broadcast_buffers = False  # they come from sums over all processes, so all have the same
-        self.learner.start_clock()
-
-    def training_step(self, batch: Rollout, batch_idx: int) -> dict[str, Record]:
-        """One PPO update on one rollout; the record of it goes to the callbacks."""
-        optimizer = cast("FlatAdam", self.optimizers(use_pl_optimizer=False))
-        record = self.learner(batch, self._step(optimizer))
-        self._count_steps()
-        return {"record": record}
-
-    def _step(self, optimizer: FlatAdam) -> TakesSteps:
-        scaler = self._scaler()
-        # Lightning's wrapper costs as much as the step; only a scaler needs it.
-        wrapper = None if scaler is None else cast("LightningOptimizer", self.optimizers()).step
-        return self.stepping(optimizer, scaler, wrapper)
+        self._started = time.perf_counter()
 
     def _scaler(self) -> Any:
         """Of the loss, in 16-mixed."""
@@ -260,18 +270,29 @@ class PPOModule(pl.LightningModule):
         # Lightning's loops are left out: a resumed fit is a fresh one over the rollouts that are left. Their counters
         # within an epoch would have to agree with ours, and an extended run would find its one epoch done.
         checkpoint.pop("loops", None)
-        tasks = {"tasks": list(self.spec.tasks)}
-        checkpoint[CHECKPOINT_KEY] = self._identity() | self.learner.state() | tasks
+        state: dict[str, Any] = {
+            "env_steps": self.env_steps,
+            "gradient_steps": self.gradient_steps,
+            "wall_time_s": self.wall_time,
+            "tasks": list(self.spec.tasks),
+        }
+        if self.reward_scaling is not None:
+            state["discounted_returns"] = self.reward_scaling.state()
         if self.combining is not None:
-            checkpoint[CHECKPOINT_KEY]["combiner_state"] = self.combining.state()
+            state["combiner_state"] = self.combining.state()
+        checkpoint[CHECKPOINT_KEY] = self._identity() | state
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         expand_(checkpoint)  # Lightning reads a pruned one as it is
         check_checkpoint(checkpoint, self._identity(), self.state_dict())
-        check_optimizer(checkpoint)
-        self.learner.load_state(checkpoint[CHECKPOINT_KEY])
+        state = checkpoint[CHECKPOINT_KEY]
+        self.env_steps = int(state["env_steps"])
+        self.gradient_steps = int(state["gradient_steps"])
+        self._seconds_before = state["wall_time_s"]
+        if self.reward_scaling is not None:
+            self.reward_scaling.load_state(state["discounted_returns"])
         if self.combining is not None:
-            self.combining.load_state(checkpoint[CHECKPOINT_KEY]["combiner_state"])
+            self.combining.load_state(state["combiner_state"])
 
     def load_weights(self, checkpoint: dict[str, Any]) -> None:
         """Start from a checkpoint's weights, with everything else new; any suite of the same sizes will do.

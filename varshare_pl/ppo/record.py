@@ -1,98 +1,81 @@
-"""From the results of an update and the episodes that ended to the names and values that are written down."""
+"""From the gradient steps of an update to the names and values that are written down."""
 
 from __future__ import annotations
 
 import math
+from statistics import fmean
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from varshare_pl.parallel import all_sum
-from varshare_pl.policy.actor_critic import ActorCritic
-from varshare_pl.ppo.episodes import TaskEpisodes
-from varshare_pl.ppo.update import UpdateResult
-from varshare_pl.types import Detail, Episodes
+from varshare_pl.learning.optimizer import GradientNorms, PolicyAdam
+from varshare_pl.networks.actor_critic import ActorCritic
+from varshare_pl.parallel import all_max, all_means
+from varshare_pl.ppo.losses import policy_kl, total_loss
+from varshare_pl.ppo.options import PPOOptions
+from varshare_pl.ppo.update import StepsTaken
+from varshare_pl.types import Detail
 
 
-class EpisodeLog(nn.Module):
-    """Training returns per task, the latest known of each, and the count of episodes.
+@torch.no_grad()
+def update_record(
+    taken: StepsTaken,
+    policy: ActorCritic,
+    group_task: Tensor,
+    present: Tensor,
+    kl_scale: float,
+    options: PPOOptions,
+    optimizer: PolicyAdam,
+) -> tuple[dict[str, float], list[Detail]]:
+    """The heartbeat's loss, KL and diagnostics columns, and losses per task, norms per network, rates per group.
+
+    Means over the gradient steps, all at once: step by step they would cost as much as the steps themselves.
 
     Args:
-        num_tasks: M.
+        taken: The gradient steps.
+        policy: Their policy.
+        group_task: (G,) the tasks of the losses' groups.
+        present: (M,) bool, the tasks that have rows, on any process.
+        kl_scale: What a task's KL weighed in the loss.
+        options: Have the coefficients.
+        optimizer: Has the learning rates.
     """
-
-    latest_return: Tensor
-    total: Tensor
-
-    def __init__(self, num_tasks: int) -> None:
-        super().__init__()
-        self.metric = TaskEpisodes(num_tasks)
-        self.register_buffer("latest_return", torch.full((num_tasks,), torch.nan))
-        self.register_buffer("total", torch.zeros((), dtype=torch.int64))
-
-    def add(self, episodes: Episodes) -> tuple[dict[str, float], list[Detail]]:
-        """Metrics and details of the episodes that ended in a rollout.
-
-        ``train/return_task_m`` is the mean over the task's episodes of this rollout, absent where it has none.
-        ``train/return_mean`` is the mean over tasks of each one's latest such value, absent until every task has one: a
-        mean over only those tasks that happen to end an episode would jump with the mix.
-        """
-        self.metric.reset()
-        self.metric.update(episodes)
-        # torchmetrics squeezes what has one element; one task is still a list of tasks.
-        means = {name: value.reshape(-1) for name, value in self.metric.compute().items()}
-        self.total += means["count"].sum().long()
-        known = means["count"] > 0
-        self.latest_return = torch.where(known, means["return"], self.latest_return)
-
-        metrics: dict[str, float] = {"episodes": int(self.total)}
-        details = []
-        for task in known.nonzero().flatten().tolist():
-            metrics[f"train/return_task_{task}"] = float(means["return"][task])
-            details.append(Detail("train/length", float(means["length"][task]), task=task))
-        for name, values in episodes.info.items():
-            sums = torch.zeros_like(means["count"]).index_add_(0, episodes.task, values.to(means["count"].dtype))
-            per_task = (all_sum(sums) / means["count"])[known]
-            details += [
-                Detail(f"train/{name}", value, task=task)
-                for task, value in zip(known.nonzero().flatten().tolist(), per_task.tolist(), strict=True)
-            ]
-            if len(per_task):
-                metrics[f"train/{name}_mean"] = float(per_task.mean())
-        if not bool(self.latest_return.isnan().any()):
-            metrics["train/return_mean"] = float(self.latest_return.mean())
-        return metrics, details
-
-
-def update_metrics(result: UpdateResult, policy: ActorCritic) -> dict[str, float]:
-    """The heartbeat's loss, KL and diagnostics columns."""
-    terms = result.terms
-    metrics = {
-        "loss/total": float(terms.total),
-        "loss/policy": float(terms.policy.sum()),
-        "loss/value": float(terms.value.sum()),
-        "loss/entropy": float(terms.entropy),
-        "kl/policy": float(terms.policy_kl),
-        "diagnostics/grad_norm": math.hypot(*result.gradient_norms),
-        "diagnostics/clip_fraction": float(terms.clip_fraction),
-        "diagnostics/first_ratio_deviation": result.first_ratio_deviation,
-        "diagnostics/stopped_early": float(result.stopped_early),
+    losses, log_ratio, weight = taken.losses, taken.losses.log_ratio, taken.weights
+    deviation = log_ratio.expm1().abs()
+    by_step = {
+        "loss/total": total_loss(losses, taken.kl, kl_scale, options),
+        "loss/entropy": losses.entropy.sum(1),
+        "kl/policy": policy_kl(log_ratio, weight),
+        "diagnostics/clip_fraction": (weight * (deviation > options.clip_range)).sum((1, 2)),
     }
-    if policy.num_variational:
-        metrics["loss/kl"] = float(terms.kl)
-        metrics["kl/posterior"] = float(policy.kl_with_pullback()[0].mean())
-    return metrics
-
-
-def update_details(result: UpdateResult, learning_rates: dict[str, float]) -> list[Detail]:
-    """Losses per task, gradient norms per network, learning rates per parameter group."""
-    present = result.present.nonzero().flatten().tolist()
-    rows = [
-        Detail("diagnostics/grad_norm", norm, network)
-        for network, norm in zip(("actor", "critic"), result.gradient_norms, strict=True)
-    ]
-    rows += [Detail("diagnostics/lr", lr, name) for name, lr in learning_rates.items()]
-    for metric, shares in (("loss/policy", result.terms.policy), ("loss/value", result.terms.value)):
+    if taken.kl is not None:
+        by_step["loss/kl"] = kl_scale * taken.kl.sum(1)
+    values = {name: value.mean(0) for name, value in by_step.items()}
+    # Processes may hold different tasks; by task they can be added up.
+    zeros = losses.policy.new_zeros(policy.num_tasks)
+    for name, shares in (("loss/policy", losses.policy), ("loss/value", losses.value)):
+        values[name] = zeros.index_copy(0, group_task, shares.mean(0))
+    values = all_means(values)
+    norms = _mean_norms(taken.norms)
+    metrics = {name: float(value.sum()) for name, value in values.items()} | {
+        "diagnostics/grad_norm": math.hypot(*norms),
+        "diagnostics/first_ratio_deviation": float(all_max(deviation[0].max())),
+        "diagnostics/stopped_early": float(taken.stopped_early),
+    }
+    if taken.kl is not None:
+        metrics["kl/posterior"] = float(policy.kl().mean())
+    details = [Detail("diagnostics/grad_norm", n, name) for name, n in zip(("actor", "critic"), norms, strict=True)]
+    details += [Detail("diagnostics/lr", group["lr"], group["name"]) for group in optimizer.param_groups]
+    tasks = present.nonzero().flatten().tolist()
+    for name in ("loss/policy", "loss/value"):
         # Each task's share of the loss is its own mean divided by the number of tasks present.
-        rows += [Detail(metric, float(shares[task]) * len(present), task=task) for task in present]
-    return rows
+        details += [Detail(name, float(values[name][task]) * len(tasks), task=task) for task in tasks]
+    return metrics, details
+
+
+def _mean_norms(norms: list[GradientNorms]) -> GradientNorms:
+    # Under a loss scale a norm may be infinite; its step was skipped.
+    actor, critic = (
+        [n for n in norm if math.isfinite(n)] for norm in (zip(*norms, strict=True) if norms else ([], []))
+    )
+    return (fmean(actor) if actor else math.nan), (fmean(critic) if critic else math.nan)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from varshare_pl.compilation import Compiled, compile_function
 from varshare_pl.envs.torch_backend import EnvState, TorchVectorEnv
-from varshare_pl.groups import TaskGroups
+from varshare_pl.networks.groups import TaskGroups
 
 LONGEST = 8  # steps in a chunk: what compiling takes grows with it
 
@@ -22,7 +22,9 @@ class CompilablePolicy(Protocol):
         """The weights that act for the envs of these groups."""
         ...
 
-    def act(self, tensors: Sequence[Tensor], obs: Tensor, groups: TaskGroups, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def act_with(
+        self, tensors: Sequence[Tensor], obs: Tensor, groups: TaskGroups, noise: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Actions and distribution parameters for observations (N, *obs), with weights from ``tensors``."""
         ...
 
@@ -91,7 +93,7 @@ class CompiledActing:
             obs, returns, lengths, noise, *weights = arguments[held:]
             steps = []
             for step_noise in noise:
-                action, params = policy.act(weights, obs, self._groups, step_noise)
+                action, params = policy.act_with(weights, obs, self._groups, step_noise)
                 state, result = self._envs.transition(state, action)
                 returns, lengths = returns + result.reward, lengths + 1
                 reward = result.reward.to(torch.float32)

@@ -1,4 +1,4 @@
-"""Steps the envs with a behaviour and writes down what happened: one fixed-horizon rollout at a time."""
+"""Steps the envs with a policy and writes down what happened: one fixed-horizon rollout at a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from varshare_pl.envs import final_observations, get_state, set_state
 from varshare_pl.errors import ConfigError, EnvError
-from varshare_pl.groups import TaskGroups
+from varshare_pl.networks.groups import TaskGroups
 from varshare_pl.types import Episodes, Rollout
 
 if TYPE_CHECKING:
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 class ActingPolicy(Protocol):
-    """What the collector needs of a policy; ``varshare_pl.ppo.behaviour.Behaviour`` is one."""
+    """What the collector needs of a policy; ``varshare_pl.learning.acting.ActingPolicy`` is one."""
 
-    def draw_action_noise(self, steps: int, envs: int) -> Tensor:
+    def draw_noise(self, steps: int, envs: int) -> Tensor:
         """Noise for all actions of a rollout, (steps, envs, K)."""
         ...
 
-    def __call__(self, obs: Tensor, groups: TaskGroups, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def act(self, obs: Tensor, groups: TaskGroups, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Actions and distribution parameters for observations (N, *obs)."""
         ...
 
@@ -85,7 +85,7 @@ class Collector:
                 obs, info = self._envs.reset()
             self._observe(obs, info)
         self._whole = self._state()  # to go on from, should an env fail midway
-        noise = policy.draw_action_noise(steps, self._total_envs)[:, self._here]
+        noise = policy.draw_noise(steps, self._total_envs)[:, self._here]
         acting = self._compiled(policy)
         played = self._step_by_step(policy, noise) if acting is None else self._in_chunks(acting, policy, noise)
         self.env_steps += steps * self._total_envs
@@ -114,7 +114,7 @@ class Collector:
         for t, step_noise in enumerate(noise.unbind()):
             observations[t] = self._obs
             tasks[t] = self._task
-            action, distribution = policy(torch.from_numpy(self._obs), self._task_groups(), step_noise)
+            action, distribution = policy.act(torch.from_numpy(self._obs), self._task_groups(), step_noise)
             actions.append(action)
             params.append(distribution)
             with self._env_fault(t):

@@ -17,7 +17,7 @@ from varshare_pl.errors import ConfigError
 from varshare_pl.parallel import gather_plain, together, world_size
 from varshare_pl.rollout.collector import Collector
 from varshare_pl.rollout.dataset import RolloutDataset
-from varshare_pl.types import EnvSpec, Rollout
+from varshare_pl.types import EnvSpec, Rollout, RolloutPlan
 
 RESERVED_METRICS = {"return", "length", "task"}
 
@@ -81,17 +81,13 @@ class RolloutDataModule(pl.LightningDataModule):
 
     @property
     def spec(self) -> EnvSpec:
-        """Sizes that the model needs."""
-        return EnvSpec(
-            suite=self.suite.name,
-            num_tasks=self.suite.num_tasks,
-            obs_shape=tuple(self.suite.observation_space.shape),
-            num_actions=int(self.suite.action_space.n),
-            rollout_rows=self.rollout_steps * self.num_envs,
-            num_rollouts=self.num_rollouts,
-            tasks_fixed=self._fixed(),
-            tasks=self.suite.identities(),
-        )
+        """What the networks need to know of the suite."""
+        return self.suite.env_spec()
+
+    @property
+    def plan(self) -> RolloutPlan:
+        """The rollouts of the run."""
+        return RolloutPlan(self.rollout_steps * self.num_envs, self.num_rollouts, self._fixed())
 
     def train_dataloader(self) -> DataLoader[Rollout]:
         assert self.trainer is not None
@@ -100,7 +96,7 @@ class RolloutDataModule(pl.LightningDataModule):
                 self._collector = self._make_collector()
         first = self._resume(self._collector)
         module: Any = self.trainer.lightning_module
-        dataset = RolloutDataset(self._collector, module.behaviour, self.rollout_steps, first, self.num_rollouts)
+        dataset = RolloutDataset(self._collector, module.acting_policy, self.rollout_steps, first, self.num_rollouts)
         # A loader without a generator of its own would draw from torch's global one at each iter().
         return DataLoader(dataset, batch_size=None, num_workers=0, generator=torch.Generator(), collate_fn=_as_it_is)
 
@@ -169,7 +165,7 @@ class RolloutDataModule(pl.LightningDataModule):
         here = self._here()
         module: Any = self.trainer.lightning_module
         backend = self.backend
-        if backend == "auto" and module.compile_steps and self.suite.dynamics is not None:
+        if backend == "auto" and module.options.compile and self.suite.dynamics is not None:
             backend = "torch"
         envs = make_vector_env(
             self.suite,
@@ -180,7 +176,7 @@ class RolloutDataModule(pl.LightningDataModule):
             env_indices=range(here.start, here.stop),
             total_envs=self.num_envs,
         )
-        compiled = module.compile_steps and backend == "torch"
+        compiled = module.options.compile and backend == "torch"
         return Collector(envs, self.suite.num_tasks, self.info_metrics, self.num_envs, here.start, compiled)
 
     def on_exception(self, exception: BaseException) -> None:

@@ -19,17 +19,22 @@ class RolloutDataset(IterableDataset[Rollout]):
 
     Args:
         collector: Steps the envs.
-        behaviour: Gives the acting policy for a rollout's index.
+        acting_policy: Gives the acting policy for a rollout's index.
         rollout_steps: T.
         first: Index of the first rollout; above 0 in a resumed run.
         last: Index after the last rollout.
     """
 
     def __init__(
-        self, collector: Collector, behaviour: Callable[[int], ActingPolicy], rollout_steps: int, first: int, last: int
+        self,
+        collector: Collector,
+        acting_policy: Callable[[int], ActingPolicy],
+        rollout_steps: int,
+        first: int,
+        last: int,
     ) -> None:
         self._collector = collector
-        self._behaviour = behaviour
+        self._acting_policy = acting_policy
         self._steps = rollout_steps
         self._indices = range(first, last)
 
@@ -40,5 +45,5 @@ class RolloutDataset(IterableDataset[Rollout]):
         # Nothing happens before the first next(): Lightning calls iter() once more at set-up.
         for index in self._indices:
             with together():
-                rollout = self._collector.collect(self._behaviour(index), self._steps, index)
+                rollout = self._collector.collect(self._acting_policy(index), self._steps, index)
             yield rollout

@@ -11,7 +11,7 @@ from dataclasses import fields
 import torch
 from torch import Tensor
 
-from varshare_pl.groups import TaskGroups
+from varshare_pl.networks.groups import TaskGroups
 from varshare_pl.parallel import all_sum, world_size
 from varshare_pl.types import Minibatch
 
@@ -31,8 +31,10 @@ def task_weights(task: Tensor, num_tasks: int) -> Tensor:
     return torch.where(present, world_size() / (present.sum() * counts.clamp_min(1)), 0.0)
 
 
-class Minibatches:
-    """The minibatches of a rollout's rows.
+def minibatches(
+    rows: Rows, groups: TaskGroups, number: int, row_weight: Tensor, generator: torch.Generator
+) -> Iterator[Minibatch]:
+    """One pass over a rollout's rows in random order, each row in exactly one of B minibatches.
 
     A row weighs B / (tasks present × rows of its task in the rollout), so that the minibatch gradients average to the
     rollout's, in which each task weighs the same.
@@ -41,59 +43,30 @@ class Minibatches:
         rows: The rollout's rows.
         groups: Their task groups.
         number: B.
-        row_weight: (M,) from ``task_weights``; None: from these rows alone.
+        row_weight: (M,) from ``task_weights``.
+        generator: Draws the order.
     """
-
-    def __init__(self, rows: Rows, groups: TaskGroups, number: int, row_weight: Tensor | None = None) -> None:
-        self._columns = {name: rows[name] for name in ROW_FIELDS if name in rows}
-        self._groups = groups
-        self._plan = Plan(groups, number)
-        if row_weight is None:
-            weight = 1.0 / (len(groups.counts) * groups.counts.to(torch.get_default_dtype()))
-        else:
-            weight = row_weight[groups.group_task]
-        self._weight = ((number * weight)[:, None] * self._plan.real).unbind()
-
-    def epoch(self, generator: torch.Generator) -> Iterator[Minibatch]:
-        """One pass over all rows in random order, each row in exactly one of B minibatches."""
-        index = self._plan.draw(generator)
-        flat = index.flatten()
-        gathered = {
-            name: column.index_select(0, flat).view(*index.shape, *column.shape[1:]).unbind()
-            for name, column in self._columns.items()
-        }
-        for b, weight in enumerate(self._weight):
-            parts = {name: batches[b] for name, batches in gathered.items()}
-            yield Minibatch(self._groups.group_task, weight=weight, **parts)
+    device = groups.index.device
+    edges = torch.arange(number + 1, device=device)[:, None] * groups.counts // number  # (B + 1, G), of each group
+    start, end = edges[:-1, :, None], edges[1:, :, None]
+    position = start + torch.arange(int((end - start).max()), device=device)  # (B, G, S)
+    real = position < end  # false where a row only fills up
+    shuffled = groups.index.gather(1, _orders(groups, generator).to(device))
+    index = shuffled.expand(number, -1, -1).gather(2, torch.where(real, position, 0))
+    weight = number * row_weight[groups.group_task][:, None] * real
+    flat = index.flatten()
+    columns = {
+        name: rows[name].index_select(0, flat).view(*index.shape, *rows[name].shape[1:])
+        for name in ROW_FIELDS
+        if name in rows
+    }
+    for b in range(number):
+        yield Minibatch(groups.group_task, weight=weight[b], **{name: column[b] for name, column in columns.items()})
 
 
-class Plan:
-    """Which row stands where in B minibatches, (B, G, S) each, S the most rows of a task in a minibatch.
-
-    Args:
-        groups: The rows' task groups.
-        number: B.
-
-    Attributes:
-        real: (B, G, S) bool, false where a row only fills up.
-    """
-
-    def __init__(self, groups: TaskGroups, number: int) -> None:
-        self._groups = groups
-        device = groups.index.device
-        edges = torch.arange(number + 1, device=device)[:, None] * groups.counts // number  # (B+1, G)
-        start, end = edges[:-1], edges[1:]
-        size = int((end - start).max())
-        position = start[..., None] + torch.arange(size, device=device)
-        self.real = position < end[..., None]
-        self._position = torch.where(self.real, position, 0)
-        self._counts = groups.counts.tolist()
-
-    def draw(self, generator: torch.Generator) -> Tensor:
-        """(B, G, S) indices of rows, in random order within each task."""
-        index = self._groups.index
-        order = torch.zeros(index.shape, dtype=torch.int64)
-        for group, count in zip(order, self._counts, strict=True):
-            torch.randperm(count, generator=generator, out=group[:count])  # to sort random keys takes six times as long
-        shuffled = index.gather(1, order.to(index.device))
-        return shuffled.expand(len(self._position), -1, -1).gather(2, self._position)
+def _orders(groups: TaskGroups, generator: torch.Generator) -> Tensor:
+    """(G, R) the rows of each group in random order, on the CPU."""
+    orders = torch.zeros(groups.index.shape, dtype=torch.int64)
+    for order, count in zip(orders, groups.counts.tolist(), strict=True):
+        torch.randperm(count, generator=generator, out=order[:count])  # to sort random keys takes six times as long
+    return orders

@@ -4,15 +4,23 @@ import importlib
 import pkgutil
 from typing import Any
 
-from varshare_pl.sharing.base import LayerSpec, Noise, Prepared, TaskLinear
-from varshare_pl.sharing.gaussian import FlipoutNoise, LocalNoise
+from varshare_pl.networks.gaussian import FlipoutNoise, LocalNoise
+from varshare_pl.networks.initial import orthogonal
+from varshare_pl.networks.layer import (
+    LayerSpec,
+    LinearWeights,
+    Noise,
+    NoiseShape,
+    PenalisedLayer,
+    TaskLinear,
+    VariationalLayer,
+)
+from varshare_pl.networks.method import SharingMethod
+from varshare_pl.networks.network import NetworkSpec, TaskMLP, TaskNetwork
 from varshare_pl.sharing.independent import Independent, IndependentLinear
-from varshare_pl.sharing.method import SharingMethod
 from varshare_pl.sharing.shared import Shared, SharedLinear
 from varshare_pl.sharing.shared_onehot import OneHotLinear, SharedOneHot
-from varshare_pl.sharing.torso import MLPTorso, Torso, TorsoSpec
-from varshare_pl.sharing.varshare import VarShare
-from varshare_pl.sharing.varshare_linear import VarShareLinear
+from varshare_pl.sharing.varshare import VarShare, VarShareLinear
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
@@ -33,19 +41,23 @@ __all__ = [
     "Independent",
     "IndependentLinear",
     "LayerSpec",
+    "LinearWeights",
     "LocalNoise",
-    "MLPTorso",
+    "NetworkSpec",
     "Noise",
+    "NoiseShape",
     "OneHotLinear",
-    "Prepared",
+    "PenalisedLayer",
     "Shared",
     "SharedLinear",
     "SharedOneHot",
     "SharingMethod",
     "TaskLinear",
-    "Torso",
-    "TorsoSpec",
+    "TaskMLP",
+    "TaskNetwork",
     "VarShare",
     "VarShareLinear",
+    "VariationalLayer",
     "method_names",
+    "orthogonal",
 ]

@@ -30,23 +30,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from varshare_pl.sharing.activations import ACTIVATIONS
-from varshare_pl.sharing.base import Noise, Prepared, orthogonal
-from varshare_pl.sharing.checks import check_count
-from varshare_pl.sharing.fused import mlp
-from varshare_pl.sharing.method import SharingMethod
+from varshare_pl.networks.activations import ACTIVATIONS
+from varshare_pl.networks.checks import check_count
+from varshare_pl.networks.initial import orthogonal
+from varshare_pl.networks.layer import LinearWeights, Noise
+from varshare_pl.networks.method import SharingMethod
+from varshare_pl.networks.network import NetworkSpec, TaskMLP, TaskNetwork, mlp
 from varshare_pl.sharing.shared import Shared
-from varshare_pl.sharing.torso import MLPTorso, Torso, TorsoSpec
 
 
 class PreparedCare(NamedTuple):
     """All that a forward needs."""
 
-    encoders: list[Prepared]  # all W_k at once; the V_k mixed for each group
-    trunk: list[Prepared]  # its first layer has the context in its bias
+    encoders: list[LinearWeights]  # all W_k at once; the V_k mixed for each group
+    trunk: list[LinearWeights]  # its first layer has the context in its bias
 
 
-class CareTorso(Torso):
+class CareNetwork(TaskNetwork):
     """A mixture of encoders with attention from a context, and the trunk behind it.
 
     Args:
@@ -66,7 +66,7 @@ class CareTorso(Torso):
 
     def __init__(
         self,
-        spec: TorsoSpec,
+        spec: NetworkSpec,
         generator: torch.Generator,
         num_encoders: int = 6,
         embedding_size: int = 50,
@@ -93,8 +93,8 @@ class CareTorso(Torso):
             out_features=num_encoders,
             head_gain=gain,
         )
-        self.attention = MLPTorso(Shared().make_layer, of_attention, generator)
-        self.trunk = MLPTorso(Shared().make_layer, replace(spec, in_features=encoder_size + embedding_size), generator)
+        self.attention = TaskMLP(Shared().make_layer, of_attention, generator)
+        self.trunk = TaskMLP(Shared().make_layer, replace(spec, in_features=encoder_size + embedding_size), generator)
 
     def attend(self, group_task: Tensor) -> Tensor:
         """The attention weights α (G, K)."""
@@ -109,10 +109,10 @@ class CareTorso(Torso):
         alpha = self._attend(context, group_task)
         weight = torch.einsum("gk,koi->goki", alpha, self.encoder_out).flatten(2)  # (G, out, K · in)
         bias = linear(alpha, self.encoder_out_bias.mT).unsqueeze(1)
-        encoders = [Prepared(self.encoder_in, self.encoder_in_bias), Prepared(weight, bias)]
+        encoders = [LinearWeights(self.encoder_in, self.encoder_in_bias), LinearWeights(weight, bias)]
         (both, shared_bias, *_), *deeper = self.trunk.prepare(group_task)
         of_mixture, of_context = both[:, : self.encoder_size], both[:, self.encoder_size :]
-        first = Prepared(of_mixture, linear(context, of_context, shared_bias).unsqueeze(1))
+        first = LinearWeights(of_mixture, linear(context, of_context, shared_bias).unsqueeze(1))
         return PreparedCare(encoders, [first, *deeper])
 
     def compute(self, prepared: PreparedCare, x: Tensor) -> Tensor:
@@ -135,5 +135,5 @@ class Care(SharingMethod):
         self.embedding_size = embedding_size
         self.encoder_size = encoder_size
 
-    def make_torso(self, spec: TorsoSpec, generator: torch.Generator) -> CareTorso:
-        return CareTorso(spec, generator, self.num_encoders, self.embedding_size, self.encoder_size)
+    def make_network(self, spec: NetworkSpec, generator: torch.Generator) -> CareNetwork:
+        return CareNetwork(spec, generator, self.num_encoders, self.embedding_size, self.encoder_size)

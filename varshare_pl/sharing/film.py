@@ -21,8 +21,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from varshare_pl.sharing.base import LayerSpec, Noise, Prepared, TaskLinear, of_tasks, orthogonal
-from varshare_pl.sharing.method import SharingMethod
+from varshare_pl.networks.initial import orthogonal
+from varshare_pl.networks.layer import LayerSpec, LinearWeights, Noise, TaskLinear, of_tasks
+from varshare_pl.networks.method import SharingMethod
 from varshare_pl.sharing.shared import SharedLinear
 
 
@@ -38,26 +39,25 @@ class FiLMLinear(TaskLinear):
 
     def __init__(self, in_features: int, out_features: int, num_tasks: int) -> None:
         super().__init__(in_features, out_features, num_tasks)
-        self.weight = nn.Parameter(torch.empty(out_features, in_features))
-        self.bias = nn.Parameter(torch.empty(out_features))
-        self.gamma = nn.Parameter(torch.empty(num_tasks, out_features))
-        self.beta = nn.Parameter(torch.empty(num_tasks, out_features))
-        self.reset_parameters(1.0)
+        self.weight = nn.Parameter(torch.zeros(out_features, in_features))
+        self.bias = nn.Parameter(torch.zeros(out_features))
+        self.gamma = nn.Parameter(torch.zeros(num_tasks, out_features))
+        self.beta = nn.Parameter(torch.zeros(num_tasks, out_features))
 
-    def reset_parameters(self, gain: float, generator: torch.Generator | None = None) -> None:
+    def reset_parameters(self, gain: float, generator: torch.Generator) -> None:
         orthogonal(self.weight, gain, generator)
         for parameter in (self.bias, self.gamma, self.beta):
             nn.init.zeros_(parameter)
 
-    def prepare(self, group_task: Tensor, noise: Noise = None) -> Prepared:
+    def prepare(self, group_task: Tensor, noise: Noise = None) -> LinearWeights:
         scale, beta = 1.0 + of_tasks(self.gamma, group_task), of_tasks(self.beta, group_task)
-        return Prepared(scale.unsqueeze(2) * self.weight, torch.addcmul(beta, scale, self.bias).unsqueeze(1))
+        return LinearWeights(scale.unsqueeze(2) * self.weight, torch.addcmul(beta, scale, self.bias).unsqueeze(1))
 
-    def prepare_shared(self, group_task: Tensor) -> Prepared:
+    def prepare_shared(self, group_task: Tensor) -> LinearWeights:
         scale = 1.0 + self.gamma.mean(0)
-        return Prepared(scale.unsqueeze(1) * self.weight, scale * self.bias + self.beta.mean(0))
+        return LinearWeights(scale.unsqueeze(1) * self.weight, scale * self.bias + self.beta.mean(0))
 
-    def gauged(self) -> tuple[Tensor, Tensor]:
+    def shared_and_residual(self) -> tuple[Tensor, Tensor]:
         mean = self.gamma.mean(0)
         return (1.0 + mean).unsqueeze(1) * self.weight, (self.gamma - mean).unsqueeze(2) * self.weight
 

@@ -16,8 +16,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from varshare_pl.sharing.base import LayerSpec, NewTask, Noise, Prepared, TaskLinear, of_tasks, orthogonal
-from varshare_pl.sharing.method import SharingMethod
+from varshare_pl.networks.initial import orthogonal
+from varshare_pl.networks.layer import LayerSpec, LinearWeights, NewTask, Noise, TaskLinear, of_tasks
+from varshare_pl.networks.method import SharingMethod
 
 
 class IndependentLinear(TaskLinear):
@@ -27,23 +28,21 @@ class IndependentLinear(TaskLinear):
 
     def __init__(self, in_features: int, out_features: int, num_tasks: int) -> None:
         super().__init__(in_features, out_features, num_tasks)
-        self.weight = nn.Parameter(torch.empty(num_tasks, out_features, in_features))
-        self.bias = nn.Parameter(torch.empty(num_tasks, out_features))
-        self.reset_parameters(1.0)
+        self.weight = nn.Parameter(torch.zeros(num_tasks, out_features, in_features))
+        self.bias = nn.Parameter(torch.zeros(num_tasks, out_features))
 
-    def reset_parameters(self, gain: float, generator: torch.Generator | None = None) -> None:
-        for weight in self.weight.unbind():
-            orthogonal(weight, gain, generator)
+    def reset_parameters(self, gain: float, generator: torch.Generator) -> None:
+        orthogonal(self.weight, gain, generator)
         nn.init.zeros_(self.bias)
 
-    def prepare(self, group_task: Tensor, noise: Noise = None) -> Prepared:
-        return Prepared(of_tasks(self.weight, group_task), of_tasks(self.bias, group_task).unsqueeze(1))
+    def prepare(self, group_task: Tensor, noise: Noise = None) -> LinearWeights:
+        return LinearWeights(of_tasks(self.weight, group_task), of_tasks(self.bias, group_task).unsqueeze(1))
 
-    def prepare_shared(self, group_task: Tensor) -> Prepared:
+    def prepare_shared(self, group_task: Tensor) -> LinearWeights:
         weight, bias = self.weight.mean(0), self.bias.mean(0)
-        return Prepared(weight, bias)
+        return LinearWeights(weight, bias)
 
-    def gauged(self) -> tuple[Tensor, Tensor]:
+    def shared_and_residual(self) -> tuple[Tensor, Tensor]:
         mean = self.weight.mean(0)
         return mean, self.weight - mean
 

@@ -14,9 +14,9 @@ from typing import ClassVar
 
 import torch
 
-from varshare_pl.sharing.method import SharingMethod
-from varshare_pl.sharing.moore import ExpertTorso
-from varshare_pl.sharing.torso import TorsoSpec
+from varshare_pl.networks.method import SharingMethod
+from varshare_pl.networks.network import NetworkSpec
+from varshare_pl.sharing.moore import ExpertNetwork
 
 
 class Mixture(SharingMethod):
@@ -31,5 +31,5 @@ class Mixture(SharingMethod):
     def __init__(self, num_experts: int = 4) -> None:
         self.num_experts = num_experts
 
-    def make_torso(self, spec: TorsoSpec, generator: torch.Generator) -> ExpertTorso:
-        return ExpertTorso(spec, self.num_experts, orthogonal_experts=False, generator=generator)
+    def make_network(self, spec: NetworkSpec, generator: torch.Generator) -> ExpertNetwork:
+        return ExpertNetwork(spec, self.num_experts, orthogonal_experts=False, generator=generator)

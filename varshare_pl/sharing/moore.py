@@ -26,13 +26,12 @@ import torch
 from torch import Tensor, nn
 
 from varshare_pl.errors import ConfigError
-from varshare_pl.sharing.activations import ACTIVATIONS
-from varshare_pl.sharing.base import NewTask, Noise, Prepared, of_tasks, orthogonal
-from varshare_pl.sharing.checks import check_count
-from varshare_pl.sharing.composition import initial_composition
-from varshare_pl.sharing.fused import mlp
-from varshare_pl.sharing.method import SharingMethod
-from varshare_pl.sharing.torso import Torso, TorsoSpec
+from varshare_pl.networks.activations import ACTIVATIONS
+from varshare_pl.networks.checks import check_count
+from varshare_pl.networks.initial import initial_composition, orthogonal
+from varshare_pl.networks.layer import LinearWeights, NewTask, Noise, of_tasks
+from varshare_pl.networks.method import SharingMethod
+from varshare_pl.networks.network import NetworkSpec, TaskNetwork, mlp
 
 EPSILON = 1e-4
 
@@ -53,12 +52,12 @@ def orthonormal(vectors: Tensor) -> Tensor:
 class PreparedExperts(NamedTuple):
     """What the rows of some groups need."""
 
-    experts: list[Prepared]  # of each layer, weights (K, out, in) and biases (K, 1, out)
+    experts: list[LinearWeights]  # of each layer, weights (K, out, in) and biases (K, 1, out)
     composition: Tensor  # (G, K)
-    head: Prepared  # (G, out, in) and (G, 1, out)
+    head: LinearWeights  # (G, out, in) and (G, 1, out)
 
 
-class ExpertTorso(Torso):
+class ExpertNetwork(TaskNetwork):
     """Experts for all tasks, weighed by each task, and a head per task.
 
     Args:
@@ -77,7 +76,9 @@ class ExpertTorso(Torso):
 
     new_task: ClassVar[Mapping[str, NewTask]] = {"head_weight": "own", "head_bias": "own"}
 
-    def __init__(self, spec: TorsoSpec, num_experts: int, orthogonal_experts: bool, generator: torch.Generator) -> None:
+    def __init__(
+        self, spec: NetworkSpec, num_experts: int, orthogonal_experts: bool, generator: torch.Generator
+    ) -> None:
         super().__init__(spec.num_tasks)
         check_count("num_experts", num_experts)
         width = spec.hidden_sizes[-1]
@@ -107,26 +108,24 @@ class ExpertTorso(Torso):
         return self._prepared(*(p.mean(0, keepdim=True).expand(len(group_task), *p.shape[1:]) for p in own))
 
     def _prepared(self, composition: Tensor, weight: Tensor, bias: Tensor) -> PreparedExperts:
-        experts = [Prepared(w, b.unsqueeze(1)) for w, b in zip(self.weights, self.biases, strict=True)]
-        return PreparedExperts(experts, composition, Prepared(weight, bias.unsqueeze(1)))
+        experts = [LinearWeights(w, b.unsqueeze(1)) for w, b in zip(self.weights, self.biases, strict=True)]
+        return PreparedExperts(experts, composition, LinearWeights(weight, bias.unsqueeze(1)))
 
     def representations(self, prepared: PreparedExperts, x: Tensor) -> Tensor:
         """What the experts make of rows x (G, R, in): (K, G, R, H)."""
         rows = x.reshape(1, -1, x.shape[-1]).expand(self.num_experts, -1, -1)
-        vectors = mlp(rows, prepared.experts, self.activation).to(self.head_weight.dtype)
+        vectors = mlp(rows, prepared.experts, self.activation)
         vectors = orthonormal(vectors) if self.orthogonal_experts else vectors
         return vectors.reshape(self.num_experts, *x.shape[:2], -1)
 
     def compute(self, prepared: PreparedExperts, x: Tensor) -> Tensor:
         weighed = self.representations(prepared, x) * prepared.composition.mT[:, :, None, None]
-        hidden = self.activation.function(weighed.sum(0))
-        return mlp(hidden, [prepared.head], self.activation).to(self.head_weight.dtype)
+        return prepared.head.apply(self.activation(weighed.sum(0))).to(x.dtype)
 
 
 def _stack(count: int, fan_out: int, fan_in: int, gain: float, generator: torch.Generator) -> Tensor:
     stack = torch.empty(count, fan_out, fan_in)
-    for weight in stack.unbind():
-        orthogonal(weight, gain, generator)
+    orthogonal(stack, gain, generator)
     return stack
 
 
@@ -142,5 +141,5 @@ class MOORE(SharingMethod):
     def __init__(self, num_experts: int = 4) -> None:
         self.num_experts = num_experts
 
-    def make_torso(self, spec: TorsoSpec, generator: torch.Generator) -> ExpertTorso:
-        return ExpertTorso(spec, self.num_experts, orthogonal_experts=True, generator=generator)
+    def make_network(self, spec: NetworkSpec, generator: torch.Generator) -> ExpertNetwork:
+        return ExpertNetwork(spec, self.num_experts, orthogonal_experts=True, generator=generator)

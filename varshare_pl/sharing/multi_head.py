@@ -16,9 +16,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from varshare_pl.sharing.base import LayerSpec, TaskLinear
+from varshare_pl.networks.layer import LayerSpec, TaskLinear
+from varshare_pl.networks.method import SharingMethod
 from varshare_pl.sharing.independent import IndependentLinear
-from varshare_pl.sharing.method import SharingMethod
 from varshare_pl.sharing.shared import SharedLinear
 
 

@@ -23,16 +23,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from varshare_pl.sharing.activations import ACTIVATIONS
-from varshare_pl.sharing.base import Noise, Prepared, of_tasks, orthogonal
-from varshare_pl.sharing.checks import check_count
-from varshare_pl.sharing.composition import initial_composition
-from varshare_pl.sharing.fused import mlp
-from varshare_pl.sharing.method import SharingMethod
-from varshare_pl.sharing.torso import Torso, TorsoSpec
+from varshare_pl.networks.activations import ACTIVATIONS
+from varshare_pl.networks.checks import check_count
+from varshare_pl.networks.initial import initial_composition, orthogonal
+from varshare_pl.networks.layer import LinearWeights, Noise, of_tasks
+from varshare_pl.networks.method import SharingMethod
+from varshare_pl.networks.network import NetworkSpec, TaskNetwork, mlp
 
 
-class PaCoTorso(Torso):
+class PaCoNetwork(TaskNetwork):
     """A multilayer perceptron with parameters ``θ_m = Σ_k w_mk Φ_k``.
 
     Args:
@@ -45,7 +44,7 @@ class PaCoTorso(Torso):
         composition: (M, K) composition vectors w.
     """
 
-    def __init__(self, spec: TorsoSpec, num_sets: int, generator: torch.Generator) -> None:
+    def __init__(self, spec: NetworkSpec, num_sets: int, generator: torch.Generator) -> None:
         super().__init__(spec.num_tasks)
         check_count("num_sets", num_sets)
         self.activation = ACTIVATIONS[spec.activation]
@@ -55,29 +54,28 @@ class PaCoTorso(Torso):
         sets = torch.zeros(num_sets, sum(self._lengths))
         layers = self._layers(sets)
         for layer in layers:
-            for weight in layer.weight.unbind():
-                orthogonal(weight, spec.head_gain if layer is layers[-1] else spec.hidden_gain, generator)
+            orthogonal(layer.weight, spec.head_gain if layer is layers[-1] else spec.hidden_gain, generator)
         self.sets = nn.Parameter(sets)
         self.composition = nn.Parameter(initial_composition(spec.num_tasks, num_sets, generator))
 
-    def prepare(self, group_task: Tensor, noise: Sequence[Noise] | None = None) -> list[Prepared]:
+    def prepare(self, group_task: Tensor, noise: Sequence[Noise] | None = None) -> list[LinearWeights]:
         return self._compose(of_tasks(self.composition, group_task))
 
-    def prepare_shared(self, group_task: Tensor) -> list[Prepared]:
+    def prepare_shared(self, group_task: Tensor) -> list[LinearWeights]:
         """With the mean composition vector for every task."""
         return self._compose(self.composition.mean(0).expand(len(group_task), -1))
 
-    def _compose(self, composition: Tensor) -> list[Prepared]:
+    def _compose(self, composition: Tensor) -> list[LinearWeights]:
         with torch.autocast(composition.device.type, enabled=False):  # weights keep their type
             return self._layers(composition @ self.sets)
 
-    def _layers(self, flat: Tensor) -> list[Prepared]:
+    def _layers(self, flat: Tensor) -> list[LinearWeights]:
         """(G, P) parameters as layers, views of them."""
         pieces = iter(torch.split(flat, self._lengths, dim=1))
-        return [Prepared(next(pieces).view(-1, *shape), next(pieces).unsqueeze(1)) for shape in self._shapes]
+        return [LinearWeights(next(pieces).view(-1, *shape), next(pieces).unsqueeze(1)) for shape in self._shapes]
 
-    def compute(self, prepared: Sequence[Prepared], x: Tensor) -> Tensor:
-        return mlp(x, prepared, self.activation).to(self.sets.dtype)
+    def compute(self, prepared: Sequence[LinearWeights], x: Tensor) -> Tensor:
+        return mlp(x, prepared, self.activation)
 
 
 class PaCo(SharingMethod):
@@ -92,5 +90,5 @@ class PaCo(SharingMethod):
     def __init__(self, num_sets: int = 5) -> None:
         self.num_sets = num_sets
 
-    def make_torso(self, spec: TorsoSpec, generator: torch.Generator) -> PaCoTorso:
-        return PaCoTorso(spec, self.num_sets, generator)
+    def make_network(self, spec: NetworkSpec, generator: torch.Generator) -> PaCoNetwork:
+        return PaCoNetwork(spec, self.num_sets, generator)

@@ -15,8 +15,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from varshare_pl.sharing.base import LayerSpec, Noise, Prepared, TaskLinear, orthogonal
-from varshare_pl.sharing.method import SharingMethod
+from varshare_pl.networks.initial import orthogonal
+from varshare_pl.networks.layer import LayerSpec, LinearWeights, Noise, TaskLinear
+from varshare_pl.networks.method import SharingMethod
 
 
 class SharedLinear(TaskLinear):
@@ -24,16 +25,15 @@ class SharedLinear(TaskLinear):
 
     def __init__(self, in_features: int, out_features: int, num_tasks: int) -> None:
         super().__init__(in_features, out_features, num_tasks)
-        self.weight = nn.Parameter(torch.empty(out_features, in_features))
-        self.bias = nn.Parameter(torch.empty(out_features))
-        self.reset_parameters(1.0)
+        self.weight = nn.Parameter(torch.zeros(out_features, in_features))
+        self.bias = nn.Parameter(torch.zeros(out_features))
 
-    def reset_parameters(self, gain: float, generator: torch.Generator | None = None) -> None:
+    def reset_parameters(self, gain: float, generator: torch.Generator) -> None:
         orthogonal(self.weight, gain, generator)
         nn.init.zeros_(self.bias)
 
-    def prepare(self, group_task: Tensor, noise: Noise = None) -> Prepared:
-        return Prepared(self.weight, self.bias)
+    def prepare(self, group_task: Tensor, noise: Noise = None) -> LinearWeights:
+        return LinearWeights(self.weight, self.bias)
 
 
 class Shared(SharingMethod):

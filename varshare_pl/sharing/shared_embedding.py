@@ -21,9 +21,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from varshare_pl.sharing.base import LayerSpec, Noise, Prepared, TaskLinear, of_tasks, orthogonal
-from varshare_pl.sharing.checks import check_count, check_positive
-from varshare_pl.sharing.method import SharingMethod
+from varshare_pl.networks.checks import check_count, check_positive
+from varshare_pl.networks.initial import orthogonal
+from varshare_pl.networks.layer import LayerSpec, LinearWeights, Noise, TaskLinear, of_tasks
+from varshare_pl.networks.method import SharingMethod
 from varshare_pl.sharing.shared import SharedLinear
 
 
@@ -53,24 +54,23 @@ class EmbeddingLinear(TaskLinear):
         check_positive("embedding_scale", embedding_scale)
         self.embedding_size = embedding_size
         self.embedding_scale = embedding_scale
-        self.weight = nn.Parameter(torch.empty(out_features, in_features + embedding_size))
-        self.bias = nn.Parameter(torch.empty(out_features))
-        self.embedding = nn.Parameter(torch.empty(num_tasks, embedding_size))
-        self.reset_parameters(1.0)
+        self.weight = nn.Parameter(torch.zeros(out_features, in_features + embedding_size))
+        self.bias = nn.Parameter(torch.zeros(out_features))
+        self.embedding = nn.Parameter(torch.zeros(num_tasks, embedding_size))
 
-    def reset_parameters(self, gain: float, generator: torch.Generator | None = None) -> None:
+    def reset_parameters(self, gain: float, generator: torch.Generator) -> None:
         orthogonal(self.weight, gain, generator)
         nn.init.zeros_(self.bias)
         nn.init.normal_(self.embedding, std=self.embedding_scale, generator=generator)
 
-    def prepare(self, group_task: Tensor, noise: Noise = None) -> Prepared:
+    def prepare(self, group_task: Tensor, noise: Noise = None) -> LinearWeights:
         of_x, of_embedding = self.weight.tensor_split([self.in_features], dim=1)
         embedding = of_tasks(self.embedding, group_task)
-        return Prepared(of_x, torch.addmm(self.bias, embedding, of_embedding.mT).unsqueeze(1))
+        return LinearWeights(of_x, torch.addmm(self.bias, embedding, of_embedding.mT).unsqueeze(1))
 
-    def prepare_shared(self, group_task: Tensor) -> Prepared:
+    def prepare_shared(self, group_task: Tensor) -> LinearWeights:
         of_x, of_embedding = self.weight.tensor_split([self.in_features], dim=1)
-        return Prepared(of_x, torch.addmv(self.bias, of_embedding, self.embedding.mean(0)))
+        return LinearWeights(of_x, torch.addmv(self.bias, of_embedding, self.embedding.mean(0)))
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, embedding_size={self.embedding_size}"

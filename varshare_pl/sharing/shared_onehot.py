@@ -17,8 +17,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from varshare_pl.sharing.base import LayerSpec, NewTask, Noise, Prepared, TaskLinear, orthogonal
-from varshare_pl.sharing.method import SharingMethod
+from varshare_pl.networks.initial import orthogonal
+from varshare_pl.networks.layer import LayerSpec, LinearWeights, NewTask, Noise, TaskLinear
+from varshare_pl.networks.method import SharingMethod
 from varshare_pl.sharing.shared import SharedLinear
 
 
@@ -32,17 +33,16 @@ class OneHotLinear(TaskLinear):
 
     def __init__(self, in_features: int, out_features: int, num_tasks: int) -> None:
         super().__init__(in_features, out_features, num_tasks)
-        self.weight = nn.Parameter(torch.empty(out_features, in_features + num_tasks))
-        self.bias = nn.Parameter(torch.empty(out_features))
-        self.reset_parameters(1.0)
+        self.weight = nn.Parameter(torch.zeros(out_features, in_features + num_tasks))
+        self.bias = nn.Parameter(torch.zeros(out_features))
 
-    def reset_parameters(self, gain: float, generator: torch.Generator | None = None) -> None:
+    def reset_parameters(self, gain: float, generator: torch.Generator) -> None:
         orthogonal(self.weight, gain, generator)
         nn.init.zeros_(self.bias)
 
-    def prepare(self, group_task: Tensor, noise: Noise = None) -> Prepared:
+    def prepare(self, group_task: Tensor, noise: Noise = None) -> LinearWeights:
         columns = self.weight[:, self.in_features + group_task]  # (out, G)
-        return Prepared(self.weight[:, : self.in_features], (self.bias + columns.mT).unsqueeze(1))
+        return LinearWeights(self.weight[:, : self.in_features], (self.bias + columns.mT).unsqueeze(1))
 
     def active_parameters(self) -> int:
         """Without the columns of the other tasks."""

@@ -33,12 +33,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from varshare_pl.sharing.activations import ACTIVATIONS
-from varshare_pl.sharing.base import Noise, Prepared, orthogonal
-from varshare_pl.sharing.checks import check_count
-from varshare_pl.sharing.method import SharingMethod
+from varshare_pl.networks.activations import ACTIVATIONS
+from varshare_pl.networks.checks import check_count
+from varshare_pl.networks.initial import orthogonal
+from varshare_pl.networks.layer import LinearWeights, Noise
+from varshare_pl.networks.method import SharingMethod
+from varshare_pl.networks.network import NetworkSpec, TaskMLP, TaskNetwork
 from varshare_pl.sharing.shared import Shared, SharedLinear
-from varshare_pl.sharing.torso import MLPTorso, Torso, TorsoSpec
 
 FEW = 4  # weights of a row, up to which products of so small matrices take longer than to add up
 
@@ -60,14 +61,13 @@ class ModuleLayer(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(num_modules, out_features, in_features))
         self.bias = nn.Parameter(torch.zeros(num_modules, 1, out_features))
-        for weight in self.weight.unbind():
-            orthogonal(weight, gain, generator)
+        orthogonal(self.weight, gain, generator)
 
 
 class PreparedRoutes(NamedTuple):
     """All that a forward needs; only ``task`` depends on the groups."""
 
-    encoder: list[Prepared]  # of f
+    encoder: list[LinearWeights]  # of f
     task: Tensor  # (G, 1, D) the rows of h
     modules: list[tuple[Tensor, Tensor]]  # weight and bias of each layer of modules
     down: list[tuple[Tensor, Tensor]]  # of each D^l
@@ -75,7 +75,7 @@ class PreparedRoutes(NamedTuple):
     head: tuple[Tensor, Tensor]
 
 
-class SoftModularTorso(Torso):
+class SoftModularNetwork(TaskNetwork):
     """Modules and the network that routes between them.
 
     Args:
@@ -92,7 +92,7 @@ class SoftModularTorso(Torso):
 
     def __init__(
         self,
-        spec: TorsoSpec,
+        spec: NetworkSpec,
         generator: torch.Generator,
         num_layers: int = 2,
         num_modules: int = 2,
@@ -103,11 +103,11 @@ class SoftModularTorso(Torso):
         size = width if embedding_size is None else embedding_size
         for name, value in (("num_layers", num_layers), ("num_modules", num_modules), ("embedding_size", size)):
             check_count(name, value)
-        self.activation = ACTIVATIONS[spec.activation].function
+        self.activation = ACTIVATIONS[spec.activation]
         self.num_modules = num_modules
         gain = spec.hidden_gain
         of_encoder = replace(spec, hidden_sizes=spec.hidden_sizes[:-1], out_features=size, head_gain=gain)
-        self.encoder = MLPTorso(Shared().make_layer, of_encoder, generator)
+        self.encoder = TaskMLP(Shared().make_layer, of_encoder, generator)
         self.task_embedding = nn.Parameter(torch.randn(spec.num_tasks, size, generator=generator))
         self.layer_modules = nn.ModuleList(
             ModuleLayer(num_modules, width if layer else size, width, gain, generator) for layer in range(num_layers)
@@ -144,8 +144,7 @@ class SoftModularTorso(Torso):
             mixed = _mixed(route.flatten(0, 1), output)
             output = self.activation(torch.baddbmm(bias, mixed.transpose(0, 1), weight.mT)).transpose(0, 1)
         mixed = _mixed(last.flatten(0, 1).unsqueeze(1), output).squeeze(1)
-        y = linear(mixed, *prepared.head).view(*x.shape[:2], -1)
-        return y.to(prepared.head[0].dtype)
+        return linear(mixed, *prepared.head).view(*x.shape[:2], -1).to(x.dtype)
 
     def routes(self, prepared: PreparedRoutes, x: Tensor) -> list[Tensor]:
         """The probabilities p̂: (G, R, n, n) behind each layer of modules, (G, R, n) behind the last."""
@@ -196,5 +195,5 @@ class SoftModularization(SharingMethod):
         self.num_modules = num_modules
         self.embedding_size = embedding_size
 
-    def make_torso(self, spec: TorsoSpec, generator: torch.Generator) -> SoftModularTorso:
-        return SoftModularTorso(spec, generator, self.num_layers, self.num_modules, self.embedding_size)
+    def make_network(self, spec: NetworkSpec, generator: torch.Generator) -> SoftModularNetwork:
+        return SoftModularNetwork(spec, generator, self.num_layers, self.num_modules, self.embedding_size)

@@ -1,0 +1,94 @@
+"""Episode returns and lengths per task, as a torchmetrics metric, and their record over a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from varshare_pl.parallel import all_sum
+from varshare_pl.types import Detail, Episodes
+
+
+class TaskEpisodes(Metric):
+    """Mean return and length of the episodes that ended since the last reset, per task.
+
+    Args:
+        num_tasks: M.
+    """
+
+    full_state_update = False
+    totals: Tensor  # (3, M) sums of returns, of lengths, and counts: in one, for one exchange between processes
+
+    def __init__(self, num_tasks: int) -> None:
+        super().__init__(dist_sync_fn=_over_processes)
+        self.num_tasks = num_tasks
+        self.add_state("totals", torch.zeros(3, num_tasks, dtype=torch.float32), dist_reduce_fx="sum")
+
+    def update(self, episodes: Episodes) -> None:
+        """Count episodes that ended."""
+        columns = (episodes.returns, episodes.lengths, torch.ones_like(episodes.returns))
+        self.totals.index_add_(1, episodes.task, torch.stack([column.to(torch.float32) for column in columns]))
+
+    def compute(self) -> dict[str, Tensor]:
+        """(M,) each: "return" and "length", NaN for a task without episodes, and "count"."""
+        returns, lengths, count = self.totals
+        return {"return": returns / count, "length": lengths / count, "count": count}
+
+
+def _over_processes(totals: Tensor, group: Any) -> list[Tensor]:
+    """The totals of all processes as one, where torchmetrics would have a list to add up."""
+    del group  # there is only one
+    return [all_sum(totals)]
+
+
+class EpisodeLog(nn.Module):
+    """Training returns per task, the latest known of each, and the count of episodes.
+
+    Args:
+        num_tasks: M.
+    """
+
+    latest_return: Tensor
+    total: Tensor
+
+    def __init__(self, num_tasks: int) -> None:
+        super().__init__()
+        self.metric = TaskEpisodes(num_tasks)
+        self.register_buffer("latest_return", torch.full((num_tasks,), torch.nan))
+        self.register_buffer("total", torch.zeros((), dtype=torch.int64))
+
+    def add(self, episodes: Episodes) -> tuple[dict[str, float], list[Detail]]:
+        """Metrics and details of the episodes that ended in a rollout.
+
+        ``train/return_task_m`` is the mean over the task's episodes of this rollout, absent where it has none.
+        ``train/return_mean`` is the mean over tasks of each one's latest such value, absent until every task has one: a
+        mean over only those tasks that happen to end an episode would jump with the mix.
+        """
+        self.metric.reset()
+        self.metric.update(episodes)
+        # torchmetrics squeezes what has one element; one task is still a list of tasks.
+        means = {name: value.reshape(-1) for name, value in self.metric.compute().items()}
+        self.total += means["count"].sum().long()
+        known = means["count"] > 0
+        self.latest_return = torch.where(known, means["return"], self.latest_return)
+
+        metrics: dict[str, float] = {"episodes": int(self.total)}
+        details = []
+        for task in known.nonzero().flatten().tolist():
+            metrics[f"train/return_task_{task}"] = float(means["return"][task])
+            details.append(Detail("train/length", float(means["length"][task]), task=task))
+        for name, values in episodes.info.items():
+            sums = torch.zeros_like(means["count"]).index_add_(0, episodes.task, values.to(means["count"].dtype))
+            per_task = (all_sum(sums) / means["count"])[known]
+            details += [
+                Detail(f"train/{name}", value, task=task)
+                for task, value in zip(known.nonzero().flatten().tolist(), per_task.tolist(), strict=True)
+            ]
+            if len(per_task):
+                metrics[f"train/{name}_mean"] = float(per_task.mean())
+        if not bool(self.latest_return.isnan().any()):
+            metrics["train/return_mean"] = float(self.latest_return.mean())
+        return metrics, details

@@ -1,0 +1,98 @@
+"""What the running moments of each task are used for in learning: units of the critic's targets, and of rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain
+
+import torch
+from torch import Tensor
+
+from varshare_pl.networks.actor_critic import ActorCritic
+from varshare_pl.networks.moments import TaskMoments
+from varshare_pl.parallel import gather_plain, rank, world_size
+from varshare_pl.rollout.minibatches import Rows
+from varshare_pl.types import Detail, Rollout
+
+LARGEST_REWARD = 10.0  # standard deviations beyond which a scaled reward is cut off
+
+
+@torch.no_grad()
+def normalise_targets(policy: ActorCritic, rows: Rows) -> None:
+    """Turn values and value targets in raw units, which advantages come from, into those of the critic's outputs.
+
+    The targets first enter the moments of their task. Under PopArt the critic then follows, so that what it says in raw
+    units stays; else its outputs stay, and mean something else.
+
+    Args:
+        policy: Its moments of value targets, if it has them, and with PopArt its critic, change.
+        rows: "values" and "returns" are replaced.
+    """
+    moments = policy.return_moments
+    if moments is None:
+        return
+    task = rows["task"]
+    outputs = moments.normalise(rows["values"], task)
+    known, mean, std = moments.count > 0, moments.mean.clone(), moments.std
+    moments.update(rows["returns"], task)
+    if policy.popart is not None:
+        ratio = torch.where(known, std / moments.std, 1.0)
+        offset = torch.where(known, (mean - moments.mean) / moments.std, 0.0)
+        policy.popart.rescale(ratio, offset)
+        outputs = outputs * ratio[task] + offset[task]
+    rows["values"], rows["returns"] = outputs, moments.normalise(rows["returns"], task)
+
+
+class RewardScaling:
+    """Divides rewards by the standard deviation of their task's discounted returns (Engstrom et al. 2020, 2005.12729).
+
+    R_t = r_t + γ R_{t−1} runs in every env, from 0 at the start of an episode. Its mean is not taken off: that would
+    change which policy is best.
+
+    Args:
+        moments: Of each task's R; of the policy, whose critic learns in the units that they make.
+        gamma: Discount γ.
+    """
+
+    def __init__(self, moments: TaskMoments, gamma: float) -> None:
+        self._moments = moments
+        self._gamma = gamma
+        self._running: Tensor | None = None  # (N,) R of this process's envs
+
+    @torch.no_grad()
+    def scale(self, rollout: Rollout) -> Rollout:
+        """The same rollout with scaled rewards; its R enter the moments first."""
+        task, running = rollout.task.flatten(), self._running
+        running = torch.zeros_like(rollout.rewards[0]) if running is None else running.to(rollout.rewards)
+        seen = []
+        for reward, done in zip(rollout.rewards, rollout.terminated | rollout.truncated, strict=True):
+            seen.append(torch.add(reward, running, alpha=self._gamma))
+            running = seen[-1].masked_fill(done, 0.0)
+        self._running = running
+        self._moments.update(torch.stack(seen).flatten(), task)
+        scaled = rollout.rewards / self._moments.std[rollout.task]
+        return replace(rollout, rewards=scaled.clamp(-LARGEST_REWARD, LARGEST_REWARD))
+
+    def state(self) -> list[float]:
+        """R of the envs of all processes, in their global order; empty before the first rollout."""
+        here = [] if self._running is None else self._running.tolist()
+        return list(chain.from_iterable(gather_plain(here)))
+
+    def load_state(self, state: Sequence[float]) -> None:
+        """Take up the R of a checkpoint. An env that could not be resumed keeps that of the episode it lost."""
+        each = len(state) // world_size()
+        self._running = torch.tensor(state[rank() * each : (rank() + 1) * each], dtype=torch.float64) if state else None
+
+
+def moment_details(policy: ActorCritic) -> list[Detail]:
+    """Mean and standard deviation of each task's moments of numbers, for tasks that have them."""
+    rows = []
+    for name, moments in (("return", policy.return_moments), ("reward", policy.reward_moments)):
+        if moments is None:
+            continue
+        for task in moments.count.nonzero().flatten().tolist():
+            rows.append(Detail(f"normalisation/{name}_std", float(moments.std[task]), task=task))
+            if name == "return":
+                rows.append(Detail("normalisation/return_mean", float(moments.mean[task]), task=task))
+    return rows

@@ -1,0 +1,170 @@
+"""Adam over parameter groups for actor, critic and log variances, and the clipping of each network's gradient."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jsonargparse.typing import PositiveFloat
+from torch import Tensor
+
+from varshare_pl.errors import NonFiniteError
+from varshare_pl.networks.actor_critic import ActorCritic
+from varshare_pl.parallel import all_mean, world_size
+
+FUSED_DEVICES = ("cpu", "cuda", "mps", "xpu")  # on others torch's fused Adam does not exist
+
+GradientNorms = tuple[float, float]
+"""Norms of the actor's and the critic's gradients before clipping."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerOptions:
+    """The optimizer.
+
+    Args:
+        lr_actor: Learning rate of the actor.
+        lr_critic: Learning rate of the critic.
+        lr_log_var: Learning rate of log variances; null: that of their network.
+        adam_eps: Adam's epsilon.
+        adam_eps_log_var: Adam's epsilon for log variances, small enough for the KL's small gradients.
+        anneal_lr: Lower the learning rates linearly to 0 over the run.
+        max_grad_norm: Clip the gradients of actor and critic apart to this norm; null: off.
+    """
+
+    lr_actor: PositiveFloat = 5e-3
+    lr_critic: PositiveFloat = 5e-3
+    lr_log_var: PositiveFloat | None = None
+    adam_eps: PositiveFloat = 1e-5
+    adam_eps_log_var: PositiveFloat = 1e-8
+    anneal_lr: bool = True
+    max_grad_norm: PositiveFloat | None = 0.5
+
+
+class PolicyAdam(torch.optim.Adam):
+    """Torch's fused Adam for many small tensors: what torch looks up anew at every step is looked up once.
+
+    Gradients are kept and set to 0, so that the lists of tensors stay what they are.
+
+    Args:
+        groups: Param groups with "params", "name", "lr" and "eps"; names begin with "actor" or "critic".
+    """
+
+    def __init__(self, groups: list[dict[str, Any]]) -> None:
+        device = groups[0]["params"][0].device.type
+        super().__init__(groups, fused=device in FUSED_DEVICES)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
+                step = torch.zeros((), dtype=torch.float32, device=parameter.device)
+                self.state[parameter] = {"step": step, **moments}
+
+    @property
+    def networks(self) -> dict[str, list[Tensor]]:
+        """The parameters of actor and critic, log variances last."""
+        found: dict[str, list[Tensor]] = {"actor": [], "critic": []}
+        for group in self.param_groups:
+            found[group["name"].partition("_")[0]] += group["params"]
+        return found
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Set all gradients to 0; they stay the same tensors."""
+        del set_to_none
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        torch._foreach_zero_([p.grad for p in parameters])
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """One step; the same as torch's, whose hooks and checks cost several times as much as the arithmetic here."""
+        if not self.defaults["fused"]:
+            return super().step(closure)
+        for group in self.param_groups:
+            states = [self.state[p] for p in group["params"]]
+            steps = [state["step"] for state in states]
+            torch._foreach_add_(steps, 1)
+            torch._fused_adam_(
+                group["params"],
+                [p.grad for p in group["params"]],
+                [state["exp_avg"] for state in states],
+                [state["exp_avg_sq"] for state in states],
+                [],
+                steps,
+                lr=group["lr"],
+                beta1=group["betas"][0],
+                beta2=group["betas"][1],
+                weight_decay=0.0,
+                eps=group["eps"],
+                amsgrad=False,
+                maximize=False,
+            )
+        return None
+
+
+def build_optimizer(policy: ActorCritic, options: OptimizerOptions) -> PolicyAdam:
+    """Adam for a policy.
+
+    Log variances get groups of their own with a small epsilon: the weighted KL's gradient in them is about 1e-6, which
+    Adam's usual 1e-5 would drown, and σ would stay where it started.
+    """
+    groups: list[dict[str, Any]] = []
+    for (name, network), lr in zip(policy.networks(), (options.lr_actor, options.lr_critic), strict=True):
+        log_vars = network.log_var_parameters()
+        special = {id(p) for p in log_vars}
+        others = [p for p in policy.parameters_of(name) if id(p) not in special]
+        groups.append({"params": others, "lr": lr, "eps": options.adam_eps, "name": name})
+        if log_vars:
+            lr_log_var = lr if options.lr_log_var is None else options.lr_log_var
+            eps = options.adam_eps_log_var
+            groups.append({"params": log_vars, "lr": lr_log_var, "eps": eps, "name": f"{name}_log_var"})
+    for group in groups:
+        group["params"] = [p for p in group["params"] if p.requires_grad]
+        # Plain numbers: these go into checkpoints, which hold no class but torch's own.
+        group["lr"], group["eps"] = float(group["lr"]), float(group["eps"])
+        group["initial_lr"] = group["lr"]
+    return PolicyAdam(groups)
+
+
+def anneal(optimizer: torch.optim.Optimizer, fraction_left: float) -> None:
+    """Set every group's learning rate to its initial one times fraction_left."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * fraction_left
+
+
+def average_gradients(optimizer: PolicyAdam) -> None:
+    """Replace the gradients by their means over processes, in one exchange."""
+    if world_size() == 1:
+        return
+    gradients = [p.grad for network in optimizer.networks.values() for p in network if p.grad is not None]
+    mean = all_mean(torch.cat([gradient.flatten() for gradient in gradients]))
+    parts = torch.split(mean, [gradient.numel() for gradient in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def clip_gradients(optimizer: PolicyAdam, max_norm: float | None, loss_scale: float | None = None) -> GradientNorms:
+    """Clip actor and critic apart to max_norm (None: not at all); gives the norms before.
+
+    Args:
+        optimizer: Of the parameters.
+        max_norm: Of each network.
+        loss_scale: What the loss was multiplied with, in 16-bit training. A gradient that overflowed is no fault then:
+            the step is skipped and the scale lowered, until below 1 there is none left to blame.
+
+    Raises:
+        NonFiniteError: if a norm is not finite; asked before the optimizer's step, and the same on all processes.
+    """
+    gradients = [[p.grad for p in network if p.grad is not None] for network in optimizer.networks.values()]
+    norms = [torch.stack(torch._foreach_norm(network)).norm() for network in gradients]
+    actor, critic = torch.stack(norms).tolist()
+    if not math.isfinite(actor + critic) and (loss_scale is None or loss_scale < 1.0):
+        raise NonFiniteError(f"the gradient of the {'critic' if math.isfinite(actor) else 'actor'} is not finite")
+    if max_norm is not None:
+        for network, norm in zip(gradients, (actor, critic), strict=True):
+            if norm > max_norm:
+                torch._foreach_mul_(network, max_norm / (norm + 1e-6))
+    return actor, critic

@@ -1,0 +1,226 @@
+"""Actor and critic: two separate networks, an action distribution, and what stands before and behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from jsonargparse.typing import PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from varshare_pl.errors import ConfigError
+from varshare_pl.networks.activations import ActivationName
+from varshare_pl.networks.distributions import make_distribution
+from varshare_pl.networks.groups import TaskGroups
+from varshare_pl.networks.layer import Noise, TaskLinear, of_tasks
+from varshare_pl.networks.method import SharingMethod
+from varshare_pl.networks.moments import TaskMoments
+from varshare_pl.networks.network import NetworkSpec, TaskNetwork
+from varshare_pl.networks.popart import PopArt
+from varshare_pl.random import stream
+from varshare_pl.types import EnvSpec
+
+ReturnNorm = Literal["none", "running", "popart"]
+LARGEST_OBSERVATION = 10.0  # standard deviations beyond which a normalised observation is cut off
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions:
+    """The networks.
+
+    Args:
+        hidden_sizes: Widths of the hidden layers, of actor and critic each.
+        activation: After every hidden layer.
+        hidden_gain: Scale of the hidden layers' orthogonal initial weights.
+        actor_head_gain: The same for the actor's last layer; small, so that the first policy is close to uniform.
+        critic_head_gain: The same for the critic's last layer.
+    """
+
+    hidden_sizes: Sequence[PositiveInt] = (64, 64)
+    activation: ActivationName = "tanh"
+    hidden_gain: PositiveFloat = 2**0.5
+    actor_head_gain: PositiveFloat = 0.01
+    critic_head_gain: PositiveFloat = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormalisationOptions:
+    """What is normalised.
+
+    Args:
+        normalize_observations: Actor and critic read observations normalised by each task's running mean and variance.
+        normalize_returns: The critic learns value targets normalised by each task's running mean and variance,
+            advantages come from raw values. "popart" keeps the critic's values where mean and variance change,
+            "running" does not; "none".
+        normalize_rewards: Learn from rewards divided by the running standard deviation of their task's discounted
+            returns. What is logged stays raw.
+    """
+
+    normalize_observations: bool = False
+    normalize_returns: ReturnNorm = "none"
+    normalize_rewards: bool = False
+
+
+class PreparedActor(NamedTuple):
+    """All that acting needs for some groups, for as long as the weights stand still."""
+
+    weights: Any  # what ``TaskNetwork.prepare`` gave
+    mean: Tensor | None  # (G, 1, obs) of raw observations, where they are normalised
+    std: Tensor | None  # the same
+
+
+class ActorCritic(nn.Module):
+    """Separate actor and critic networks that a sharing method makes.
+
+    The networks read encoded observations: flat, normalised where that is asked for, and of their type.
+
+    Args:
+        spec: Of the task suite.
+        sharing: The sharing method.
+        network: Sizes and initial scales.
+        normalisation: What is normalised.
+        seed: The run's; initial weights are drawn from streams of it.
+
+    Attributes:
+        observation_moments: Of raw observations, (obs_size,) a row; None where they are not normalised.
+        return_moments: Of value targets, the same.
+        reward_moments: Of discounted returns, the same; see ``learning.normalisation.RewardScaling``.
+        popart: What keeps the critic's values in raw units, or None.
+    """
+
+    def __init__(
+        self,
+        spec: EnvSpec,
+        sharing: SharingMethod,
+        network: NetworkOptions | None = None,
+        normalisation: NormalisationOptions | None = None,
+        seed: int = 1,
+    ) -> None:
+        super().__init__()
+        network, normalisation = network or NetworkOptions(), normalisation or NormalisationOptions()
+        widths = tuple(network.hidden_sizes)
+        if not widths or min(widths) < 1:
+            raise ConfigError(f"model.hidden_sizes: {list(widths)} is not allowed; a list of positive integers is")
+        self.hidden_sizes = widths
+        self.num_tasks = tasks = spec.num_tasks
+        self.obs_size = spec.obs_size
+
+        def make(name: str, outputs: int, head_gain: float) -> TaskNetwork:
+            sizes = NetworkSpec(
+                name, spec.obs_size, widths, outputs, tasks, network.activation, network.hidden_gain, head_gain
+            )
+            return sharing.make_network(sizes, stream(seed, f"init/{name}"))
+
+        self.observation_moments = (
+            TaskMoments(tasks, (spec.obs_size,)) if normalisation.normalize_observations else None
+        )
+        self.return_moments = None if normalisation.normalize_returns == "none" else TaskMoments(tasks)
+        self.reward_moments = TaskMoments(tasks) if normalisation.normalize_rewards else None
+        self.distribution = make_distribution(spec.action_space)
+        self.actor = make("actor", self.distribution.num_outputs, network.actor_head_gain)
+        self.critic = make("critic", 1, network.critic_head_gain)
+        self.popart = PopArt(tasks) if normalisation.normalize_returns == "popart" else None
+        self.num_variational = self.actor.num_variational + self.critic.num_variational  # P, of one task
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return next(self.actor.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Of the weights."""
+        return next(self.actor.parameters()).device
+
+    def networks(self) -> Iterator[tuple[str, TaskNetwork]]:
+        """Actor and critic by name."""
+        yield "actor", self.actor
+        yield "critic", self.critic
+
+    def parameters_of(self, network: str) -> list[nn.Parameter]:
+        """The parameters that are trained with a network: its own, and those of what stands behind it."""
+        behind = self.distribution if network == "actor" else self.popart
+        parameters = list(self.get_submodule(network).parameters())
+        return parameters if behind is None else [*parameters, *behind.parameters()]
+
+    def layers(self) -> Iterator[tuple[str, str, TaskLinear]]:
+        """All task-aware layers as (network, layer, module)."""
+        for name, network in self.networks():
+            for layer, module in network.layers():
+                yield name, layer, module
+
+    def encode(self, obs: Tensor, task: Tensor) -> Tensor:
+        """Observations (rows, *obs) of tasks (rows,) as the networks read them, (rows, obs_size)."""
+        rows, moments = obs.flatten(1), self.observation_moments
+        if moments is not None:
+            rows = _normalised(rows, moments.mean[task], moments.std[task])
+        return rows.to(self.dtype)
+
+    def prepare_actor(
+        self, group_task: Tensor, noise: Sequence[Noise] | None = None, shared_only: bool = False
+    ) -> PreparedActor:
+        """What acting needs for groups of the tasks group_task (G,).
+
+        Args:
+            group_task: Ascending, each task once at most.
+            noise: The actor's weight noise; None for the posterior mean.
+            shared_only: Set every task's deviation from the shared weights to 0.
+        """
+        actor, moments = self.actor, self.observation_moments
+        weights = actor.prepare_shared(group_task) if shared_only else actor.prepare(group_task, noise)
+        if moments is None:
+            return PreparedActor(weights, None, None)
+        mean, std = of_tasks(moments.mean, group_task), of_tasks(moments.std, group_task)
+        return PreparedActor(weights, mean.unsqueeze(1), std.unsqueeze(1))
+
+    def action_params(self, prepared: PreparedActor, obs: Tensor, groups: TaskGroups) -> Tensor:
+        """The action distributions' parameters (rows, P) for raw observations (rows, *obs), grouped by task."""
+        return groups.ungroup(self.actor_outputs(prepared, groups.group(obs.flatten(1))))
+
+    def actor_outputs(self, prepared: PreparedActor, obs: Tensor) -> Tensor:
+        """The same (G, R, P) for flat raw observations (G, R, obs_size)."""
+        if prepared.mean is not None and prepared.std is not None:
+            obs = _normalised(obs, prepared.mean, prepared.std)
+        return self.actor.compute(prepared.weights, obs.to(self.dtype))
+
+    def critic_outputs(self, group_task: Tensor, noise: Sequence[Noise] | None, x: Tensor) -> Tensor:
+        """The critic's outputs (G, R) for encoded observations x (G, R, obs_size) of the tasks group_task (G,)."""
+        outputs = self.critic.compute(self.critic.prepare(group_task, noise), x).squeeze(-1)
+        return outputs if self.popart is None else self.popart(outputs, group_task)
+
+    def values(self, outputs: Tensor, task: Tensor) -> Tensor:
+        """Values in units of rewards from the critic's outputs, and the tasks of their rows; all of one shape."""
+        return outputs if self.return_moments is None else self.return_moments.denormalise(outputs, task)
+
+    def kl(self) -> Tensor:
+        """(M,) KL to the prior of all weights of each task, actor and critic, in nats."""
+        return self.actor.kl() + self.critic.kl()
+
+    def deterministic(self, shared_only: bool = False) -> Callable[[Tensor, Tensor], Tensor]:
+        """The policy that is evaluated: posterior mean, most likely action, with the weights of this moment.
+
+        Args:
+            shared_only: Set every task's deviation from the shared weights to 0: what sharing alone achieves.
+
+        Returns:
+            A function from observations (rows, *obs) and tasks (rows,) to actions (rows,), on any device.
+        """
+        device = self.device
+        with torch.no_grad():
+            prepared = self.prepare_actor(torch.arange(self.num_tasks, device=device), shared_only=shared_only)
+        last: tuple[Tensor, TaskGroups] | None = None  # envs mostly keep their tasks
+
+        @torch.inference_mode()
+        def act(obs: Tensor, task: Tensor) -> Tensor:
+            nonlocal last
+            if last is None or not torch.equal(last[0], task):
+                last = task.clone(), TaskGroups.from_rows(task, self.num_tasks, keep_empty=True).to(device)
+            return self.distribution.mode(self.action_params(prepared, obs.to(device), last[1])).cpu()
+
+        return act
+
+
+def _normalised(rows: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    return ((rows - mean) / std).clamp(-LARGEST_OBSERVATION, LARGEST_OBSERVATION)

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from varshare_pl.envs import get_suite
 from varshare_pl.envs.suites import SUITES
-from varshare_pl.trained.evaluation import evaluate
 from varshare_pl.random import stream
+from varshare_pl.trained.evaluation import evaluate
 
 
 def random_returns(suite: str, episodes: int, seed: int = 1) -> NDArray[np.float64]:

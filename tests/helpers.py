@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from varshare_pl.envs import TaskSuite, get_suite, make_vector_env
-from varshare_pl.networks.actor_critic import ActorCritic, NetworkOptions, NormalisationOptions
+from varshare_pl.envs import get_suite, make_vector_env
 from varshare_pl.learning.acting import ActingPolicy
 from varshare_pl.learning.weight_noise import make_actor_noise
-from varshare_pl.rollout.collector import Collector
+from varshare_pl.networks.actor_critic import ActorCritic
 from varshare_pl.networks.layer import TaskLinear
+from varshare_pl.networks.options import NetworkOptions, NormalisationOptions
+from varshare_pl.rollout.collector import Collector
 from varshare_pl.sharing import Independent, Shared, SharedOneHot, SharingMethod, VarShare
 from varshare_pl.sharing.varshare import VarShareLowRank
 from varshare_pl.types import EnvSpec, Record, Rollout
@@ -68,7 +69,9 @@ def option_names(options: Any) -> str:
     return re.sub(r"<(?:\w+\.)*(\w+) object at \w+>", r"\1", str(options))
 
 
-def make_policy(suite: str | EnvSpec, method: SharingMethod | None = None, seed: int = 1, **options: Any) -> ActorCritic:
+def make_policy(
+    suite: str | EnvSpec, method: SharingMethod | None = None, seed: int = 1, **options: Any
+) -> ActorCritic:
     """Small networks; the options are those of networks and normalisation."""
     spec = suite if isinstance(suite, EnvSpec) else get_suite(suite).env_spec()
     normalisation = {name: options.pop(name) for name in list(options) if name.startswith("normalize_")}

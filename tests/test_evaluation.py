@@ -9,8 +9,8 @@ from helpers import make_policy, perturb
 
 from varshare_pl.envs import get_suite, make_vector_env
 from varshare_pl.errors import ConfigError
-from varshare_pl.trained.evaluation import EvaluationResult, evaluate
 from varshare_pl.random import stream_seed
+from varshare_pl.trained.evaluation import EvaluationResult, evaluate
 
 
 def bandit(**options):

@@ -12,9 +12,9 @@ from helpers import make_spec
 
 from varshare_pl.cli.main import main
 from varshare_pl.envs import get_suite
-from varshare_pl.trained.evaluation import evaluate
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.sharing import VarShare
+from varshare_pl.trained.evaluation import evaluate
 
 SMALL = ["--data.num_envs", "4", "--data.rollout_steps", "32", "--model.hidden_sizes", "[8]"]
 SMALL += ["--model.minibatch_size", "64", "--evaluation.episodes", "2", "--checkpoint.every", "1"]

@@ -9,9 +9,9 @@ from helpers import METHODS, make_spec
 from pretend import DEVICE, Pretend, accelerator, move
 
 from varshare_pl.envs import get_suite, make_vector_env
-from varshare_pl.trained.evaluation import evaluate
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.rollout.collector import Collector
+from varshare_pl.trained.evaluation import evaluate
 from varshare_pl.types import Episodes, Rollout
 
 SUITE = "MirroredCartPole"

@@ -15,8 +15,8 @@ from varshare_pl.errors import ConfigError
 from varshare_pl.play.episodes import Episodes, Panel
 from varshare_pl.play.output import Window
 from varshare_pl.play.picture import CAPTION, WIDTH, columns_of, picture
-from varshare_pl.trained.policy import TrainedPolicy, load_policy
 from varshare_pl.random import stream_seed
+from varshare_pl.trained.policy import TrainedPolicy, load_policy
 
 
 @pytest.fixture(scope="module")

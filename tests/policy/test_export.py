@@ -9,8 +9,8 @@ from helpers import make_policy, perturb, randn
 
 from varshare_pl.envs import get_suite
 from varshare_pl.errors import ConfigError
-from varshare_pl.trained.policy import TrainedPolicy
 from varshare_pl.sharing import method_names
+from varshare_pl.trained.policy import TrainedPolicy
 
 METHODS = {name: cls for name, cls in method_names().items() if cls.__module__.startswith("varshare_pl.")}
 SUITE = "MirroredCartPole"

@@ -7,9 +7,9 @@ from helpers import make_spec
 from varshare_pl.envs import get_suite
 from varshare_pl.errors import ConfigError
 from varshare_pl.networks.actor_critic import ActorCritic
-from varshare_pl.sharing.matching import matched_hidden_sizes
 from varshare_pl.networks.size import network_sizes, total_size
 from varshare_pl.sharing import Independent, Shared, VarShare, method_names
+from varshare_pl.sharing.matching import matched_hidden_sizes
 
 METHODS = {name: cls for name, cls in method_names().items() if cls.__module__.startswith("varshare_pl.")}
 SUITES = {1: "CartPole", 2: "MirroredCartPole", 5: "ComplexCartPole"}

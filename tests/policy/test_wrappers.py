@@ -5,10 +5,10 @@ import torch
 from helpers import collect, fit, generator, make_policy, perturb, randn
 
 from varshare_pl.gradients import accumulate
-from varshare_pl.networks.size import network_sizes, parameter_rows
-from varshare_pl.networks.popart import CLIP, Wrapper
 from varshare_pl.learning.acting import Behaviour
 from varshare_pl.learning.optimizer import build_optimizer
+from varshare_pl.networks.popart import CLIP, Wrapper
+from varshare_pl.networks.size import network_sizes, parameter_rows
 from varshare_pl.random import array_stream
 from varshare_pl.sharing import TaskNetwork, VarShare, method_names
 

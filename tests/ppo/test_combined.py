@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import torch
 from helpers import collect, fit, generator, make_policy, make_spec, option_names, perturb, weights_of
+from varshare_pl.ppo.objective import Objective
+from varshare_pl.ppo.step import GradientStep, Work
 
 from varshare_pl.combiners import GradientCombiner, GradientRule, combiner_names
 from varshare_pl.envs import get_suite
 from varshare_pl.errors import ConfigError, NonFiniteError
+from varshare_pl.learning.optimizer import build_optimizer
 from varshare_pl.networks.groups import TaskGroups
 from varshare_pl.networks.size import shared_parameters
 from varshare_pl.ppo.combined import CombinedStep, Combining, one_group
 from varshare_pl.ppo.module import PPOModule
-from varshare_pl.ppo.objective import Objective
-from varshare_pl.learning.optimizer import build_optimizer
-from varshare_pl.ppo.step import GradientStep, Work
 from varshare_pl.rollout.minibatches import Minibatches
 from varshare_pl.sharing import Independent, SharedOneHot, VarShare, method_names
 

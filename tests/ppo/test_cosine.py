@@ -5,13 +5,13 @@ import csv
 import pytest
 import torch
 from helpers import collect, fit, make_policy, perturb
+from varshare_pl.ppo.objective import Objective
 
 from varshare_pl.callbacks.heartbeat import Heartbeat
 from varshare_pl.errors import ConfigError
-from varshare_pl.networks.size import shared_parameters
 from varshare_pl.learning.acting import rollout_noise
+from varshare_pl.networks.size import shared_parameters
 from varshare_pl.ppo.cosine import CosineMatrix, cosine_record, cosines
-from varshare_pl.ppo.objective import Objective
 from varshare_pl.ppo.update import UpdateOptions, build_rows
 from varshare_pl.results.heat_map import cosine_matrices
 from varshare_pl.results.plots import plot_run

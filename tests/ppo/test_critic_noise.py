@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 import torch
 from helpers import collect, make_policy, perturb
-
 from varshare_pl.ppo.objective import Objective
-from varshare_pl.learning.optimizer import build_optimizer
 from varshare_pl.ppo.step import GradientStep
+
+from varshare_pl.learning.optimizer import build_optimizer
 from varshare_pl.ppo.update import UpdateOptions, build_rows, update
 from varshare_pl.random import stream
 from varshare_pl.sharing import FlipoutNoise, LocalNoise

@@ -7,8 +7,8 @@ import pytest
 import torch
 from helpers import METHODS, make_policy, perturb, randn, weights_of
 
-from varshare_pl.ppo import optimizer as optimizer_module
 from varshare_pl.learning.optimizer import FlatAdam, anneal, build_optimizer
+from varshare_pl.ppo import optimizer as optimizer_module
 
 ARGS = {"lr_actor": 1e-3, "lr_critic": 2e-3, "lr_log_var": 7e-3, "eps": 1e-5, "eps_log_var": 1e-8}
 

@@ -3,12 +3,12 @@
 import pytest
 import torch
 from helpers import METHODS, collect, generator, make_policy, perturb, weights_of
+from varshare_pl.ppo.objective import Objective
+from varshare_pl.ppo.step import GradientStep, Work
 
 from varshare_pl.errors import NonFiniteError
-from varshare_pl.networks.groups import TaskGroups
-from varshare_pl.ppo.objective import Objective
 from varshare_pl.learning.optimizer import build_optimizer
-from varshare_pl.ppo.step import GradientStep, Work
+from varshare_pl.networks.groups import TaskGroups
 from varshare_pl.rollout.minibatches import Minibatches
 
 OBJECTIVE = Objective(clip_range=0.2, value_clip_range=0.5, value_coef=0.5, entropy_coef=0.01, kl_weight=0.1)

@@ -4,9 +4,9 @@ import pytest
 import torch
 from helpers import randn
 
-from varshare_pl.rollout.advantages import normalise_advantages
 from varshare_pl.ppo.losses import approximate_kl, clipped_surrogate, squared_error
 from varshare_pl.ppo.update import explained_variance
+from varshare_pl.rollout.advantages import normalise_advantages
 
 
 @pytest.mark.parametrize(

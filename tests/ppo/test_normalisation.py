@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 from helpers import collect, make_policy, perturb, randn
-
-from varshare_pl.networks.groups import TaskGroups
-from varshare_pl.learning.normalisation import moment_details, normalise_targets
-from varshare_pl.ppo.update import UpdateOptions, build_rows, evaluate_values
 from varshare_pl.rollout.gae import gae
+
+from varshare_pl.learning.normalisation import moment_details, normalise_targets
+from varshare_pl.networks.groups import TaskGroups
+from varshare_pl.ppo.update import UpdateOptions, build_rows, evaluate_values
 from varshare_pl.sharing import method_names
 
 METHODS = {name: cls for name, cls in method_names().items() if cls.__module__.startswith("varshare_pl.")}

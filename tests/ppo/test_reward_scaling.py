@@ -9,8 +9,8 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from helpers import collect, fit, make_policy, randn
 
-from varshare_pl.networks.moments import TaskMoments
 from varshare_pl.learning.normalisation import LARGEST_REWARD, RewardScaling
+from varshare_pl.networks.moments import TaskMoments
 
 EACH = {
     "running": {"normalize_returns": "running"},

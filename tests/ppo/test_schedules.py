@@ -5,8 +5,8 @@ from itertools import pairwise
 import pytest
 import torch
 from helpers import fit, make_policy, randn
-
 from varshare_pl.ppo.objective import Losses, Objective
+
 from varshare_pl.learning.schedules import kl_factor, warmup_ramp
 from varshare_pl.sharing import Shared
 

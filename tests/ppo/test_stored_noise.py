@@ -6,11 +6,11 @@ import pytest
 import torch
 from helpers import METHODS, collect, fit, make_policy, perturb
 from test_critic_noise import EPOCHS, MINIBATCHES, OPTIONS, Watched
+from varshare_pl.ppo.step import GradientStep
 
-from varshare_pl.ppo import stored_noise
 from varshare_pl.learning.acting import Behaviour
 from varshare_pl.learning.optimizer import build_optimizer
-from varshare_pl.ppo.step import GradientStep
+from varshare_pl.ppo import stored_noise
 from varshare_pl.ppo.update import build_rows, update
 from varshare_pl.sharing import LocalNoise, VarShare
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from helpers import METHODS, collect, generator, make_policy, perturb, weights_of
 from torch import nn
-
-from varshare_pl.networks.groups import TaskGroups
 from varshare_pl.ppo.objective import Objective
-from varshare_pl.learning.optimizer import build_optimizer
 from varshare_pl.ppo.step import GradientStep
+
+from varshare_pl.learning.optimizer import build_optimizer
+from varshare_pl.networks.groups import TaskGroups
 from varshare_pl.ppo.update import UpdateOptions, build_rows, evaluate_values, noise_ratio_std, update
 from varshare_pl.random import stream
 from varshare_pl.rollout.minibatches import Plan

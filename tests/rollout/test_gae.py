@@ -3,7 +3,6 @@
 import pytest
 import torch
 from helpers import generator
-
 from varshare_pl.rollout.gae import gae
 
 NO = torch.zeros(3, 1, dtype=torch.bool)

@@ -6,7 +6,7 @@ from helpers import generator, make_policy, perturb, randn
 from torch import nn
 from torch.func import functional_call
 
-from varshare_pl.sharing import TaskMLP, SharedLinear, NetworkSpec, method_names
+from varshare_pl.sharing import NetworkSpec, SharedLinear, TaskMLP, method_names
 from varshare_pl.sharing.film import FiLM, FiLMLinear
 
 M, IN, OUT = 4, 3, 5

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from helpers import METHODS, generator, make_policy, perturb, randn
+from varshare_pl.sharing.fused import NARROW, mlp
 
-from varshare_pl.random import array_stream
-from varshare_pl.sharing import Shared, SharedLinear
 from varshare_pl.networks.activations import ACTIVATIONS
 from varshare_pl.networks.layer import LinearWeights
-from varshare_pl.sharing.fused import NARROW, mlp
-from varshare_pl.networks.network import TaskMLP, NetworkSpec
+from varshare_pl.networks.network import NetworkSpec, TaskMLP
+from varshare_pl.random import array_stream
+from varshare_pl.sharing import Shared, SharedLinear
 
 G, R = 3, 7
 SIZES = {  # input, hidden layers, output

@@ -6,8 +6,8 @@ import pytest
 import torch
 from helpers import perturb, randn
 
-from varshare_pl.sharing import IndependentLinear, OneHotLinear, SharedLinear, VarShareLinear
 from varshare_pl.networks.sharing_metrics import details, headline, measure
+from varshare_pl.sharing import IndependentLinear, OneHotLinear, SharedLinear, VarShareLinear
 
 
 def layer_with(theta, mu, sigma=1.0):

@@ -6,7 +6,7 @@ from helpers import generator, make_policy, perturb, randn
 from torch import nn
 from torch.func import functional_call
 
-from varshare_pl.sharing import IndependentLinear, TaskMLP, SharedLinear, NetworkSpec, method_names
+from varshare_pl.sharing import IndependentLinear, NetworkSpec, SharedLinear, TaskMLP, method_names
 from varshare_pl.sharing.multi_head import MultiHead
 
 M, IN, OUT = 4, 3, 2

@@ -18,9 +18,9 @@ from torch.func import functional_call
 
 from varshare_pl.envs import get_suite
 from varshare_pl.gradients import accumulate
+from varshare_pl.learning.acting import Behaviour
 from varshare_pl.networks.groups import TaskGroups
 from varshare_pl.ppo import compiled
-from varshare_pl.learning.acting import Behaviour
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.random import array_stream
 from varshare_pl.sharing import FlipoutNoise, NetworkSpec, method_names

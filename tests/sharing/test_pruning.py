@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers import generator, perturb, randn
 
-from varshare_pl.sharing import Shared, NetworkSpec, VarShare
+from varshare_pl.sharing import NetworkSpec, Shared, VarShare
 from varshare_pl.sharing.varshare.pruning import mean_log_var, prunable_layers, prune_
 
 M, IN, OUT = 3, 4, 5

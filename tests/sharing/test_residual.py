@@ -6,9 +6,9 @@ from helpers import generator, perturb, randn
 from torch.distributions import Normal, kl_divergence
 
 from varshare_pl.errors import ConfigError
+from varshare_pl.networks.gaussian import mean_to_prior
 from varshare_pl.random import array_stream
 from varshare_pl.sharing import LocalNoise, VarShareLinear
-from varshare_pl.networks.gaussian import mean_to_prior
 from varshare_pl.sharing.varshare.learned_prior import LearnedPriorLinear
 from varshare_pl.sharing.varshare.residual import ResidualLinear
 

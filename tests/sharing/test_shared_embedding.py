@@ -7,7 +7,7 @@ from torch import nn
 from torch.func import functional_call
 
 from varshare_pl.errors import ConfigError
-from varshare_pl.sharing import LayerSpec, TaskMLP, SharedLinear, NetworkSpec, method_names
+from varshare_pl.sharing import LayerSpec, NetworkSpec, SharedLinear, TaskMLP, method_names
 from varshare_pl.sharing.shared_embedding import EmbeddingLinear, SharedEmbedding
 
 M, IN, OUT, E = 4, 3, 5, 2

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jsonargparse.typing import PositiveFloat
 from torch import Tensor
 
 from varshare_pl.errors import NonFiniteError
+from varshare_pl.learning.options import OptimizerOptions
 from varshare_pl.networks.actor_critic import ActorCritic
 from varshare_pl.parallel import all_mean, world_size
 
@@ -18,29 +17,6 @@ FUSED_DEVICES = ("cpu", "cuda", "mps", "xpu")  # on others torch's fused Adam do
 
 GradientNorms = tuple[float, float]
 """Norms of the actor's and the critic's gradients before clipping."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class OptimizerOptions:
-    """The optimizer.
-
-    Args:
-        lr_actor: Learning rate of the actor.
-        lr_critic: Learning rate of the critic.
-        lr_log_var: Learning rate of log variances; null: that of their network.
-        adam_eps: Adam's epsilon.
-        adam_eps_log_var: Adam's epsilon for log variances, small enough for the KL's small gradients.
-        anneal_lr: Lower the learning rates linearly to 0 over the run.
-        max_grad_norm: Clip the gradients of actor and critic apart to this norm; null: off.
-    """
-
-    lr_actor: PositiveFloat = 5e-3
-    lr_critic: PositiveFloat = 5e-3
-    lr_log_var: PositiveFloat | None = None
-    adam_eps: PositiveFloat = 1e-5
-    adam_eps_log_var: PositiveFloat = 1e-8
-    anneal_lr: bool = True
-    max_grad_norm: PositiveFloat | None = 0.5
 
 
 class PolicyAdam(torch.optim.Adam):

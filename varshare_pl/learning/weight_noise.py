@@ -8,39 +8,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from varshare_pl.learning.options import ActorNoiseMode, CriticNoiseMode
 from varshare_pl.networks.gaussian import LocalNoise
 from varshare_pl.networks.layer import Noise, VariationalLayer
 from varshare_pl.networks.network import TaskNetwork
 from varshare_pl.networks.noise import flipout_noise, local_noise, weight_noise
 from varshare_pl.parallel import rank
 from varshare_pl.random import stream
-
-ActorNoiseMode = Literal["rollout", "stored", "mean", "fresh"]
-CriticNoiseMode = Literal["local", "flipout", "weights", "mean"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class NoiseOptions:
-    """Weight noise.
-
-    Args:
-        actor_noise: Weight noise of the actor. "rollout": one draw per task and layer for a rollout and its update;
-            "stored": a draw per env step at each layer's output (local reparameterisation), kept for the update;
-            "mean": none, the posterior mean; "fresh": a new draw at every forward, for comparison only.
-        critic_noise: Weight noise of the critic in the value loss. "local": drawn per row at each layer's output (local
-            reparameterisation); "flipout": a draw per task and layer for a minibatch, with signs per row; "weights":
-            the same without signs, cheaper; "mean": none.
-    """
-
-    actor_noise: ActorNoiseMode = "rollout"
-    critic_noise: CriticNoiseMode = "local"
-
 
 NetworkNoise = Sequence[Noise] | None
 """An entry for each of a network's layers; None for the posterior mean."""

@@ -3,64 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from jsonargparse.typing import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from varshare_pl.errors import ConfigError
-from varshare_pl.networks.activations import ActivationName
 from varshare_pl.networks.distributions import make_distribution
 from varshare_pl.networks.groups import TaskGroups
 from varshare_pl.networks.layer import Noise, TaskLinear, of_tasks
 from varshare_pl.networks.method import SharingMethod
 from varshare_pl.networks.moments import TaskMoments
 from varshare_pl.networks.network import NetworkSpec, TaskNetwork
+from varshare_pl.networks.options import NetworkOptions, NormalisationOptions
 from varshare_pl.networks.popart import PopArt
 from varshare_pl.random import stream
 from varshare_pl.types import EnvSpec
 
-ReturnNorm = Literal["none", "running", "popart"]
 LARGEST_OBSERVATION = 10.0  # standard deviations beyond which a normalised observation is cut off
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkOptions:
-    """The networks.
-
-    Args:
-        hidden_sizes: Widths of the hidden layers, of actor and critic each.
-        activation: After every hidden layer.
-        hidden_gain: Scale of the hidden layers' orthogonal initial weights.
-        actor_head_gain: The same for the actor's last layer; small, so that the first policy is close to uniform.
-        critic_head_gain: The same for the critic's last layer.
-    """
-
-    hidden_sizes: Sequence[PositiveInt] = (64, 64)
-    activation: ActivationName = "tanh"
-    hidden_gain: PositiveFloat = 2**0.5
-    actor_head_gain: PositiveFloat = 0.01
-    critic_head_gain: PositiveFloat = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class NormalisationOptions:
-    """What is normalised.
-
-    Args:
-        normalize_observations: Actor and critic read observations normalised by each task's running mean and variance.
-        normalize_returns: The critic learns value targets normalised by each task's running mean and variance,
-            advantages come from raw values. "popart" keeps the critic's values where mean and variance change,
-            "running" does not; "none".
-        normalize_rewards: Learn from rewards divided by the running standard deviation of their task's discounted
-            returns. What is logged stays raw.
-    """
-
-    normalize_observations: bool = False
-    normalize_returns: ReturnNorm = "none"
-    normalize_rewards: bool = False
 
 
 class PreparedActor(NamedTuple):

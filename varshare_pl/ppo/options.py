@@ -1,15 +1,13 @@
 """The options of PPO, and of a run with it: the model's part of a config."""
 
-from __future__ import annotations
-
+# Annotations here are objects, not text: the command line reads them of classes that inherit them in other modules.
 from dataclasses import dataclass
 
 from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from varshare_pl.learning.optimizer import OptimizerOptions
+from varshare_pl.learning.options import NoiseOptions, OptimizerOptions
 from varshare_pl.learning.schedules import KLSchedule
-from varshare_pl.learning.weight_noise import NoiseOptions
-from varshare_pl.networks.actor_critic import NetworkOptions, NormalisationOptions
+from varshare_pl.networks.options import NetworkOptions, NormalisationOptions
 from varshare_pl.rollout.advantages import AdvantageNorm
 from varshare_pl.sharing.matching import MatchParameters
 

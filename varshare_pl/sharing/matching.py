@@ -10,8 +10,9 @@ from typing import Literal
 import torch
 
 from varshare_pl.errors import ConfigError
-from varshare_pl.networks.actor_critic import ActorCritic, NetworkOptions
+from varshare_pl.networks.actor_critic import ActorCritic
 from varshare_pl.networks.method import SharingMethod
+from varshare_pl.networks.options import NetworkOptions
 from varshare_pl.networks.size import count_active, read_parts
 from varshare_pl.sharing.varshare.method import VarShare
 from varshare_pl.types import EnvSpec

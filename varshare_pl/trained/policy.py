@@ -18,9 +18,10 @@ from torch import Tensor
 from varshare_pl.checkpoints import CHECKPOINT_KEY, CONFIG_KEY, check_checkpoint, read_checkpoint
 from varshare_pl.envs import TaskSuite, get_suite
 from varshare_pl.errors import ConfigError
-from varshare_pl.networks.actor_critic import ActorCritic, NetworkOptions, NormalisationOptions
+from varshare_pl.networks.actor_critic import ActorCritic
 from varshare_pl.networks.groups import TaskGroups
 from varshare_pl.networks.method import SharingMethod
+from varshare_pl.networks.options import NetworkOptions, NormalisationOptions
 from varshare_pl.run_folder import CHECKPOINTS, CONFIG_FILE
 from varshare_pl.sharing.matching import matched_hidden_sizes
 from varshare_pl.trained.export import export_actor

@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,18 +13,29 @@ from torch import Tensor
 
 from varshare_pl.envs import get_suite, make_vector_env
 from varshare_pl.learning.acting import ActingPolicy
-from varshare_pl.learning.weight_noise import make_actor_noise
+from varshare_pl.learning.optimizer import build_optimizer
+from varshare_pl.learning.weight_noise import make_actor_noise, make_critic_noise
 from varshare_pl.networks.actor_critic import ActorCritic
+from varshare_pl.networks.gaussian import LocalNoise
 from varshare_pl.networks.layer import TaskLinear
+from varshare_pl.networks.network import TaskNetwork
+from varshare_pl.networks.noise import local_noise, weight_noise
 from varshare_pl.networks.options import NetworkOptions, NormalisationOptions
+from varshare_pl.ppo.losses import StepInput, kl_scale
+from varshare_pl.ppo.options import Options
+from varshare_pl.ppo.update import PlainSteps, StepsTaken, build_rows, step_inputs
 from varshare_pl.rollout.collector import Collector
-from varshare_pl.sharing import Independent, Shared, SharedOneHot, SharingMethod, VarShare
+from varshare_pl.rollout.minibatches import task_weights
+from varshare_pl.sharing import Independent, Shared, SharedOneHot, SharingMethod, VarShare, method_names
 from varshare_pl.sharing.varshare import VarShareLowRank
 from varshare_pl.types import EnvSpec, Record, Rollout
 
 torch.set_num_threads(1)
 
 METHODS = {"varshare": VarShare, "shared": Shared, "shared_onehot": SharedOneHot, "independent": Independent}
+
+# Every method of the package; a new one is found by itself.
+ALL_METHODS = {name: cls for name, cls in method_names().items() if cls.__module__.startswith("varshare_pl.")}
 
 # VarShare with each of its options that changes the layers.
 VARIANTS: dict[str, Callable[[], SharingMethod]] = {
@@ -54,6 +65,18 @@ def perturb(module: torch.nn.Module, scale: float = 0.3, seed: int = 7) -> None:
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(scale * torch.randn(parameter.shape, generator=g, dtype=torch.float64).to(parameter.dtype))
+
+
+def weight_noises(network: TaskNetwork, seed: int = 1) -> list[Tensor | None]:
+    """A draw of the weights for each of a network's layers."""
+    g = generator(seed)
+    return [weight_noise(layer, g) for _, layer in network.layers()]
+
+
+def local_noises(network: TaskNetwork, groups: int, rows: int, seed: int = 1) -> list[LocalNoise | None]:
+    """Local noise for each of a network's layers."""
+    g = generator(seed)
+    return [local_noise(layer, groups, rows, g) for _, layer in network.layers()]
 
 
 def readme_example() -> str:
@@ -91,6 +114,24 @@ def collect(
         return [collector.collect(ActingPolicy(policy, noise, 1, k), steps, k) for k in range(rollouts)]
     finally:
         collector.close()
+
+
+def inputs_of(policy: ActorCritic, rollout: Rollout, number: int = 4, **options: Any) -> Iterator[StepInput]:
+    """The minibatches of an update, each with its noise; ``number`` of them in an epoch."""
+    own = Options(**options)
+    actor_noise = make_actor_noise(own.actor_noise, policy.actor, own.seed)
+    critic_noise = make_critic_noise(own.critic_noise, policy.critic, own.seed)
+    rows, groups = build_rows(policy, rollout, own, actor_noise)
+    weight = task_weights(rows["task"], policy.num_tasks)
+    return step_inputs(rows, groups, weight, rollout.index, number, own, actor_noise, critic_noise, own.seed)
+
+
+def update(policy: ActorCritic, rollout: Rollout, number: int = 4, **options: Any) -> StepsTaken:
+    """One update of a policy."""
+    own = Options(**options)
+    steps = PlainSteps(policy, build_optimizer(policy, own), own, own.max_grad_norm)
+    inputs = inputs_of(policy, rollout, number, **options)
+    return steps.run(inputs, kl_scale(own.kl_weight, policy), rollout.index)
 
 
 @dataclass

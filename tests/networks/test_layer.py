@@ -2,15 +2,17 @@
 
 import pytest
 import torch
-from helpers import METHODS, generator, perturb, randn
+from helpers import METHODS, drawn, generator, perturb, randn
 
 from varshare_pl.networks.groups import TaskGroups
-from varshare_pl.random import array_stream
+from varshare_pl.networks.noise import flipout_noise, local_noise, weight_noise
 from varshare_pl.sharing import (
     IndependentLinear,
     LayerSpec,
+    LinearWeights,
     LocalNoise,
     OneHotLinear,
+    PenalisedLayer,
     SharedLinear,
     VarShareLinear,
     method_names,
@@ -38,7 +40,7 @@ def noises(layer, rows):
     """The three kinds of noise for (rows,) rows; deterministic layers ignore them."""
     return {
         "mean": None,
-        "weights": layer.draw_weight_noise(generator(1)),
+        "weights": weight_noise(layer, generator(1)),
         "local": LocalNoise(randn(rows, OUT, seed=2)),
     }
 
@@ -98,7 +100,7 @@ def test_relabelling_tasks_changes_no_output(layer, task, kind):
 def test_absent_tasks_get_no_gradient_from_data():
     for cls in (VarShareLinear, IndependentLinear):
         layer = make(cls)
-        layer(randn(4, IN), torch.tensor([1, 3, 3, 1]), layer.draw_weight_noise(generator())).square().sum().backward()
+        layer(randn(4, IN), torch.tensor([1, 3, 3, 1]), weight_noise(layer, generator())).square().sum().backward()
         for name, parameter in layer.named_parameters():
             if len(parameter) != M:
                 continue
@@ -111,8 +113,8 @@ def test_prepare_and_compute_equal_forward(layer):
     for tasks in ([0, 1, 2, 3], [1, 3], [2]):
         group_task = torch.tensor(tasks)
         x = randn(len(tasks), 6, IN)
-        noise = layer.draw_weight_noise(generator(1))
-        stacked = layer.compute(layer.prepare(group_task, noise), x)
+        noise = weight_noise(layer, generator(1))
+        stacked = layer.prepare(group_task, noise).apply(x)
         rows = layer(x.flatten(0, 1), group_task.repeat_interleave(6), noise)
         assert stacked.shape == (len(tasks), 6, OUT)
         torch.testing.assert_close(stacked.flatten(0, 1), rows)
@@ -121,7 +123,7 @@ def test_prepare_and_compute_equal_forward(layer):
 def test_local_noise_of_prepare_equals_that_of_forward(layer):
     x, group_task = randn(2, 6, IN), torch.tensor([1, 3])
     zeta = randn(2, 6, OUT, seed=5)
-    stacked = layer.compute(layer.prepare(group_task, LocalNoise(zeta)), x)
+    stacked = layer.prepare(group_task, LocalNoise(zeta)).apply(x)
     rows = layer(x.flatten(0, 1), group_task.repeat_interleave(6), LocalNoise(zeta.flatten(0, 1)))
     torch.testing.assert_close(stacked.flatten(0, 1), rows)
 
@@ -167,7 +169,7 @@ def test_prepare_shared_equals_zeroing_the_residuals_by_hand(cls):
     layer = make(cls)
     x, task = randn(8, IN), torch.tensor(MIXES["mixed"])
     groups = TaskGroups.from_rows(task, M)
-    shared = groups.ungroup(layer.compute(layer.prepare_shared(groups.group_task), groups.group(x)))
+    shared = groups.ungroup(layer.prepare_shared(groups.group_task).apply(groups.group(x)))
     with torch.no_grad():
         if isinstance(layer, VarShareLinear):
             layer.theta += layer.mu.mean(0)
@@ -178,7 +180,7 @@ def test_prepare_shared_equals_zeroing_the_residuals_by_hand(cls):
     torch.testing.assert_close(shared, layer(x, task))
 
 
-def test_gauged_residuals_average_to_zero_and_restore_the_weights():
+def test_residuals_average_to_zero_and_restore_the_weights():
     for cls in (VarShareLinear, IndependentLinear):
         layer = make(cls)
         theta, mu = layer.shared_and_residual()
@@ -186,15 +188,13 @@ def test_gauged_residuals_average_to_zero_and_restore_the_weights():
         torch.testing.assert_close(theta + mu, layer.prepare(torch.arange(M)).weight)
 
 
-def test_deterministic_layers_have_no_kl_no_noise_and_no_log_var():
+def test_layers_without_variance_have_neither_noise_nor_a_penalty():
     for cls in (SharedLinear, IndependentLinear, OneHotLinear):
         layer = make(cls)
-        assert layer.num_variational == 0
-        assert layer.kl().tolist() == [0.0] * M
-        assert layer.draw_weight_noise(generator()) is None
-        assert layer.draw_local_noise(2, 3, array_stream(1, "a")) is None
-        assert layer.sigma() is None
-        assert layer.log_var_parameters() == []
+        assert not isinstance(layer, PenalisedLayer)
+        assert weight_noise(layer, generator()) is None
+        assert local_noise(layer, 2, 3, generator()) is None
+        assert flipout_noise(layer, 2, 3, generator(), generator(1)) is None
 
 
 def test_state_dict_round_trip(layer):
@@ -219,21 +219,40 @@ def test_a_task_that_does_not_exist_raises(layer, tasks):
         layer(randn(len(tasks), IN), torch.tensor(tasks))
 
 
-def test_reset_parameters_is_orthogonal_by_gain_and_generator(layer):
-    layer.reset_parameters(2.0, generator(4))
-    weight = layer.prepare(torch.arange(M)).weight
-    weight = weight if weight.dim() == 2 else weight[0]
-    if not isinstance(layer, OneHotLinear):  # there the orthogonal matrix spans the one-hot columns too
-        torch.testing.assert_close(weight.mT @ weight, 4.0 * torch.eye(IN, dtype=torch.float64))
-    before = {k: v.clone() for k, v in layer.state_dict().items()}
-    torch.manual_seed(99)
-    layer.reset_parameters(2.0, generator(4))
-    torch.testing.assert_close(dict(layer.state_dict()), before, rtol=0, atol=0)
-    layer.reset_parameters(2.0, generator(5))
-    assert any((before[k] != v).any() for k, v in layer.state_dict().items())
-    layer.reset_parameters(4.0, generator(4))
-    weight_name = "theta" if isinstance(layer, VarShareLinear) else "weight"
-    torch.testing.assert_close(getattr(layer, weight_name), 2.0 * before[weight_name])
+@pytest.mark.parametrize("cls", LAYERS)
+def test_initial_weights_are_orthogonal_and_scaled_by_the_gain(cls):
+    layer = drawn(cls(IN, OUT, M).double(), gain=2.0)
+    weight = layer.theta if isinstance(layer, VarShareLinear) else layer.weight
+    for matrix in weight if weight.dim() == 3 else [weight]:
+        # Of a one-hot layer the matrix spans the tasks' columns too, and is wider than high: its rows are orthogonal.
+        gram = matrix.mT @ matrix if matrix.shape[1] <= OUT else matrix @ matrix.mT
+        torch.testing.assert_close(gram, 4.0 * torch.eye(len(gram), dtype=torch.float64))
+    assert not layer.bias.any()
+    half = drawn(cls(IN, OUT, M).double(), gain=1.0)
+    torch.testing.assert_close(weight, 2.0 * (half.theta if isinstance(half, VarShareLinear) else half.weight))
+
+
+G, R = 3, 6
+
+
+@pytest.mark.parametrize("local", [False, True])
+@pytest.mark.parametrize("own_bias", [False, True])
+@pytest.mark.parametrize("own_weight", [False, True])
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_weights_apply_to_rows(interleaved, own_weight, own_bias, local):
+    """Of each group or of all, and whatever the rows' layout in memory."""
+    x = randn(R, G, IN).transpose(0, 1) if interleaved else randn(G, R, IN)
+    weight = randn(G, OUT, IN, seed=1) if own_weight else randn(OUT, IN, seed=1)
+    bias = randn(G, 1, OUT, seed=2) if own_bias else randn(OUT, seed=2)
+    variance, zeta = randn(G, OUT, IN, seed=3).square(), randn(G, R, OUT, seed=4)
+    output = LinearWeights(weight, bias, *((variance, zeta) if local else ())).apply(x)
+    for g in range(G):
+        for row in range(R):
+            matrix, vector = weight[g] if own_weight else weight, bias[g, 0] if own_bias else bias
+            expected = (matrix * x[g, row]).sum(1) + vector
+            if local:
+                expected = expected + (variance[g] * x[g, row].square()).sum(1).sqrt() * zeta[g, row]
+            torch.testing.assert_close(output[g, row], expected)
 
 
 def test_methods_by_name_make_their_layers():

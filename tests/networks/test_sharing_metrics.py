@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from helpers import perturb, randn
+from helpers import drawn, perturb, randn
 
 from varshare_pl.networks.sharing_metrics import details, headline, measure
 from varshare_pl.sharing import IndependentLinear, OneHotLinear, SharedLinear, VarShareLinear
@@ -94,7 +94,7 @@ def test_one_task_is_all_shared_and_has_no_cosine():
 
 
 def test_residuals_of_zero_have_no_cosine():
-    assert measured(VarShareLinear(5, 4, 3)).task_similarity.isnan()
+    assert measured(drawn(VarShareLinear(5, 4, 3))).task_similarity.isnan()
     assert measured(layer_with([[1.0]], [[[1.0]], [[0.0]], [[-1.0]]])).task_similarity.isnan()
 
 
@@ -122,7 +122,7 @@ def test_methods_without_task_weights_are_left_out():
 
 
 def test_the_kl_is_left_out_where_nobody_asks():
-    layers = [("actor", "head", VarShareLinear(3, 2, 2))]
+    layers = [("actor", "head", drawn(VarShareLinear(3, 2, 2)))]
     (without,), (with_it,) = measure(layers, kl=False), measure(layers)
     assert without.kl is None
     assert torch.equal(with_it.kl, layers[0][2].kl())

@@ -1,70 +1,52 @@
+"""Actor and critic without normalisation, which has tests of its own."""
+
 import pytest
 import torch
-from helpers import METHODS, generator, make_policy, perturb, randn
-from torch import nn
+from gymnasium import spaces
+from helpers import METHODS, make_policy, perturb, randn, weight_noises
 
 from varshare_pl.errors import ConfigError
-from varshare_pl.networks.actor_critic import ActorCritic
-from varshare_pl.random import array_stream
-from varshare_pl.sharing import LocalNoise, Shared
+from varshare_pl.networks.groups import TaskGroups
+from varshare_pl.sharing import Shared
 from varshare_pl.types import EnvSpec
 
-SPEC = EnvSpec(suite="s", num_tasks=3, obs_shape=(2, 2), num_actions=3, rollout_rows=1, num_rollouts=1)
+SPEC = EnvSpec("s", num_tasks=3, obs_shape=(2, 2), action_space=spaces.Discrete(3))
 TASK = torch.tensor([2, 0, 1, 2, 2, 0])
 
 
 @pytest.fixture(params=METHODS)
 def policy(request):
-    policy = ActorCritic(SPEC, METHODS[request.param](), (8, 6)).double()
+    policy = make_policy(SPEC, METHODS[request.param](), hidden_sizes=(8, 6)).double()
     perturb(policy)
     return policy
 
 
-@pytest.mark.parametrize("activation", ["tanh", "relu", "elu", "silu"])
-def test_shared_torso_equals_a_plain_network(activation):
-    policy = ActorCritic(SPEC, Shared(), (8, 6), activation).double()
-    perturb(policy)
-    function = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU}[activation]
-    x = randn(6, 4)
-    for torso, outputs in ((policy.actor, 3), (policy.critic, 1)):
-        plain = nn.Sequential(nn.Linear(4, 8), function(), nn.Linear(8, 6), function(), nn.Linear(6, outputs)).double()
-        for (_, layer), linear in zip(torso.layers(), (plain[0], plain[2], plain[4]), strict=True):
-            linear.load_state_dict(layer.state_dict())
-        torch.testing.assert_close(torso(x, TASK), plain(x))
+def test_observations_are_flattened_and_of_the_weights_type():
+    policy, obs = make_policy(SPEC), randn(6, 2, 2)
+    encoded = policy.encode(obs, TASK)
+    assert torch.equal(encoded, obs.flatten(1).float())
+    assert policy.double().encode(obs.float(), TASK).dtype == torch.float64
 
 
-def test_mixed_equals_per_task(policy):
-    x = randn(6, 4)
-    noise = policy.actor.draw_weight_noise(generator(1))
-    output = policy.actor(x, TASK, noise)
-    for m in range(3):
-        torch.testing.assert_close(output[m == TASK], policy.actor(x[m == TASK], TASK[m == TASK], noise))
+def test_acting_is_the_actors_forward_over_mixed_rows(policy):
+    obs, groups = randn(6, 2, 2), TaskGroups.from_rows(TASK, 3)
+    noise = weight_noises(policy.actor)
+    for eps in (None, noise):
+        params = policy.action_params(policy.prepare_actor(groups.group_task, eps), obs, groups)
+        torch.testing.assert_close(params, policy.actor(obs.flatten(1), TASK, eps))
 
 
-def test_each_layer_takes_its_own_noise():
-    policy = make_policy("MirroredCartPole").double()
-    perturb(policy)
-    x, task = randn(3, 4), torch.tensor([0, 1, 1])
-    noise = policy.actor.draw_weight_noise(generator(1))
-    partly = [[None if i == j else eps for j, eps in enumerate(noise)] for i in range(3)]
-    outputs = [policy.actor(x, task, some) for some in (noise, *partly)]
-    for a in range(4):
-        for b in range(a):
-            assert not torch.allclose(outputs[a], outputs[b])
+def test_the_critics_outputs_are_its_forward_over_mixed_rows(policy):
+    x, groups = randn(6, 4), TaskGroups.from_rows(TASK, 3)
+    for noise in (None, weight_noises(policy.critic)):
+        outputs = groups.ungroup(policy.critic_outputs(groups.group_task, noise, groups.group(x)))
+        torch.testing.assert_close(outputs, policy.critic(x, TASK, noise).squeeze(-1))
+        assert torch.equal(policy.values(outputs, TASK), outputs)
 
 
-def test_local_noise_goes_through_all_layers():
-    policy = make_policy("MirroredCartPole").double()
-    perturb(policy)
-    group_task, x = torch.tensor([0, 1]), randn(2, 5, 4)
-    noise = policy.critic.draw_local_noise(2, 5, array_stream(2, "a"))
-    assert all(isinstance(n, LocalNoise) for n in noise)
-    prepared = policy.critic.prepare(group_task, noise)
-    by_hand = x
-    for i, (_, layer) in enumerate(policy.critic.layers()):
-        by_hand = layer.compute(layer.prepare(group_task, noise[i]), by_hand if i == 0 else torch.tanh(by_hand))
-    torch.testing.assert_close(policy.critic.compute(prepared, x), by_hand)
-    assert not torch.allclose(by_hand, policy.critic.compute(policy.critic.prepare(group_task), x))
+def test_every_parameter_is_trained_with_one_network(policy):
+    found = [id(p) for name, _ in policy.networks() for p in policy.parameters_of(name)]
+    assert sorted(found) == sorted(id(p) for p in policy.parameters())
 
 
 def test_kl_and_count_are_sums_over_both_networks():
@@ -83,7 +65,7 @@ def test_kl_and_count_are_sums_over_both_networks():
 def test_initial_weights_hang_on_the_seed_only():
     def weights(seed, global_seed=0, method="varshare"):
         torch.manual_seed(global_seed)
-        return torch.cat([p.flatten() for p in ActorCritic(SPEC, METHODS[method](), (8, 6), seed=seed).parameters()])
+        return torch.cat([p.flatten() for p in make_policy(SPEC, METHODS[method](), seed).parameters()])
 
     for method in METHODS:
         assert torch.equal(weights(1, 0, method), weights(1, 1, method))
@@ -137,4 +119,4 @@ def test_shared_only_sets_the_residuals_to_zero():
 @pytest.mark.parametrize("sizes", [(), (0,), (8, -1)])
 def test_bad_hidden_sizes_raise(sizes):
     with pytest.raises(ConfigError, match="hidden_sizes"):
-        ActorCritic(SPEC, Shared(), sizes)
+        make_policy(SPEC, Shared(), hidden_sizes=sizes)

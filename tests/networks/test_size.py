@@ -73,8 +73,8 @@ class Mixed(TaskNetwork):
 
 
 def test_the_rule():
-    torso = Mixed()
-    assert active_parameters(torso, 4) == 4 * 2 + 3 * 4 + 0 + 1
-    assert row_flops(torso, 4) == 2 * (4 * 2 + 2 * 2)
-    torso.active_parameters = lambda: 17  # the outer one answers for all
-    assert active_parameters(torso, 4) == 17
+    network = Mixed()
+    assert active_parameters(network, 4) == 4 * 2 + 3 * 4 + 0 + 1
+    assert row_flops(network, 4) == 2 * (4 * 2 + 2 * 2)
+    network.active_parameters = lambda: 17  # the outer one answers for all
+    assert active_parameters(network, 4) == 17

@@ -1,4 +1,4 @@
-"""Flipout against its definition, by moments, and against the two other estimators."""
+"""Draws of noise, and the three estimators by moments and against one another; Flipout by its definition too."""
 
 import math
 
@@ -6,8 +6,8 @@ import pytest
 import torch
 from helpers import generator, perturb, randn
 
-from varshare_pl.random import array_stream, signs
-from varshare_pl.sharing import FlipoutNoise, LocalNoise, SharedLinear, VarShareLinear
+from varshare_pl.networks.noise import flipout_noise, local_noise, weight_noise
+from varshare_pl.sharing import FlipoutNoise, LocalNoise, VarShareLinear
 
 M, IN, OUT = 3, 4, 2
 TASK = torch.tensor([2, 0, 1, 2, 2, 0])
@@ -22,7 +22,7 @@ def layer():
 
 def draw(layer, rows, seed=1):
     """Noise for (rows,) rows as ``forward`` takes it."""
-    eps, *sides = layer.draw_flipout_noise(1, rows, generator(seed), array_stream(seed, "a"))
+    eps, *sides = flipout_noise(layer, 1, rows, generator(seed), generator(seed + 1))
     return FlipoutNoise(eps, *(side[0] for side in sides))
 
 
@@ -35,29 +35,43 @@ def test_by_hand_per_row(layer):
         torch.testing.assert_close(output[i], weight @ x[i] + layer.bias)
 
 
-def test_draws_are_signs_and_one_weight_noise_for_each_task(layer):
-    noise = layer.draw_flipout_noise(3, 500, generator(1), array_stream(1, "a"))
-    assert torch.equal(noise.eps, layer.draw_weight_noise(generator(1)))
+def test_flipout_draws_signs_and_one_weight_noise_for_each_task(layer):
+    noise = flipout_noise(layer, 3, 500, generator(1), generator(2))
+    assert torch.equal(noise.eps, weight_noise(layer, generator(1)))
     for side, size in ((noise.sign_in, IN), (noise.sign_out, OUT)):
         assert side.shape == (3, 500, size)
         assert side.dtype == noise.eps.dtype
         assert side.unique().tolist() == [-1.0, 1.0]
-        assert abs(side.mean()) <= 4 / math.sqrt(side.numel())
-    other = layer.draw_flipout_noise(3, 500, generator(1), array_stream(2, "a"))
+        n = side.numel()
+        assert abs(side.mean()) <= 4 / math.sqrt(n)
+        assert abs((side[:, 1:] * side[:, :-1]).mean()) <= 4 / math.sqrt(n)  # rows are independent
+    assert abs((noise.sign_in[..., :OUT] * noise.sign_out).mean()) <= 4 / math.sqrt(3 * 500 * OUT)
+    other = flipout_noise(layer, 3, 500, generator(1), generator(3))
     assert torch.equal(other.eps, noise.eps)
     assert not torch.equal(other.sign_in, noise.sign_in)
-    assert SharedLinear(IN, OUT, M).draw_flipout_noise(1, 2, generator(), array_stream(1, "a")) is None
 
 
-def test_signs_of_any_number():
-    for size in (1, 7, 64, 65, 1000):
-        drawn = signs((size,), array_stream(3, "a"))
-        assert drawn.shape == (size,)
-        assert drawn.abs().eq(1).all()
-    pairs = signs((2, 100_000), array_stream(3, "a"))
-    assert abs(pairs.mean()) <= 4 / math.sqrt(200_000)
-    assert abs((pairs[0] * pairs[1]).mean()) <= 4 / math.sqrt(100_000)
-    assert abs((pairs[0, 1:] * pairs[0, :-1]).mean()) <= 4 / math.sqrt(100_000)
+def test_draws_hang_on_the_generator(layer):
+    def draws(seed, global_seed):
+        torch.manual_seed(global_seed)
+        before = torch.get_rng_state()
+        flipout = flipout_noise(layer, 2, 7, generator(seed), generator(seed + 1))
+        drawn = [weight_noise(layer, generator(seed)), *local_noise(layer, 2, 7, generator(seed)), *flipout]
+        assert torch.equal(torch.get_rng_state(), before)
+        return drawn
+
+    first, again, other = draws(1, 0), draws(1, 1), draws(2, 0)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_shapes_and_types_are_the_layers(layer):
+    for dtype in (torch.float64, torch.float32):
+        layer.to(dtype)
+        weights, (zeta,) = weight_noise(layer, generator(1)), local_noise(layer, 2, 7, generator(1))
+        assert (weights.shape, weights.dtype) == ((M, OUT, IN), dtype)
+        assert (zeta.shape, zeta.dtype) == ((2, 7, OUT), dtype)
+    assert not torch.equal(weights[0], weights[1])  # every task has noise of its own
 
 
 def outputs(layer, x, kind, n=20_000):
@@ -70,11 +84,11 @@ def outputs(layer, x, kind, n=20_000):
             getattr(many, name).copy_(getattr(layer, name)[1].expand(n, -1, -1))
         rows = len(x)
         noise = {
-            "weights": lambda: many.draw_weight_noise(generator(8)),
-            "local": lambda: many.draw_local_noise(n, rows, array_stream(8, "a")),
-            "flipout": lambda: many.draw_flipout_noise(n, rows, generator(8), array_stream(8, "a")),
+            "weights": lambda: weight_noise(many, generator(8)),
+            "local": lambda: local_noise(many, n, rows, generator(8)),
+            "flipout": lambda: flipout_noise(many, n, rows, generator(8), generator(9)),
         }[kind]()
-        return many.compute(many.prepare(torch.arange(n), noise), x.expand(n, -1, -1))
+        return many.prepare(torch.arange(n), noise).apply(x.expand(n, -1, -1))
 
 
 @pytest.mark.parametrize("kind", ["weights", "local", "flipout"])
@@ -125,11 +139,11 @@ def test_the_estimators_agree_on_the_gradient(layer, kind):
         many.mu.zero_()
         many.log_var.copy_(layer.log_var[1].expand(n, -1, -1))
     noise = {
-        "weights": many.draw_weight_noise(generator(8)),
-        "local": many.draw_local_noise(n, 1, array_stream(8, "a")),
-        "flipout": many.draw_flipout_noise(n, 1, generator(8), array_stream(8, "a")),
+        "weights": weight_noise(many, generator(8)),
+        "local": local_noise(many, n, 1, generator(8)),
+        "flipout": flipout_noise(many, n, 1, generator(8), generator(9)),
     }[kind]
-    (0.5 * many.compute(many.prepare(torch.arange(n), noise), x.expand(n, -1, -1)).square()).sum().backward()
+    (0.5 * many.prepare(torch.arange(n), noise).apply(x.expand(n, -1, -1)).square()).sum().backward()
     found, expected = many.log_var.grad, 0.5 * layer.sigma()[1].square() * x.square()
     assert ((found.mean(0) - expected).abs() <= 4 * found.std(0) / math.sqrt(n)).all()
     assert (expected > 0).all()
@@ -139,4 +153,4 @@ def test_local_noise_can_be_exchanged(layer):
     x, tasks = randn(3, 5, IN), torch.arange(M)
     first, second = (LocalNoise(randn(3, 5, OUT, seed=seed)) for seed in (1, 2))
     exchanged = layer.prepare(tasks, first).with_noise(second)
-    torch.testing.assert_close(layer.compute(exchanged, x), layer.compute(layer.prepare(tasks, second), x))
+    torch.testing.assert_close(exchanged.apply(x), layer.prepare(tasks, second).apply(x))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import statistics
 import time
@@ -83,34 +82,29 @@ def bare_loop(scale: float, setting: str, method: str) -> Figures:
     sizes = SETTINGS[setting]
     timed = timed_rollouts(sizes, scale)
     data, module = build(sizes, timed, method)
-    step = module.stepping.eager(module.configure_optimizers())
+    optimizer = module.configure_optimizers()
     collector = Collector(make_vector_env(data.suite, data.num_envs, seed=data.seed), data.suite.num_tasks)
     start = 0.0
     for index in range(sizes.warmup + timed):
         if index == sizes.warmup:
             start = time.perf_counter()
-        rollout = collector.collect(module.behaviour(index), data.rollout_steps, index)
-        module.learner(rollout, step)
+        rollout = collector.collect(module.acting_policy(index), data.rollout_steps, index)
+        module.learn(rollout, optimizer)
     return {SPEED: timed * sizes.rows / (time.perf_counter() - start)}
 
 
 def build(sizes: Setting, timed: int, method: str, compiled: bool = False) -> tuple[RolloutDataModule, PPOModule]:
-    """Data and module of a setting.
-
-    Raises:
-        NotAvailableError: if it is to be compiled and PPOModule has no such option.
-    """
+    """Data and module of a setting."""
     for_data: dict[str, Any] = {}
     for_model: dict[str, Any] = {}
     if compiled:
-        if "compile" not in inspect.signature(PPOModule.__init__).parameters:
-            raise NotAvailableError("PPOModule has no option compile")
         for_data, for_model = {"backend": "torch"}, {"compile": True}
     suite: Any = cartpoles(sizes.suite) if isinstance(sizes.suite, int) else sizes.suite
     total = (sizes.warmup + timed) * sizes.rows
     data = RolloutDataModule(suite, sizes.num_envs, sizes.rollout_steps, total, **for_data)
     for_model |= {"hidden_sizes": (sizes.width, sizes.width), "update_epochs": EPOCHS}
-    return data, PPOModule(data.spec, method_names()[method](), minibatch_size=sizes.minibatch_size, **for_model)
+    sharing = method_names()[method]()
+    return data, PPOModule(data.spec, data.plan, sharing, minibatch_size=sizes.minibatch_size, **for_model)
 
 
 def train(data: RolloutDataModule, module: PPOModule, warmup: int, **options: Any) -> Figures:
@@ -123,7 +117,7 @@ def train(data: RolloutDataModule, module: PPOModule, warmup: int, **options: An
     trainer = Trainer(callbacks=[clock], **settings)
     clock.called = time.perf_counter()
     trainer.fit(module, datamodule=data)
-    steps = (data.num_rollouts - warmup) * data.spec.rollout_rows
+    steps = (data.num_rollouts - warmup) * data.plan.rows
     return {
         SPEED: steps / (clock.ends[-1] - clock.ends[warmup - 1]),
         CPU_SPEED: steps / (clock.cpu[-1] - clock.cpu[warmup - 1]),

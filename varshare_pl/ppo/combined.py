@@ -110,7 +110,10 @@ class CombinedSteps(PlainSteps):
             return super().compute(step)
         groups = range(len(step.batch.group_task))
         self._by_group = [super(CombinedSteps, self).compute(one_group(step, group)) for group in groups]
-        return Losses(*(torch.cat(parts).detach() for parts in zip(*self._by_group, strict=True)))
+        return Losses(
+            torch.cat([part.sums for part in self._by_group], 1).detach(),
+            torch.cat([part.log_ratio for part in self._by_group]),
+        )
 
     def take(self, step: StepInput, losses: Losses, kl: Tensor | None, kl_scale: float) -> GradientNorms:
         norms = super().take(step, losses, kl, kl_scale)
@@ -126,9 +129,9 @@ class CombinedSteps(PlainSteps):
     def differentiate(self, step: StepInput, losses: Losses, kl: Tensor | None, kl_scale: float) -> None:
         task_losses, present = self._task_losses(step.batch, losses)
         weights = {
-            network: rule.weights(task_losses[network], present, self._draw(network)).to(losses.policy)
+            network: rule.weights(task_losses[network], present, self._draw(network)).to(losses.sums)
             if isinstance(rule, LossRule)
-            else losses.policy.new_ones(self.policy.num_tasks)
+            else losses.sums.new_ones(self.policy.num_tasks)
             for network, rule in self._combining.rules.items()
         }
         group_weights = {network: weight[step.batch.group_task] for network, weight in weights.items()}

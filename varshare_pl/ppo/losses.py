@@ -33,10 +33,23 @@ class Losses(NamedTuple):
     Sums over groups are means over tasks.
     """
 
-    policy: Tensor  # (G,) each group's share of the clipped surrogate
-    value: Tensor  # (G,) of the squared error
-    entropy: Tensor  # (G,) of the entropy, nats
+    sums: Tensor  # (3, G) each group's share of the clipped surrogate, of the squared error, and of the entropy in nats
     log_ratio: Tensor  # (G, R) ln of the PPO ratio, detached
+
+    @property
+    def policy(self) -> Tensor:
+        """(G,) of the clipped surrogate."""
+        return self.sums[..., 0, :]
+
+    @property
+    def value(self) -> Tensor:
+        """(G,) of the squared error."""
+        return self.sums[..., 1, :]
+
+    @property
+    def entropy(self) -> Tensor:
+        """(G,) of the entropy."""
+        return self.sums[..., 2, :]
 
 
 def compute_losses(policy: ActorCritic, step: StepInput, options: PPOOptions) -> Losses:
@@ -48,8 +61,7 @@ def compute_losses(policy: ActorCritic, step: StepInput, options: PPOOptions) ->
     values = policy.critic_outputs(batch.group_task, step.critic_noise, batch.obs)
     surrogate = clipped_surrogate(log_ratio.exp(), batch.advantages, options.clip_range)
     error = squared_error(values, batch.returns, batch.values, options.value_clip_range)
-    parts = (torch.stack([surrogate, error, entropy]) * batch.weight).sum(-1)
-    return Losses(parts[0], parts[1], parts[2], log_ratio.detach())
+    return Losses((torch.stack([surrogate, error, entropy]) * batch.weight).sum(-1), log_ratio.detach())
 
 
 def total_loss(losses: Losses, kl: Tensor | None, kl_scale: float | Tensor, options: PPOOptions) -> Tensor:
@@ -61,8 +73,8 @@ def total_loss(losses: Losses, kl: Tensor | None, kl_scale: float | Tensor, opti
         kl_scale: What a task's KL weighs, from ``kl_scale``.
         options: Have the coefficients.
     """
-    by_group = losses.policy + options.value_coef * losses.value - options.entropy_coef * losses.entropy
-    total: Tensor = by_group.sum(-1)
+    coefficients = losses.sums.new_tensor([1.0, options.value_coef, -options.entropy_coef])
+    total = losses.sums.sum(-1) @ coefficients
     return total if kl is None else total + kl_scale * kl.sum(-1)
 
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import lightning.pytorch as pl
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from varshare_pl.checkpoints import CHECKPOINT_KEY, check_checkpoint
@@ -24,6 +25,7 @@ from varshare_pl.learning.schedules import kl_factor
 from varshare_pl.learning.warm_start import WarmStart, inherit_moments, start_from
 from varshare_pl.learning.weight_noise import make_actor_noise, make_critic_noise
 from varshare_pl.networks.actor_critic import ActorCritic
+from varshare_pl.networks.groups import TaskGroups
 from varshare_pl.networks.sharing_metrics import details as sharing_details
 from varshare_pl.networks.sharing_metrics import headline, measure
 from varshare_pl.ppo.combined import CombinedSteps, Combining
@@ -34,7 +36,7 @@ from varshare_pl.ppo.options import Options
 from varshare_pl.ppo.record import update_record
 from varshare_pl.ppo.update import GradientSteps, PlainSteps, build_rows, step_inputs
 from varshare_pl.rollout.advantages import explained_variance
-from varshare_pl.rollout.minibatches import task_weights
+from varshare_pl.rollout.minibatches import Rows, task_weights
 from varshare_pl.sharing import SharingMethod
 from varshare_pl.sharing.matching import matched_hidden_sizes
 from varshare_pl.types import Detail, EnvSpec, Record, Rollout, RolloutPlan
@@ -131,67 +133,71 @@ class PPOModule(pl.LightningModule):
 
     def training_step(self, batch: Rollout, batch_idx: int) -> dict[str, Record]:
         """One PPO update on one rollout; the record of it goes to the callbacks."""
+        record = self.learn(batch, cast("PolicyAdam", self.optimizers(use_pl_optimizer=False)))
+        self._count_steps()
+        return {"record": record}
+
+    def learn(self, rollout: Rollout, optimizer: PolicyAdam) -> Record:
+        """One PPO update on one rollout, with or without a Trainer, and the record of it."""
         start = time.perf_counter()
-        policy, options, optimizer = self.policy, self.options, self._optimizer()
-        done = batch.index / self.plan.count  # the share of the run that is over
+        policy, options, index = self.policy, self.options, rollout.index
+        done = index / self.plan.count  # the share of the run that is over
+        full = index % options.diagnostics_every == 0 or index + 1 == self.plan.count
         if options.anneal_lr:
             anneal(optimizer, 1.0 - done)
-        learned = batch if self.reward_scaling is None else self.reward_scaling.scale(batch)
+        learned = rollout if self.reward_scaling is None else self.reward_scaling.scale(rollout)
         rows, groups = build_rows(policy, learned, options, self.actor_noise)
         row_weight = task_weights(rows["task"], policy.num_tasks)
-        returns = rows["values"], rows["returns"]
-        metrics = {"diagnostics/explained_variance": explained_variance(*returns, rows["task"], policy.num_tasks)}
-        details: list[Detail] = []
-        full = batch.index % options.diagnostics_every == 0 or batch.index + 1 == self.plan.count
-        if full:
-            noise_std = noise_ratio_std(policy, rows, groups, batch.index, options.seed)
-            metrics |= {} if noise_std is None else {"diagnostics/noise_ratio_std": noise_std}
+        metrics, details = self._before_update(rows, groups, row_weight, index, full)
         if policy.return_moments is not None:
             normalise_targets(policy, rows)
-        if self.cosine is not None and batch.index % (options.cosine_every or 1) == 0:
-            of_update = batch.index, options, self.actor_noise, options.seed
-            cosines, of_pairs = cosine_record(self.cosine.measure(rows, groups, row_weight, *of_update))
-            metrics |= cosines
-            details += of_pairs
 
-        inputs = step_inputs(
-            rows,
-            groups,
-            row_weight,
-            batch.index,
-            self.plan.rows // options.minibatch_size,
-            options,
-            self.actor_noise,
-            self.critic_noise,
-            options.seed,
-        )
-        scale = kl_scale(options.kl_weight * kl_factor(options.kl_schedule, done), policy)
-        taken = self.gradient_steps_of(optimizer).run(inputs, scale, batch.index)
+        noise = self.actor_noise, self.critic_noise
+        number = self.plan.rows // options.minibatch_size
+        inputs = step_inputs(rows, groups, row_weight, index, number, options, *noise, options.seed)
+        kl_weight = options.kl_weight * kl_factor(options.kl_schedule, done)
+        scale = kl_scale(kl_weight, policy)
+        taken = self.gradient_steps_of(optimizer).run(inputs, scale, index)
 
-        if policy.observation_moments is not None:  # not before: the same ones act and learn
-            policy.observation_moments.update(batch.obs.flatten(0, 1).flatten(1), rows["task"])
-        for _, network in policy.networks():
-            network.after_update(batch.index)
-        self.env_steps = batch.env_steps
+        self._after_update(rollout)
+        self.env_steps = rollout.env_steps
         self.gradient_steps += len(taken.norms)
-        self._count_steps()
-        present = row_weight > 0
         for more_metrics, more_details in (
-            update_record(taken, policy, groups.group_task, present, scale, options, optimizer),
-            self.episodes.add(batch.episodes),
+            update_record(taken, policy, groups.group_task, row_weight > 0, scale, options, optimizer),
+            self.episodes.add(rollout.episodes),
             self._sharing_record(full),
         ):
             metrics |= more_metrics
             details += more_details
-        metrics |= {
-            "gradient_steps": self.gradient_steps,
-            "wall_time_s": self.wall_time,
-            "sps": self.plan.rows / (batch.seconds + time.perf_counter() - start),
-        }
-        return {"record": Record(batch.env_steps, metrics, details)}
+        metrics["gradient_steps"] = self.gradient_steps
+        metrics["wall_time_s"] = self.wall_time
+        metrics["sps"] = self.plan.rows / (rollout.seconds + time.perf_counter() - start)
+        return Record(rollout.env_steps, metrics, details)
 
-    def _optimizer(self) -> PolicyAdam:
-        return cast("PolicyAdam", self.optimizers(use_pl_optimizer=False))
+    def _before_update(
+        self, rows: Rows, groups: TaskGroups, row_weight: Tensor, index: int, full: bool
+    ) -> tuple[dict[str, float], list[Detail]]:
+        """What is measured before the update: of the critic, and of the gradients and the noise when it is time to."""
+        policy, options = self.policy, self.options
+        of_critic = explained_variance(rows["values"], rows["returns"], rows["task"], policy.num_tasks)
+        metrics: dict[str, float] = {"diagnostics/explained_variance": of_critic}
+        details: list[Detail] = []
+        noise_std = noise_ratio_std(policy, rows, groups, index, options.seed) if full else None
+        if noise_std is not None:
+            metrics["diagnostics/noise_ratio_std"] = noise_std
+        if self.cosine is not None and options.cosine_every is not None and index % options.cosine_every == 0:
+            cosines = self.cosine.measure(rows, groups, row_weight, index, options, self.actor_noise, options.seed)
+            of_gradients, details = cosine_record(cosines)
+            metrics |= of_gradients
+        return metrics, details
+
+    def _after_update(self, rollout: Rollout) -> None:
+        """What changes between rollouts: the moments of observations, and what networks do of themselves."""
+        moments = self.policy.observation_moments
+        if moments is not None:  # not before: the same ones act and learn
+            moments.update(rollout.obs.flatten(0, 1).flatten(1), rollout.task.flatten())
+        for _, network in self.policy.networks():
+            network.after_update(rollout.index)
 
     def gradient_steps_of(self, optimizer: PolicyAdam) -> GradientSteps:
         """What takes the run's gradient steps: plain ones, combined ones, or machine code."""
@@ -256,7 +262,7 @@ class PPOModule(pl.LightningModule):
 
     def _scaler(self) -> Any:
         """Of the loss, in 16-mixed."""
-        return getattr(self.trainer.precision_plugin, "scaler", None)
+        return None if self._trainer is None else getattr(self.trainer.precision_plugin, "scaler", None)
 
     def _count_steps(self) -> None:
         # For trainer.global_step. A resumed fit has fresh loops (see on_save_checkpoint).

@@ -52,7 +52,7 @@ def update_record(
         by_step["loss/kl"] = kl_scale * taken.kl.sum(1)
     values = {name: value.mean(0) for name, value in by_step.items()}
     # Processes may hold different tasks; by task they can be added up.
-    zeros = losses.policy.new_zeros(policy.num_tasks)
+    zeros = losses.sums.new_zeros(policy.num_tasks)
     for name, shares in (("loss/policy", losses.policy), ("loss/value", losses.value)):
         values[name] = zeros.index_copy(0, group_task, shares.mean(0))
     values = all_means(values)

@@ -232,6 +232,7 @@ def place(rollout: int, step: int) -> str:
 
 def non_finite_parts(losses: Losses, kl: Tensor | None) -> str:
     """Which parts of the loss are not finite, over all processes."""
-    named = losses._asdict() | ({} if kl is None else {"kl": kl})
+    names = ("policy", "value", "entropy", "log_ratio")
+    named = {name: getattr(losses, name) for name in names} | ({} if kl is None else {"kl": kl})
     bad = [name for name, part in named.items() if not bool(all_mean(part.detach().sum()).isfinite())]
     return f"not finite in the loss: {', '.join(bad)}" if bad else "every part of the loss is finite"

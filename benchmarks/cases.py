@@ -54,14 +54,8 @@ class Setting:
 EPOCHS = 4
 TASK_COUNTS = (5, 10, 25, 50)
 TASK_METHODS = ("varshare", "shared", "independent", "paco", "moore")  # whose cost is measured against tasks
-# The methods of the package: a file of the name in both folders.
-METHODS = tuple(
-    sorted(
-        path.stem
-        for path in (ROOT / "configs" / "methods").glob("*.yaml")
-        if (ROOT / "varshare_pl" / "sharing" / f"{path.stem}.py").exists()
-    )
-)
+# The methods of the package, each of which has a config.
+METHODS = tuple(sorted(path.stem for path in (ROOT / "configs" / "methods").glob("*.yaml")))
 SETTINGS = {
     "a": Setting("CartPole", 8, 256, 64),
     "b": Setting("CartPole", 32, 128, 1024),

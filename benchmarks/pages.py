@@ -61,7 +61,7 @@ def about(method: str) -> str:
     """What the code says: idea, formula, paper and deviations, how to use it, options."""
     cls = method_names()[method]
     text = _markdown(inspect.cleandoc(sys.modules[cls.__module__].__doc__ or ""))
-    use = f"`--config methods/{method}`; the code is `varshare_pl/sharing/{method}.py`."
+    use = f"`--config methods/{method}`; the code is `{cls.__module__.replace('.', '/')}.py`."
     return "\n\n".join([text, use, options_table(cls)])
 
 

@@ -25,13 +25,14 @@ FACING_LIGHTNING = (
 # Each package may import those on its own level or below. ``results`` reads files and knows nothing of training.
 ORDER = [
     {"errors"},
-    {"random", "types", "groups", "gradients", "parallel", "compilation", "compressed"},
+    {"random", "types", "parallel", "compilation", "compressed"},
     {"envs", "run_folder", "checkpoints"},
-    {"rollout"},
-    {"sharing", "combiners"},
-    {"policy"},
+    {"networks"},
+    {"rollout", "sharing", "combiners"},
+    {"learning"},
     {"ppo"},
-    {"evaluation", "results", "play"},
+    {"trained", "results"},
+    {"play"},
     {"loggers"},
     {"callbacks"},
     {"study"},
@@ -39,8 +40,9 @@ ORDER = [
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 ALONE = {
-    "envs": {"errors"},
-    "sharing": {"errors", "random", "types", "groups", "gradients", "parallel"},
+    "envs": {"errors", "types"},
+    "networks": {"errors", "random", "types", "parallel"},
+    "sharing": {"errors", "types", "networks"},
     "combiners": {"errors"},
 }
 # Importing the package registers its envs and the command line starts itself; both stand outside the order.
@@ -81,7 +83,7 @@ def test_imports_point_one_way(module):
 def test_the_order_is_that_of_the_files():
     parts = {part(m) for m in MODULES} - OUTSIDE
     assert parts <= set(LEVEL)
-    assert {"envs", "rollout", "sharing", "policy", "ppo", "callbacks", "cli"} <= parts
+    assert {"envs", "networks", "rollout", "sharing", "learning", "ppo", "callbacks", "cli"} <= parts
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -100,7 +102,7 @@ def loaded(*modules):
 def test_the_core_runs_without_lightning():
     lazy = ("__main__", "__init__")
     core = [m for m in MODULES if not m.startswith(FACING_LIGHTNING) and not m.endswith(lazy)]
-    core = [m for m in core if part(m) in ("envs", "rollout", "sharing", "policy", "ppo", "evaluation", "checkpoints")]
+    core = [m for m in core if part(m) in ("envs", "networks", "rollout", "sharing", "learning", "ppo", "trained", "checkpoints")]
     assert len(core) > 25
     packages = loaded(*core)
     assert "torch" in packages

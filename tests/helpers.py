@@ -50,7 +50,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def randn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(*shape, generator=generator(seed), dtype=dtype)
+    return torch.randn(shape, generator=generator(seed), dtype=dtype)
 
 
 def drawn(layer: TaskLinear, gain: float = 1.0, seed: int = 0) -> Any:

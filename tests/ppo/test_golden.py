@@ -13,7 +13,11 @@ METHODS = {name: cls for name, cls in method_names().items() if cls.__module__.s
 
 # Method: sum of the actor's outputs after one update, KL in nats, gradient norm, total loss.
 GOLDEN = {
-    "varshare": (-0.0197713021, 77.5617676, 12.5647454, 28.0760269),
+    "varshare": (-0.0197713394, 77.5137558, 12.5867749, 28.0571747),
+    "varshare_deterministic": (-0.0164204873, 9.15772057, 11.9177683, 25.5435905),
+    "varshare_low_rank": (0.0645518675, 129.089554, 11.3784921, 25.710783),
+    "varshare_learned_prior": (-0.0197725445, 74.7897797, 12.5868096, 28.056654),
+    "varshare_controlled_prior": (-0.0197713319, 77.5137558, 12.5867749, 28.0571747),
     "shared": (-0.0150066614, 0.0, 11.7542636, 25.6718845),
     "shared_onehot": (-0.00706809759, 0.0, 10.7419751, 25.6844063),
     "independent": (-0.0125555657, 0.0, 5.61562565, 25.8075752),
@@ -25,12 +29,9 @@ GOLDEN = {
     "paco": (0.0652984381, 0.0, 7.27187495, 25.4886131),
     "shared_embedding": (0.00184947252, 0.0, 12.595091, 25.7003059),
     "soft_modularization": (-0.0098574385, 0.0, 10.6483693, 25.3166294),
-    "varshare layers": (-0.0166678932, 30.715786, 11.8574169, 25.6380692),
-    "varshare task_bias": (-0.0196282677, 77.3555298, 13.6458241, 27.7982368),
-    "varshare deterministic": (-0.0164204873, 9.15772057, 11.9177683, 25.5435905),
-    "varshare learned_prior": (-0.0197725091, 74.8418045, 12.564782, 28.0755081),
-    "varshare rank": (0.0183225255, 74.1704712, 11.8397308, 25.7892685),
-    "varshare rank, layers, task_bias": (0.0222713724, 58.1598396, 12.3263397, 27.9285927),
+    "varshare layers": (-0.0166678932, 30.7330627, 11.8641633, 25.6375999),
+    "varshare task_bias": (-0.0196282342, 77.3375549, 13.6756486, 27.7782421),
+    "varshare_low_rank layers, task_bias": (0.0222713463, 57.9390678, 12.3304366, 27.9447098),
 }
 DATA = {"suite": "ComplexCartPole", "num_envs": 5, "total_env_steps": 160}
 

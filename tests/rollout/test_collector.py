@@ -12,7 +12,8 @@ from helpers import collect, generator, make_policy, perturb
 
 from varshare_pl.envs import final_observations, get_suite, make_vector_env
 from varshare_pl.errors import ConfigError
-from varshare_pl.learning.acting import Behaviour
+from varshare_pl.learning.acting import ActingPolicy
+from varshare_pl.learning.weight_noise import make_actor_noise
 from varshare_pl.rollout.collector import Collector
 
 STEPS = 60
@@ -70,10 +71,10 @@ class Script:
     def __init__(self, actions):
         self.actions, self.t, self.seen = actions, 0, []
 
-    def draw_action_noise(self, steps, envs):
+    def draw_noise(self, steps, envs):
         return torch.zeros(steps, envs)
 
-    def __call__(self, obs, groups, noise):
+    def act(self, obs, groups, noise):
         self.seen.append((obs.clone(), groups.ungroup(groups.group_task[:, None].expand(groups.index.shape))))
         self.t += 1
         return self.actions[self.t - 1], torch.zeros(len(obs), 2)
@@ -249,7 +250,7 @@ def test_a_collector_goes_on_from_its_state(backend):
         return Collector(envs, suite.num_tasks)
 
     def act(k):
-        return Behaviour(policy, "rollout", 1, k, torch.device("cpu"))
+        return ActingPolicy(policy, make_actor_noise("rollout", policy.actor, 1), 1, k)
 
     whole = make()
     whole.collect(act(0), 30, 0)
@@ -275,8 +276,8 @@ def test_two_collectors_collect_what_one_does():
 
     def part(first, n):
         envs = make_vector_env(suite, n, seed=3, env_indices=range(first, first + n), total_envs=10)
-        behaviour = Behaviour(policy, "rollout", 1, 0, torch.device("cpu"))
-        return Collector(envs, suite.num_tasks, (), 10, first).collect(behaviour, 30, 0)
+        acting = ActingPolicy(policy, make_actor_noise("rollout", policy.actor, 1), 1, 0)
+        return Collector(envs, suite.num_tasks, (), 10, first).collect(acting, 30, 0)
 
     whole, left, right = part(0, 10), part(0, 5), part(5, 5)
     for name in ("obs", "task", "actions", "rewards", "terminated", "final_obs"):

@@ -5,7 +5,7 @@ import torch
 from helpers import generator
 
 from varshare_pl.networks.groups import TaskGroups
-from varshare_pl.rollout.minibatches import ROW_FIELDS, Minibatches, Plan, task_weights
+from varshare_pl.rollout.minibatches import ROW_FIELDS, minibatches, task_weights
 
 M = 5
 MIXES = {
@@ -33,7 +33,9 @@ def make_rows(task):
 
 
 def epoch(rows, groups, parts, g, weights=None):
-    return Minibatches(rows, groups, parts, weights).epoch(g)
+    if weights is None:
+        weights = task_weights(rows["obs"][:, 1].long(), M)
+    return minibatches(rows, groups, parts, weights, g)
 
 
 @pytest.mark.parametrize("parts", SHARES)
@@ -91,9 +93,8 @@ def test_mean_of_minibatch_gradients_is_the_full_gradient(task, parts):
 
 def test_padding_weighs_nothing_and_repeats_a_row_of_its_group():
     task = torch.tensor([0, 0, 0, 0, 1])
-    groups = TaskGroups.from_rows(task, 2)
-    index = Plan(groups, 2).draw(generator())
-    weight = torch.stack([batch.weight for batch in epoch(make_rows(task), groups, 2, generator())])
+    batches = list(epoch(make_rows(task), TaskGroups.from_rows(task, 2), 2, generator()))
+    index, weight = (torch.stack([getattr(batch, name) for batch in batches]) for name in ("actions", "weight"))
     assert index.shape == weight.shape == (2, 2, 2)
     assert torch.equal(task[index][:, 1], torch.ones(2, 2, dtype=torch.int64))
     assert sorted(weight.flatten().tolist()) == [0, 0, 0, 0.25, 0.25, 0.25, 0.25, 1]
@@ -104,7 +105,7 @@ def test_order_hangs_on_the_generator_and_moves_on():
     groups = TaskGroups.from_rows(task, M)
 
     def order(g):
-        return Plan(groups, 4).draw(g).tolist()
+        return [batch.actions.tolist() for batch in epoch(make_rows(task), groups, 4, g)]
 
     torch.manual_seed(0)
     first = order(generator(1))
@@ -114,14 +115,6 @@ def test_order_hangs_on_the_generator_and_moves_on():
     g = generator(1)
     assert order(g) == first
     assert order(g) != first  # the second epoch
-
-
-def test_each_epoch_of_a_generator_has_an_order_of_its_own():
-    task = torch.tensor(MIXES["equal"])
-    groups, g = TaskGroups.from_rows(task, M), generator(1)
-    epochs = [[batch.actions.tolist() for batch in epoch(make_rows(task), groups, 4, g)] for _ in range(2)]
-    assert epochs[0] != epochs[1]
-    assert epochs[0] == [batch.actions.tolist() for batch in epoch(make_rows(task), groups, 4, generator(1))]
 
 
 def test_given_row_weights_are_used():
@@ -140,7 +133,8 @@ def test_a_task_without_rows_has_weight_zero():
 
 def test_every_order_is_as_likely():
     """Each of 4 rows comes first in a quarter of 4,000 epochs, within 4 standard errors; the seed is fixed."""
-    groups = TaskGroups.from_rows(torch.zeros(4, dtype=torch.int64), 1)
-    plan, g, n = Plan(groups, 4), generator(5), 4000
-    first = torch.bincount(torch.stack([plan.draw(g)[0, 0, 0] for _ in range(n)]), minlength=4)
-    assert ((first / n - 0.25).abs() <= 4 * (0.25 * 0.75 / n) ** 0.5).all()
+    task, g, n = torch.zeros(4, dtype=torch.int64), generator(5), 4000
+    groups, rows = TaskGroups.from_rows(task, 1), make_rows(torch.zeros(4, dtype=torch.int64))
+    weights = task_weights(task, 1)
+    first = [next(minibatches(rows, groups, 4, weights, g)).actions[0, 0] for _ in range(n)]
+    assert ((torch.bincount(torch.stack(first)) / n - 0.25).abs() <= 4 * (0.25 * 0.75 / n) ** 0.5).all()

@@ -45,7 +45,7 @@ def test_rewards_are_divided_by_the_deviation_of_discounted_returns():
     scaling = RewardScaling(TaskMoments(5), 0.9)
     for k, rollout in enumerate(rollouts):
         raw = rollout.rewards.clone()
-        scaled = scaling(rollout)
+        scaled = scaling.scale(rollout)
         assert torch.equal(rollout.rewards, raw)  # what is logged stays raw
         task, seen = discounted_returns(rollouts[: k + 1], 0.9)
         deviation = np.array([seen[task == m].std() if (task == m).any() else 1.0 for m in range(5)])
@@ -53,10 +53,27 @@ def test_rewards_are_divided_by_the_deviation_of_discounted_returns():
         np.testing.assert_allclose(scaled.rewards.numpy(), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("ending", ["terminated", "truncated"])
+def test_discounted_returns_start_again_where_an_episode_ends(ending):
+    """By hand: rewards of 1 at γ = 0.5, an end after the third step, whichever it is."""
+    (rollout,) = collect(make_policy("CartPole"), "CartPole", 1, 5)
+    flags = torch.zeros(5, 1, dtype=torch.bool)
+    flags[2] = True
+    ends = {"terminated": torch.zeros_like(flags), "truncated": torch.zeros_like(flags), ending: flags}
+    rollout = dataclasses.replace(rollout, rewards=torch.ones(5, 1), **ends)
+    moments = TaskMoments(1)
+    scaling = RewardScaling(moments, 0.5)
+    scaling.scale(rollout)
+    seen = np.array([1.0, 1.5, 1.75, 1.0, 1.5])
+    assert moments.mean.item() == pytest.approx(seen.mean())
+    assert moments.variance.item() == pytest.approx(seen.var())
+    assert scaling.state() == [1.5]
+
+
 def test_large_rewards_are_cut_off():
     (rollout,) = collect(make_policy("CartPole"), "CartPole", 2, 300)
     rollout.rewards[5, 1] = -1e4
-    scaled = RewardScaling(TaskMoments(1), 0.0)(rollout).rewards
+    scaled = RewardScaling(TaskMoments(1), 0.0).scale(rollout).rewards
     assert scaled[5, 1] == -LARGEST_REWARD
     assert (scaled.abs() < LARGEST_REWARD).sum() == 599
 
@@ -66,11 +83,11 @@ def test_scaling_goes_on_from_its_state():
     whole, resumed = RewardScaling(TaskMoments(5), 0.9), RewardScaling(TaskMoments(5), 0.9)
     assert whole.state() == []
     resumed.load_state([])
-    whole(rollouts[0])
+    whole.scale(rollouts[0])
     resumed._moments.load_state_dict(whole._moments.state_dict())
     resumed.load_state(whole.state())
     assert any(whole.state())
-    assert torch.equal(whole(rollouts[1]).rewards, resumed(rollouts[1]).rewards)
+    assert torch.equal(whole.scale(rollouts[1]).rewards, resumed.scale(rollouts[1]).rewards)
     assert whole.state() == resumed.state()
 
 

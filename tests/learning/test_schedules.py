@@ -4,10 +4,10 @@ from itertools import pairwise
 
 import pytest
 import torch
-from helpers import fit, make_policy, randn
-from varshare_pl.ppo.objective import Losses, Objective
+from helpers import fit
 
 from varshare_pl.learning.schedules import kl_factor, warmup_ramp
+from varshare_pl.ppo.losses import kl_scale
 from varshare_pl.sharing import Shared
 
 ROLLOUTS = 10
@@ -27,29 +27,10 @@ def test_constant_is_one():
     assert kl_factor("warmup_ramp", 0.9) == warmup_ramp(0.9)
 
 
-def test_the_objective_of_a_moment():
-    objective = Objective(0.2, None, 0.5, 0.01, 0.4, "warmup_ramp")
-    weights = [objective.at(fraction).kl_weight for fraction in (0.0, 0.05, 0.5, 0.9)]
-    assert weights == pytest.approx([0.0, 0.2, 0.4, 0.6])
-    assert objective.at(0.9).at(0.9).kl_weight == pytest.approx(0.6)  # it is not applied twice
-    constant = Objective(0.2, None, 0.5, 0.01, 0.4)
-    assert constant.at(0.0) is constant
-
-
-def test_total_with_a_scale_that_is_a_tensor():
-    """What the compiled step takes."""
-    policy, objective = make_policy("MirroredCartPole"), Objective(0.2, None, 0.5, 0.1, 3.0)
-    losses = Losses(randn(3, 2), randn(2, seed=1), randn(2, 4))
-    scale = torch.tensor(objective.kl_scale(policy), dtype=torch.float64)
-    torch.testing.assert_close(objective.total(policy, losses, scale), objective.total(policy, losses))
-    difference = objective.total(policy, losses, 2 * scale) - objective.total(policy, losses)
-    torch.testing.assert_close(difference, scale * losses.kl.sum())
-
-
 def kl_shares(run):
     """``loss/kl`` of each rollout over what the KL after it would give at a constant weight."""
     policy, metrics = run.module.policy, [record.metrics for record in run.records]
-    constant = run.module.objective.kl_scale(policy) * policy.num_tasks
+    constant = kl_scale(run.module.options.kl_weight, policy) * policy.num_tasks
     return [m["loss/kl"] / (constant * m["kl/posterior"]) for m in metrics]
 
 

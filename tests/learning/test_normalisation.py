@@ -4,25 +4,16 @@ import numpy as np
 import pytest
 import torch
 from helpers import collect, make_policy, perturb, randn
-from varshare_pl.rollout.gae import gae
 
 from varshare_pl.learning.normalisation import moment_details, normalise_targets
 from varshare_pl.networks.groups import TaskGroups
-from varshare_pl.ppo.update import UpdateOptions, build_rows, evaluate_values
+from varshare_pl.ppo.options import PPOOptions
+from varshare_pl.ppo.update import build_rows, evaluate_values
+from varshare_pl.rollout.advantages import gae
 from varshare_pl.sharing import method_names
 
 METHODS = {name: cls for name, cls in method_names().items() if cls.__module__.startswith("varshare_pl.")}
-OPTIONS = UpdateOptions(
-    epochs=1,
-    num_minibatches=2,
-    gamma=0.9,
-    gae_lambda=0.8,
-    advantage_norm="none",
-    actor_noise="rollout",
-    critic_noise="local",
-    target_kl=None,
-    seed=1,
-)
+OPTIONS = PPOOptions(gamma=0.9, gae_lambda=0.8, advantage_norm="none")
 
 
 def a_policy(mode, method="varshare", dtype=torch.float64):
@@ -37,8 +28,13 @@ def some_rows(seed, tasks=5):
     return task, returns
 
 
+def outputs_of(policy, x, task):
+    groups = TaskGroups.from_rows(task, 5)
+    return groups.ungroup(policy.critic_outputs(groups.group_task, None, groups.group(x))).detach()
+
+
 def raw_values(policy, x, task):
-    return policy.values(policy.critic(x, task).squeeze(-1), task).detach()
+    return policy.values(outputs_of(policy, x, task), task)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -55,17 +51,17 @@ def test_popart_keeps_every_value(method, dtype, precision):
         if seed:  # the first moments move nothing
             after = raw_values(policy, x, task)
             assert ((after - before).abs() / policy.return_moments.std[task]).max() < precision
-        torch.testing.assert_close(rows["values"], policy.critic(x, task).squeeze(-1).detach(), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(rows["values"], outputs_of(policy, x, task), rtol=1e-4, atol=1e-4)
 
 
 def test_running_keeps_every_output():
     policy, x = a_policy("running"), randn(200, 4)
     task, _ = some_rows(0)
     for seed in range(2):
-        outputs = policy.critic(x, task).squeeze(-1).detach()
+        outputs = outputs_of(policy, x, task)
         rows = {"task": task, "values": raw_values(policy, x, task), "returns": some_rows(seed)[1]}
         normalise_targets(policy, rows)
-        torch.testing.assert_close(policy.critic(x, task).squeeze(-1).detach(), outputs, rtol=0, atol=0)
+        torch.testing.assert_close(outputs_of(policy, x, task), outputs, rtol=0, atol=0)
         torch.testing.assert_close(rows["values"], outputs)
 
 
@@ -95,11 +91,15 @@ def test_advantages_come_from_raw_values(mode):
     rollout.truncated[7, 1] = True
     rollout.terminated[7, 1] = False
     rollout.final_obs[7, 1] = randn(4, dtype=torch.float32)
-    groups = TaskGroups.from_rows(rollout.task.flatten(), 5)
-    values, following = evaluate_values(policy, rollout, groups)
+    task = rollout.task.flatten()
+    obs = policy.encode(rollout.obs.flatten(0, 1), task)
+    values, following = evaluate_values(policy, rollout, obs, TaskGroups.from_rows(task, 5))
 
     def value(obs, task):
-        return (policy.critic(obs[None], task[None]).squeeze() * std[task] + mean[task]).detach()
+        output = policy.critic(obs[None], task[None]).squeeze()
+        if mode == "popart":
+            output = output * policy.popart.scale[task] + policy.popart.shift[task]
+        return (output * std[task] + mean[task]).detach()
 
     for t in range(40):
         for env in range(3):

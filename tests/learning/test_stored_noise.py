@@ -1,20 +1,13 @@
 """``actor_noise: stored``: a draw of weights for every env step, kept for the update."""
 
-import dataclasses
-
 import pytest
 import torch
-from helpers import METHODS, collect, fit, make_policy, perturb
-from test_critic_noise import EPOCHS, MINIBATCHES, OPTIONS, Watched
-from varshare_pl.ppo.step import GradientStep
+from helpers import METHODS, collect, fit, inputs_of, make_policy, perturb, update
 
-from varshare_pl.learning.acting import Behaviour
-from varshare_pl.learning.optimizer import build_optimizer
-from varshare_pl.ppo import stored_noise
-from varshare_pl.ppo.update import build_rows, update
+from varshare_pl.learning.acting import ActingPolicy
+from varshare_pl.learning.weight_noise import make_actor_noise
 from varshare_pl.sharing import LocalNoise, VarShare
 
-CPU = torch.device("cpu")
 MIXES = {"even": (10, {}), "ragged": (3, {"task_assignment": "cycle"})}
 mixes = pytest.mark.parametrize("mix", MIXES)
 Z = 8 + 8 + 2
@@ -59,12 +52,14 @@ def test_acting_draws_at_every_layers_output(mix):
 
 def test_every_step_has_noise_of_its_own_by_seed_and_rollout():
     policy = noisy_policy()
-    draws = [stored_noise.draw(policy.actor, 4, 5, seed, rollout) for seed, rollout in ((1, 0), (1, 0), (1, 1), (2, 0))]
+    keys = ((1, 0), (1, 0), (1, 1), (2, 0))
+    draws = [make_actor_noise("stored", policy.actor, seed).draw_rows(4, 5, rollout) for seed, rollout in keys]
     assert draws[0].shape == (4, 5, Z)
     assert len(draws[0].unique()) > 0.99 * draws[0].numel()
     assert [torch.equal(draw, draws[0]) for draw in draws] == [True, True, False, False]
     # The actions' own noise is that of the other modes.
-    stored, mean = (Behaviour(policy, mode, 1, 0, CPU).draw_action_noise(4, 5) for mode in ("stored", "mean"))
+    noises = [make_actor_noise(mode, policy.actor, 1) for mode in ("stored", "mean")]
+    stored, mean = (ActingPolicy(policy, noise, 1, 0).draw_noise(4, 5) for noise in noises)
     assert torch.equal(stored[..., :2], mean)
     assert torch.equal(stored[..., 2:], draws[0])
 
@@ -73,22 +68,20 @@ def test_every_step_has_noise_of_its_own_by_seed_and_rollout():
 def test_every_epoch_learns_under_the_noise_that_acted(mix):
     policy = noisy_policy()
     rollout = rollout_of(policy, mix)
-    choices = dataclasses.replace(OPTIONS, actor_noise="stored", critic_noise="mean")
-    objective = Watched(clip_range=0.2, value_clip_range=None, value_coef=0.5, entropy_coef=0.01, kl_weight=0.1)
-    step = GradientStep(policy, objective, build_optimizer(policy, 3e-3, 1e-3, None, 1e-5, 1e-8), 0.5)
-    rows, groups = build_rows(policy, rollout, choices)
-    result = update(policy, rows, groups, 0, objective, choices, step)
-    assert result.first_ratio_deviation <= 1e-6
-    where = {tuple(obs.tolist()): i for i, obs in enumerate(rows["obs"])}
-    acted = rollout.noise.flatten(0, 1)[:, 2:]
+    seen = list(inputs_of(policy, rollout, 4, actor_noise="stored", critic_noise="mean", update_epochs=3))
+    obs, acted = rollout.obs.flatten(0, 1), rollout.noise.flatten(0, 1)[:, 2:]
+    where = {tuple(row.tolist()): i for i, row in enumerate(obs)}
     assert len(where) == len(acted)
-    assert len(objective.seen) == EPOCHS * MINIBATCHES
-    for batch, noise, critic_noise in objective.seen:
+    assert len(seen) == 3 * 4
+    for batch, noise, critic_noise in seen:
         assert critic_noise is None
         assert all(isinstance(eps, LocalNoise) for eps in noise)
         used = torch.cat([eps.zeta for eps in noise], -1).flatten(0, 1)
-        index = [where[tuple(obs.tolist())] for obs in batch.obs.flatten(0, 1)]
+        index = [where[tuple(row.tolist())] for row in batch.obs.flatten(0, 1)]
         assert torch.equal(used, acted[index])
+    log_ratio = update(policy, rollout, actor_noise="stored").losses.log_ratio
+    assert log_ratio[0].abs().max() <= 1e-6
+    assert log_ratio[-1].abs().max() > 1e-3
 
 
 def test_the_ratio_starts_at_1_in_whole_runs():
@@ -102,12 +95,7 @@ def test_other_noise_than_the_stored_gives_other_ratios():
     policy = noisy_policy()
     rollout = rollout_of(policy, "even")
     rollout.noise = rollout.noise.flip(0)
-    choices = dataclasses.replace(OPTIONS, actor_noise="stored")
-    objective = Watched(clip_range=0.2, value_clip_range=None, value_coef=0.5, entropy_coef=0.01, kl_weight=0.1)
-    step = GradientStep(policy, objective, build_optimizer(policy, 3e-3, 1e-3, None, 1e-5, 1e-8), 0.5)
-    assert (
-        update(policy, *build_rows(policy, rollout, choices), 0, objective, choices, step).first_ratio_deviation > 0.1
-    )
+    assert update(policy, rollout, actor_noise="stored").losses.log_ratio[0].abs().max() > 0.1
 
 
 @pytest.mark.parametrize("method", sorted(METHODS.keys() - {"varshare"}))

@@ -82,14 +82,14 @@ def bare_loop(scale: float, setting: str, method: str) -> Figures:
     sizes = SETTINGS[setting]
     timed = timed_rollouts(sizes, scale)
     data, module = build(sizes, timed, method)
-    optimizer = module.configure_optimizers()
+    module.configure_optimizers()
     collector = Collector(make_vector_env(data.suite, data.num_envs, seed=data.seed), data.suite.num_tasks)
     start = 0.0
     for index in range(sizes.warmup + timed):
         if index == sizes.warmup:
             start = time.perf_counter()
         rollout = collector.collect(module.acting_policy(index), data.rollout_steps, index)
-        module.learn(rollout, optimizer)
+        module.learn(rollout)
     return {SPEED: timed * sizes.rows / (time.perf_counter() - start)}
 
 

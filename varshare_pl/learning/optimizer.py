@@ -15,69 +15,58 @@ from varshare_pl.parallel import all_mean, world_size
 
 FUSED_DEVICES = ("cpu", "cuda", "mps", "xpu")  # on others torch's fused Adam does not exist
 
+PLAIN_ADAM: Any = {"weight_decay": 0.0, "amsgrad": False, "maximize": False}
+
 GradientNorms = tuple[float, float]
 """Norms of the actor's and the critic's gradients before clipping."""
 
 
 class PolicyAdam(torch.optim.Adam):
-    """Torch's fused Adam for many small tensors: what torch looks up anew at every step is looked up once.
+    """Torch's fused Adam without the checks around it, which cost a small network several times the arithmetic.
 
-    Gradients are kept and set to 0, so that the lists of tensors stay what they are.
+    Gradients are set to 0 and not to None, so that each parameter has one at every step.
 
     Args:
         groups: Param groups with "params", "name", "lr" and "eps"; names begin with "actor" or "critic".
+
+    Attributes:
+        networks: The parameters of actor and critic, log variances last.
     """
 
     def __init__(self, groups: list[dict[str, Any]]) -> None:
-        device = groups[0]["params"][0].device.type
-        super().__init__(groups, fused=device in FUSED_DEVICES)
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
-                step = torch.zeros((), dtype=torch.float32, device=parameter.device)
-                self.state[parameter] = {"step": step, **moments}
+        self.networks: dict[str, list[Tensor]] = {"actor": [], "critic": []}
+        for group in groups:
+            self.networks[group["name"].partition("_")[0]] += group["params"]
+        every = [parameter for network in self.networks.values() for parameter in network]
+        super().__init__(groups, fused=every[0].device.type in FUSED_DEVICES)
+        for parameter in every:
+            moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
+            count = torch.zeros((), dtype=torch.float32, device=parameter.device)
+            self.state[parameter] = {"step": count, **moments}
 
-    @property
-    def networks(self) -> dict[str, list[Tensor]]:
-        """The parameters of actor and critic, log variances last."""
-        found: dict[str, list[Tensor]] = {"actor": [], "critic": []}
-        for group in self.param_groups:
-            found[group["name"].partition("_")[0]] += group["params"]
-        return found
+    def gradients(self, network: str) -> list[Tensor]:
+        """Those of the actor's or of the critic's parameters."""
+        return [parameter.grad for parameter in self.networks[network] if parameter.grad is not None]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Set all gradients to 0; they stay the same tensors."""
+        """Set all gradients to 0."""
         del set_to_none
-        parameters = [p for group in self.param_groups for p in group["params"]]
-        for parameter in parameters:
-            if parameter.grad is None:
+        for parameter in self.networks["actor"] + self.networks["critic"]:
+            if parameter.grad is None:  # Lightning clears them when a fit begins
                 parameter.grad = torch.zeros_like(parameter)
-        torch._foreach_zero_([p.grad for p in parameters])
+        torch._foreach_zero_(self.gradients("actor") + self.gradients("critic"))
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """One step; the same as torch's, whose hooks and checks cost several times as much as the arithmetic here."""
+        """One step, the same as torch's."""
         if not self.defaults["fused"]:
             return super().step(closure)
         for group in self.param_groups:
-            states = [self.state[p] for p in group["params"]]
-            steps = [state["step"] for state in states]
-            torch._foreach_add_(steps, 1)
-            torch._fused_adam_(
-                group["params"],
-                [p.grad for p in group["params"]],
-                [state["exp_avg"] for state in states],
-                [state["exp_avg_sq"] for state in states],
-                [],
-                steps,
-                lr=group["lr"],
-                beta1=group["betas"][0],
-                beta2=group["betas"][1],
-                weight_decay=0.0,
-                eps=group["eps"],
-                amsgrad=False,
-                maximize=False,
-            )
+            states, gradients = [self.state[p] for p in group["params"]], [p.grad for p in group["params"]]
+            counts, means, squares = ([s[name] for s in states] for name in ("step", "exp_avg", "exp_avg_sq"))
+            torch._foreach_add_(counts, 1)
+            options = {"lr": group["lr"], "eps": group["eps"], "beta1": group["betas"][0], "beta2": group["betas"][1]}
+            torch._fused_adam_(group["params"], gradients, means, squares, [], counts, **options, **PLAIN_ADAM)
         return None
 
 
@@ -115,7 +104,7 @@ def average_gradients(optimizer: PolicyAdam) -> None:
     """Replace the gradients by their means over processes, in one exchange."""
     if world_size() == 1:
         return
-    gradients = [p.grad for network in optimizer.networks.values() for p in network if p.grad is not None]
+    gradients = optimizer.gradients("actor") + optimizer.gradients("critic")
     mean = all_mean(torch.cat([gradient.flatten() for gradient in gradients]))
     parts = torch.split(mean, [gradient.numel() for gradient in gradients])
     for gradient, part in zip(gradients, parts, strict=True):
@@ -134,9 +123,8 @@ def clip_gradients(optimizer: PolicyAdam, max_norm: float | None, loss_scale: fl
     Raises:
         NonFiniteError: if a norm is not finite; asked before the optimizer's step, and the same on all processes.
     """
-    gradients = [[p.grad for p in network if p.grad is not None] for network in optimizer.networks.values()]
-    norms = [torch.stack(torch._foreach_norm(network)).norm() for network in gradients]
-    actor, critic = torch.stack(norms).tolist()
+    gradients = optimizer.gradients("actor"), optimizer.gradients("critic")
+    actor, critic = torch.stack([torch.stack(torch._foreach_norm(network)).norm() for network in gradients]).tolist()
     if not math.isfinite(actor + critic) and (loss_scale is None or loss_scale < 1.0):
         raise NonFiniteError(f"the gradient of the {'critic' if math.isfinite(actor) else 'actor'} is not finite")
     if max_norm is not None:

@@ -21,7 +21,7 @@ from varshare_pl.learning.acting import ActingPolicy
 from varshare_pl.learning.episodes import EpisodeLog
 from varshare_pl.learning.normalisation import RewardScaling, moment_details, normalise_targets
 from varshare_pl.learning.optimizer import PolicyAdam, anneal, build_optimizer
-from varshare_pl.learning.schedules import kl_factor
+from varshare_pl.learning.schedules import KL_SCHEDULES
 from varshare_pl.learning.warm_start import WarmStart, inherit_moments, start_from
 from varshare_pl.learning.weight_noise import make_actor_noise, make_critic_noise
 from varshare_pl.networks.actor_critic import ActorCritic
@@ -89,11 +89,13 @@ class PPOModule(pl.LightningModule):
         self.cosine = None if own.cosine_every is None else CosineMatrix(self.policy)
         self.combining = None if combiner is None else Combining(combiner, self.policy, own.seed)
         self.episodes = EpisodeLog(spec.num_tasks)
+        self._kl_schedule = KL_SCHEDULES[own.kl_schedule]
+        self._measured = [entry for entry in self.policy.layers() if entry[2].shared_and_residual() is not None]
         self.env_steps = 0  # of the run, up to the newest rollout
         self.gradient_steps = 0  # of the run
         self.start: WarmStart | None = None  # of a run from a checkpoint's weights
         self.opening: Record | None = None  # what is known before its first rollout, where it has new tasks
-        self._steps: GradientSteps | None = None
+        self.steps: GradientSteps  # from configure_optimizers on
         self._seconds_before = 0.0  # of the run before it was resumed
         self._started = time.perf_counter()
         self._check_compile()
@@ -133,18 +135,18 @@ class PPOModule(pl.LightningModule):
 
     def training_step(self, batch: Rollout, batch_idx: int) -> dict[str, Record]:
         """One PPO update on one rollout; the record of it goes to the callbacks."""
-        record = self.learn(batch, cast("PolicyAdam", self.optimizers(use_pl_optimizer=False)))
+        record = self.learn(batch)
         self._count_steps()
         return {"record": record}
 
-    def learn(self, rollout: Rollout, optimizer: PolicyAdam) -> Record:
-        """One PPO update on one rollout, with or without a Trainer, and the record of it."""
+    def learn(self, rollout: Rollout) -> Record:
+        """One PPO update on one rollout, and the record of it; works without a Trainer after configure_optimizers."""
         start = time.perf_counter()
         policy, options, index = self.policy, self.options, rollout.index
         done = index / self.plan.count  # the share of the run that is over
         full = index % options.diagnostics_every == 0 or index + 1 == self.plan.count
         if options.anneal_lr:
-            anneal(optimizer, 1.0 - done)
+            anneal(self.steps.optimizer, 1.0 - done)
         learned = rollout if self.reward_scaling is None else self.reward_scaling.scale(rollout)
         rows, groups = build_rows(policy, learned, options, self.actor_noise)
         row_weight = task_weights(rows["task"], policy.num_tasks)
@@ -152,26 +154,22 @@ class PPOModule(pl.LightningModule):
         if policy.return_moments is not None:
             normalise_targets(policy, rows)
 
-        noise = self.actor_noise, self.critic_noise
-        number = self.plan.rows // options.minibatch_size
+        number, noise = self.plan.rows // options.minibatch_size, (self.actor_noise, self.critic_noise)
         inputs = step_inputs(rows, groups, row_weight, index, number, options, *noise, options.seed)
-        kl_weight = options.kl_weight * kl_factor(options.kl_schedule, done)
-        scale = kl_scale(kl_weight, policy)
-        taken = self.gradient_steps_of(optimizer).run(inputs, scale, index)
+        factor = 1.0 if self._kl_schedule is None else self._kl_schedule(done)
+        scale = kl_scale(options.kl_weight * factor, policy)
+        taken = self.steps.run(inputs, scale, index)
 
         self._after_update(rollout)
         self.env_steps = rollout.env_steps
         self.gradient_steps += len(taken.norms)
-        for more_metrics, more_details in (
-            update_record(taken, policy, groups.group_task, row_weight > 0, scale, options, optimizer),
-            self.episodes.add(rollout.episodes),
-            self._sharing_record(full),
-        ):
-            metrics |= more_metrics
-            details += more_details
-        metrics["gradient_steps"] = self.gradient_steps
-        metrics["wall_time_s"] = self.wall_time
-        metrics["sps"] = self.plan.rows / (rollout.seconds + time.perf_counter() - start)
+        of_update = update_record(taken, policy, groups.group_task, row_weight > 0, scale, options)
+        for some_metrics, some_details in (of_update, self.episodes.add(rollout.episodes), self._sharing_record(full)):
+            metrics |= some_metrics
+            details += some_details
+        details += [Detail("diagnostics/lr", group["lr"], group["name"]) for group in self.steps.optimizer.param_groups]
+        sps = self.plan.rows / (rollout.seconds + time.perf_counter() - start)
+        metrics |= {"gradient_steps": self.gradient_steps, "wall_time_s": self.wall_time, "sps": sps}
         return Record(rollout.env_steps, metrics, details)
 
     def _before_update(
@@ -199,38 +197,38 @@ class PPOModule(pl.LightningModule):
         for _, network in self.policy.networks():
             network.after_update(rollout.index)
 
-    def gradient_steps_of(self, optimizer: PolicyAdam) -> GradientSteps:
-        """What takes the run's gradient steps: plain ones, combined ones, or machine code."""
-        options = self.options
-        basis = self.policy, optimizer, options, options.max_grad_norm
-        if options.compile:
-            from varshare_pl.ppo.compiled import CompiledSteps
-
-            if not isinstance(self._steps, CompiledSteps):
-                self._steps = CompiledSteps(*basis, self.plan.rows // options.minibatch_size)
-        elif self._steps is None and self.combining is not None:
-            self._steps = CombinedSteps(*basis, self.combining)
-        elif self._steps is None:
-            scaler = self._scaler()
-            # Lightning's wrapper costs as much as the step; only a scaler needs it.
-            scaled_step = None if scaler is None else cast("LightningOptimizer", self.optimizers()).step
-            self._steps = PlainSteps(*basis, scaler, scaled_step)
-        return self._steps
-
     def _sharing_record(self, full: bool) -> tuple[dict[str, float], list[Detail]]:
         """How much the layers share; with ``full`` per layer, and the moments of what is normalised."""
-        sharing = measure(self.policy.layers(), kl=full)
-        details = sharing_details(sharing) + moment_details(self.policy) if full else []
+        details = moment_details(self.policy) if full else []
+        if not self._measured:
+            return {}, details
+        sharing = measure(self._measured, kl=full)
+        details += sharing_details(sharing) if full else []
         for name, network in self.policy.networks():
             details += [Detail(metric, value, name) for metric, value in network.measures().items()]
         return headline(sharing), details
 
     def configure_optimizers(self) -> PolicyAdam:
         optimizer = build_optimizer(self.policy, self.options)
-        self._steps = None  # they were another optimizer's
         if self.start is not None and self.start.optimizer is not None:
             inherit_moments(optimizer, self, self.start)
+        self.steps = self.gradient_steps_of(optimizer)
         return optimizer
+
+    def gradient_steps_of(self, optimizer: PolicyAdam) -> GradientSteps:
+        """What takes the run's gradient steps: plain ones, combined ones, or machine code."""
+        options, scaler = self.options, self._scaler()
+        basis = self.policy, optimizer, options, options.max_grad_norm
+        if options.compile:
+            from varshare_pl.ppo.compiled import CompiledSteps
+
+            return CompiledSteps(*basis, self.plan.rows // options.minibatch_size)
+        if self.combining is not None:
+            return CombinedSteps(*basis, self.combining)
+        if scaler is None:
+            return PlainSteps(*basis)
+        # Lightning's wrapper costs as much as the step; only a scaler needs it.
+        return PlainSteps(*basis, scaler, lambda: cast("LightningOptimizer", self.optimizers()).step())
 
     def setup(self, stage: str) -> None:
         precision, scaler = str(self.trainer.precision), self._scaler()

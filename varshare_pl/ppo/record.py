@@ -8,7 +8,7 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
-from varshare_pl.learning.optimizer import GradientNorms, PolicyAdam
+from varshare_pl.learning.optimizer import GradientNorms
 from varshare_pl.networks.actor_critic import ActorCritic
 from varshare_pl.parallel import all_max, all_means
 from varshare_pl.ppo.losses import policy_kl, total_loss
@@ -25,9 +25,8 @@ def update_record(
     present: Tensor,
     kl_scale: float,
     options: PPOOptions,
-    optimizer: PolicyAdam,
 ) -> tuple[dict[str, float], list[Detail]]:
-    """The heartbeat's loss, KL and diagnostics columns, and losses per task, norms per network, rates per group.
+    """The heartbeat's loss, KL and diagnostics columns, and losses per task and norms per network.
 
     Means over the gradient steps, all at once: step by step they would cost as much as the steps themselves.
 
@@ -38,7 +37,6 @@ def update_record(
         present: (M,) bool, the tasks that have rows, on any process.
         kl_scale: What a task's KL weighed in the loss.
         options: Have the coefficients.
-        optimizer: Has the learning rates.
     """
     losses, log_ratio, weight = taken.losses, taken.losses.log_ratio, taken.weights
     deviation = log_ratio.expm1().abs()
@@ -65,7 +63,6 @@ def update_record(
     if taken.kl is not None:
         metrics["kl/posterior"] = float(policy.kl().mean())
     details = [Detail("diagnostics/grad_norm", n, name) for name, n in zip(("actor", "critic"), norms, strict=True)]
-    details += [Detail("diagnostics/lr", group["lr"], group["name"]) for group in optimizer.param_groups]
     tasks = present.nonzero().flatten().tolist()
     for name in ("loss/policy", "loss/value"):
         # Each task's share of the loss is its own mean divided by the number of tasks present.

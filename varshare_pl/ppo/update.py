@@ -131,6 +131,8 @@ class StepsTaken:
 class GradientSteps(Protocol):
     """What takes an update's gradient steps: ``PlainSteps``, or another one."""
 
+    optimizer: PolicyAdam
+
     def run(self, inputs: Iterable[StepInput], kl_scale: float, rollout: int) -> StepsTaken:
         """One step after the other.
 

@@ -1,7 +1,7 @@
 """The baselines against the plain networks they stand for."""
 
 import torch
-from helpers import perturb, randn
+from helpers import drawn, perturb, randn
 from torch import nn
 
 from varshare_pl.sharing import Independent, IndependentLinear, LayerSpec, OneHotLinear, SharedLinear, SharedOneHot
@@ -28,6 +28,7 @@ def test_onehot_equals_concatenating_a_onehot_vector():
 
 def test_onehot_gradients_equal_concatenating():
     layer, linear = OneHotLinear(IN, OUT, M).double(), nn.Linear(IN + M, OUT).double()
+    perturb(layer)
     linear.load_state_dict(layer.state_dict())
     x, task = randn(4, IN), torch.tensor([2, 0, 2, 2])
     layer(x, task).square().sum().backward()
@@ -46,12 +47,12 @@ def test_independent_equals_separate_linears():
 
 
 def test_independent_tasks_start_apart():
-    layer = IndependentLinear(IN, OUT, M)
+    layer = drawn(IndependentLinear(IN, OUT, M))
     assert not torch.allclose(layer.weight[0], layer.weight[1])
 
 
 def test_only_the_first_layer_of_shared_onehot_knows_the_task():
-    first, second = (SharedOneHot().make_layer(LayerSpec("l", i, IN, OUT, M)).double() for i in (0, 1))
+    first, second = (drawn(SharedOneHot().make_layer(LayerSpec("l", i, IN, OUT, M))).double() for i in (0, 1))
     x = randn(1, IN).expand(M, IN)
     every_task = torch.arange(M)
     assert not torch.allclose(first(x, every_task)[0], first(x, every_task)[1])

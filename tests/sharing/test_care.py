@@ -5,8 +5,7 @@ import dataclasses
 import pytest
 import torch
 from helpers import generator, perturb, randn
-from torch.nn.functional import linear
-from torso_checks import (
+from network_checks import (
     IN,
     OUT,
     SPEC,
@@ -15,9 +14,9 @@ from torso_checks import (
     check_activation,
     check_autocast,
     check_learning,
-    check_prepared,
     check_trace,
 )
+from torch.nn.functional import linear
 
 from varshare_pl.errors import ConfigError
 from varshare_pl.sharing.care import Care
@@ -26,9 +25,9 @@ BASE = {"num_encoders": 3, "embedding_size": 4, "encoder_size": 7}
 
 
 def make_network(spec=SPEC, **options):
-    torso = Care(**(BASE | options)).make_network(spec, generator()).double()
-    perturb(torso)
-    return torso
+    network = Care(**(BASE | options)).make_network(spec, generator()).double()
+    perturb(network)
+    return network
 
 
 def plain(mlp, x):
@@ -39,31 +38,31 @@ def plain(mlp, x):
     return linear(x, head.weight, head.bias)
 
 
-def by_hand(torso, x, m):
+def by_hand(network, x, m):
     """One row through the network, encoder by encoder, with the context beside the mixture."""
-    size, context = torso.encoder_size, torso.task_embedding[m]
-    exponents = plain(torso.attention, context).exp()
+    size, context = network.encoder_size, network.task_embedding[m]
+    exponents = plain(network.attention, context).exp()
     mixture = torch.zeros(size).double()
     for k, exponent in enumerate(exponents):
         own = slice(k * size, (k + 1) * size)
-        hidden = torch.tanh(torso.encoder_in[own] @ x + torso.encoder_in_bias[own])
-        mixture += exponent / exponents.sum() * (torso.encoder_out[k] @ hidden + torso.encoder_out_bias[k])
-    return plain(torso.trunk, torch.cat([mixture, context]))
+        hidden = torch.tanh(network.encoder_in[own] @ x + network.encoder_in_bias[own])
+        mixture += exponent / exponents.sum() * (network.encoder_out[k] @ hidden + network.encoder_out_bias[k])
+    return plain(network.trunk, torch.cat([mixture, context]))
 
 
 @pytest.mark.parametrize("num_encoders", [1, 2, 5])
 @pytest.mark.parametrize("hidden_sizes", [(5,), (6, 5)])
 @torch.no_grad()
 def test_forward_by_hand(num_encoders, hidden_sizes):
-    torso = make_network(dataclasses.replace(SPEC, hidden_sizes=hidden_sizes), num_encoders=num_encoders)
+    network = make_network(dataclasses.replace(SPEC, hidden_sizes=hidden_sizes), num_encoders=num_encoders)
     x = randn(6, IN)
-    expected = [by_hand(torso, row, m) for row, m in zip(x, TASK.tolist(), strict=True)]
-    torch.testing.assert_close(torso(x, TASK), torch.stack(expected))
+    expected = [by_hand(network, row, m) for row, m in zip(x, TASK.tolist(), strict=True)]
+    torch.testing.assert_close(network(x, TASK), torch.stack(expected))
 
 
 def test_shapes_and_start():
-    torso = Care(**BASE).make_network(SPEC, generator())
-    assert {name: tuple(p.shape) for name, p in torso.named_parameters()} == {
+    network = Care(**BASE).make_network(SPEC, generator())
+    assert {name: tuple(p.shape) for name, p in network.named_parameters()} == {
         "task_embedding": (M, 4),
         "encoder_in": (21, IN),
         "encoder_in_bias": (21,),
@@ -80,24 +79,15 @@ def test_shapes_and_start():
         "trunk.stack.head.weight": (OUT, 5),
         "trunk.stack.head.bias": (OUT,),
     }
-    for name, p in torso.named_parameters():
+    for name, p in network.named_parameters():
         if name.endswith("bias"):
             assert not p.any()
         elif name != "task_embedding":
             norms = torch.linalg.svdvals(p.view(3, 7, IN) if name == "encoder_in" else p)
             expected = 1.0 if name == "trunk.stack.head.weight" else 2**0.5
             torch.testing.assert_close(norms, torch.full_like(norms, expected))
-    assert not torch.allclose(torso.encoder_in[:7], torso.encoder_in[7:14])
-    assert not torch.allclose(torso.encoder_out[0], torso.encoder_out[1])
-
-
-def test_initial_weights_hang_on_the_generator_only():
-    def weights(seed, global_seed):
-        torch.manual_seed(global_seed)
-        return torch.cat([p.flatten() for p in Care().make_network(SPEC, generator(seed)).parameters()])
-
-    assert torch.equal(weights(1, 0), weights(1, 1))
-    assert not torch.equal(weights(1, 0), weights(2, 0))
+    assert not torch.allclose(network.encoder_in[:7], network.encoder_in[7:14])
+    assert not torch.allclose(network.encoder_out[0], network.encoder_out[1])
 
 
 def test_attention_sums_to_one():
@@ -110,58 +100,58 @@ def test_attention_sums_to_one():
 
 def test_attention_picks_an_encoder():
     """With all attention on one encoder the others do not matter."""
-    torso, x = make_network(), randn(6, IN)
+    network, x = make_network(), randn(6, IN)
     with torch.no_grad():
-        torso.attention.stack["head"].bias += torch.tensor([0.0, 1000.0, 0.0])
-        before = torso(x, TASK)
-        torso.encoder_out[0] += 1.0
-        torso.encoder_in[14:] += 1.0
-        assert torch.equal(torso(x, TASK), before)
-        torso.encoder_out[1] += 1.0
-        assert not torch.allclose(torso(x, TASK), before)
+        network.attention.stack["head"].bias += torch.tensor([0.0, 1000.0, 0.0])
+        before = network(x, TASK)
+        network.encoder_out[0] += 1.0
+        network.encoder_in[14:] += 1.0
+        assert torch.equal(network(x, TASK), before)
+        network.encoder_out[1] += 1.0
+        assert not torch.allclose(network(x, TASK), before)
 
 
 def test_mixed_equals_per_task():
-    torso, x = make_network(), randn(6, IN)
-    output = torso(x, TASK)
+    network, x = make_network(), randn(6, IN)
+    output = network(x, TASK)
     for m in range(M):
-        torch.testing.assert_close(output[m == TASK], torso(x[m == TASK], TASK[m == TASK]))
+        torch.testing.assert_close(output[m == TASK], network(x[m == TASK], TASK[m == TASK]))
 
 
 def test_relabelling_tasks_permutes_results():
-    torso, other, x = make_network(), make_network(), randn(6, IN)
+    network, other, x = make_network(), make_network(), randn(6, IN)
     new_name = torch.tensor([1, 2, 0])
     with torch.no_grad():
-        other.task_embedding[new_name] = torso.task_embedding
-    torch.testing.assert_close(other(x, new_name[TASK]), torso(x, TASK))
-    assert not torch.allclose(torso(x, new_name[TASK]), torso(x, TASK))
+        other.task_embedding[new_name] = network.task_embedding
+    torch.testing.assert_close(other(x, new_name[TASK]), network(x, TASK))
+    assert not torch.allclose(network(x, new_name[TASK]), network(x, TASK))
 
 
 def test_absent_tasks_get_no_gradient():
-    torso = make_network()
-    torso(randn(4, IN), torch.tensor([2, 0, 2, 2])).square().sum().backward()
-    assert not torso.task_embedding.grad[1].any()
+    network = make_network()
+    network(randn(4, IN), torch.tensor([2, 0, 2, 2])).square().sum().backward()
+    assert not network.task_embedding.grad[1].any()
     for m in (0, 2):
-        assert torso.task_embedding.grad[m].all()
-    for name, p in torso.named_parameters():
+        assert network.task_embedding.grad[m].all()
+    for name, p in network.named_parameters():
         assert p.grad.any(), name
 
 
 @torch.no_grad()
 def test_one_task():
-    torso, x = make_network(dataclasses.replace(SPEC, num_tasks=1)), randn(3, IN)
-    output = torso(x, torch.zeros(3, dtype=torch.int64))
-    torch.testing.assert_close(output, torch.stack([by_hand(torso, row, 0) for row in x]))
+    network, x = make_network(dataclasses.replace(SPEC, num_tasks=1)), randn(3, IN)
+    output = network(x, torch.zeros(3, dtype=torch.int64))
+    torch.testing.assert_close(output, torch.stack([by_hand(network, row, 0) for row in x]))
 
 
 @pytest.mark.parametrize("activation", ["tanh", "silu"])
 def test_gradients(activation):
     spec = dataclasses.replace(SPEC, activation=activation, hidden_sizes=(3,))
-    torso = make_network(spec, num_encoders=2, embedding_size=2, encoder_size=3)
-    names, parameters = zip(*torso.named_parameters(), strict=True)
+    network = make_network(spec, num_encoders=2, embedding_size=2, encoder_size=3)
+    names, parameters = zip(*network.named_parameters(), strict=True)
 
     def function(x, *values):
-        return torch.func.functional_call(torso, dict(zip(names, values, strict=True)), (x, TASK))
+        return torch.func.functional_call(network, dict(zip(names, values, strict=True)), (x, TASK))
 
     values = [p.detach().clone().requires_grad_() for p in parameters]
     assert torch.autograd.gradcheck(function, (randn(6, IN).requires_grad_(), *values))
@@ -192,10 +182,6 @@ def test_under_autocast():
 
 def test_traced_with_its_gradient():
     check_trace(make_network())
-
-
-def test_every_weight_is_in_what_is_prepared():
-    check_prepared(make_network())
 
 
 @pytest.mark.parametrize("suite", ["MirroredCartPole", "CartPole"])

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers import generator, make_policy, perturb, randn
+from helpers import drawn, generator, make_policy, perturb, randn
 from torch import nn
 from torch.func import functional_call
 
@@ -15,15 +15,15 @@ ABSENT = torch.tensor([3, 1, 3, 3, 1])
 
 
 def make(tasks=M):
-    layer = FiLMLinear(IN, OUT, tasks).double()
+    layer = drawn(FiLMLinear(IN, OUT, tasks)).double()
     perturb(layer)
     return layer
 
 
 def test_name_layers_and_parameters():
     assert method_names()["film"] is FiLM
-    torso = TaskMLP(FiLM().make_layer, NetworkSpec("actor", IN, (6, 5), 2, M), generator())
-    kinds = {name: type(layer) for name, layer in torso.layers()}
+    network = TaskMLP(FiLM().make_layer, NetworkSpec("actor", IN, (6, 5), 2, M), generator())
+    kinds = {name: type(layer) for name, layer in network.layers()}
     assert kinds == {"layer_1": FiLMLinear, "layer_2": FiLMLinear, "head": SharedLinear}
     shapes = {name: tuple(p.shape) for name, p in make().named_parameters()}
     assert shapes == {"weight": (OUT, IN), "bias": (OUT,), "gamma": (M, OUT), "beta": (M, OUT)}
@@ -70,13 +70,13 @@ def test_an_absent_task_gets_no_gradient_from_data():
 
 
 def test_gradients_by_differences():
-    torso = TaskMLP(FiLM().make_layer, NetworkSpec("actor", IN, (4, 4), 2, M), generator()).double()
+    network = TaskMLP(FiLM().make_layer, NetworkSpec("actor", IN, (4, 4), 2, M), generator()).double()
     x = randn(len(ABSENT), IN)
-    perturb(torso)
-    names, values = zip(*torso.named_parameters(), strict=True)
+    perturb(network)
+    names, values = zip(*network.named_parameters(), strict=True)
     values = [v.detach().clone().requires_grad_() for v in values]
     assert torch.autograd.gradcheck(
-        lambda *v: functional_call(torso, dict(zip(names, v, strict=True)), (x, ABSENT)), values
+        lambda *v: functional_call(network, dict(zip(names, v, strict=True)), (x, ABSENT)), values
     )
 
 
@@ -101,20 +101,14 @@ def test_gauge_and_shared_part():
     torch.testing.assert_close(theta + mu, layer.prepare(tasks).weight)
     shared = layer.prepare_shared(tasks)
     torch.testing.assert_close(shared.weight, theta)
-    found = layer.compute(shared, x)
+    found = shared.apply(x)
     with torch.no_grad():
         for p in (layer.gamma, layer.beta):
             p.copy_(p.mean(0).expand_as(p))
-    torch.testing.assert_close(found, layer.compute(layer.prepare(tasks), x))
+    torch.testing.assert_close(found, layer.prepare(tasks).apply(x))
 
 
-def test_reset_hangs_on_the_generator():
-    layers = []
-    for global_seed in (1, 2):
-        torch.manual_seed(global_seed)
-        layers.append(make())
-        layers[-1].reset_parameters(2.0, generator(3))
-    torch.testing.assert_close(dict(layers[0].state_dict()), dict(layers[1].state_dict()), rtol=0, atol=0)
-    gram = layers[0].weight.mT @ layers[0].weight
-    torch.testing.assert_close(gram, 4.0 * torch.eye(IN, dtype=torch.float64))
-    assert not any(p.any() for p in (layers[0].bias, layers[0].gamma, layers[0].beta))
+def test_start():
+    layer = drawn(FiLMLinear(IN, OUT, M).double(), gain=2.0)
+    torch.testing.assert_close(layer.weight.mT @ layer.weight, 4.0 * torch.eye(IN, dtype=torch.float64))
+    assert not any(p.any() for p in (layer.bias, layer.gamma, layer.beta))

@@ -14,20 +14,20 @@ TASK = torch.tensor([2, 0, 1, 2, 2, 0])
 
 
 def make(method=Mixture, num_tasks=M, perturbed=True, hidden=(8, 6), **options):
-    torso = method(**options).make_network(NetworkSpec("actor", IN, hidden, OUT, num_tasks), generator()).double()
+    network = method(**options).make_network(NetworkSpec("actor", IN, hidden, OUT, num_tasks), generator()).double()
     if perturbed:
-        perturb(torso)
-    return torso
+        perturb(network)
+    return network
 
 
 def test_equals_the_formula():
-    torso, x = make(), randn(6, IN)
-    (w1, w2), (b1, b2) = torso.weights, torso.biases
-    output = torso(x, TASK)
+    network, x = make(), randn(6, IN)
+    (w1, w2), (b1, b2) = network.weights, network.biases
+    output = network(x, TASK)
     for row, m in enumerate(TASK.tolist()):
         experts = [w2[k] @ torch.tanh(w1[k] @ x[row] + b1[k]) + b2[k] for k in range(4)]
-        hidden = torch.tanh(sum(torso.composition[m, k] * v for k, v in enumerate(experts)))
-        torch.testing.assert_close(output[row], torso.head_weight[m] @ hidden + torso.head_bias[m])
+        hidden = torch.tanh(sum(network.composition[m, k] * v for k, v in enumerate(experts)))
+        torch.testing.assert_close(output[row], network.head_weight[m] @ hidden + network.head_bias[m])
 
 
 def test_differs_from_moore_by_orthogonality_alone():
@@ -40,35 +40,35 @@ def test_differs_from_moore_by_orthogonality_alone():
 
 
 def test_mixed_batch_equals_batches_by_task():
-    torso, x = make(), randn(6, IN)
-    output = torso(x, TASK)
+    network, x = make(), randn(6, IN)
+    output = network(x, TASK)
     for m in range(M):
-        torch.testing.assert_close(output[m == TASK], torso(x[m == TASK], TASK[m == TASK]))
+        torch.testing.assert_close(output[m == TASK], network(x[m == TASK], TASK[m == TASK]))
 
 
 def test_an_absent_task_gets_no_gradient():
-    torso = make()
-    torso(randn(4, IN), torch.tensor([2, 0, 2, 0])).square().sum().backward()
-    for parameter in (torso.composition, torso.head_weight, torso.head_bias):
+    network = make()
+    network(randn(4, IN), torch.tensor([2, 0, 2, 0])).square().sum().backward()
+    for parameter in (network.composition, network.head_weight, network.head_bias):
         assert parameter.grad.flatten(1)[[0, 2]].any(1).all()
         assert not parameter.grad[1].any()
 
 
 def test_one_task():
-    torso, x = make(num_tasks=1), randn(5, IN)
-    assert torso(x, torch.zeros(5, dtype=torch.int64)).shape == (5, OUT)
+    network, x = make(num_tasks=1), randn(5, IN)
+    assert network(x, torch.zeros(5, dtype=torch.int64)).shape == (5, OUT)
 
 
 def test_one_expert_starts_as_a_trunk_with_heads():
-    torso, x = make(perturbed=False, num_experts=1), randn(6, IN)
-    trunk = torch.tanh(torch.tanh(x @ torso.weights[0][0].mT) @ torso.weights[1][0].mT)
-    expected = torch.stack([torso.head_weight[m] @ row for row, m in zip(trunk, TASK.tolist(), strict=True)])
-    torch.testing.assert_close(torso(x, TASK), expected)
+    network, x = make(perturbed=False, num_experts=1), randn(6, IN)
+    trunk = torch.tanh(torch.tanh(x @ network.weights[0][0].mT) @ network.weights[1][0].mT)
+    expected = torch.stack([network.head_weight[m] @ row for row, m in zip(trunk, TASK.tolist(), strict=True)])
+    torch.testing.assert_close(network(x, TASK), expected)
 
 
 def test_experts_may_be_more_than_units():
-    torso = make(num_experts=9)
-    assert torso(randn(6, IN), TASK).shape == (6, OUT)
+    network = make(num_experts=9)
+    assert network(randn(6, IN), TASK).shape == (6, OUT)
 
 
 def test_more_experts_make_another_network():
@@ -77,13 +77,13 @@ def test_more_experts_make_another_network():
 
 
 def test_gradients():
-    torso = make(hidden=(3, 4), num_experts=3)
-    names = [name for name, _ in torso.named_parameters()]
+    network = make(hidden=(3, 4), num_experts=3)
+    names = [name for name, _ in network.named_parameters()]
 
     def function(x, *values):
-        return torch.func.functional_call(torso, dict(zip(names, values, strict=True)), (x, TASK))
+        return torch.func.functional_call(network, dict(zip(names, values, strict=True)), (x, TASK))
 
-    inputs = [randn(6, IN).requires_grad_(), *(p.detach().clone().requires_grad_() for p in torso.parameters())]
+    inputs = [randn(6, IN).requires_grad_(), *(p.detach().clone().requires_grad_() for p in network.parameters())]
     assert torch.autograd.gradcheck(function, inputs)
 
 

@@ -15,42 +15,42 @@ OWN = ("composition", "head_weight", "head_bias")
 
 
 def make(num_tasks=M, perturbed=True, hidden=(8, 6), **options):
-    torso = MOORE(**options).make_network(NetworkSpec("actor", IN, hidden, OUT, num_tasks), generator()).double()
+    network = MOORE(**options).make_network(NetworkSpec("actor", IN, hidden, OUT, num_tasks), generator()).double()
     if perturbed:
-        perturb(torso)
-    return torso
+        perturb(network)
+    return network
 
 
-def by_hand(torso, row, m):
+def by_hand(network, row, m):
     """One row by the paper's formulas."""
-    (w1, w2), (b1, b2) = torso.weights, torso.biases
+    (w1, w2), (b1, b2) = network.weights, network.biases
     basis = []
-    for k in range(torso.num_experts):
+    for k in range(network.num_experts):
         v = w2[k] @ torch.tanh(w1[k] @ row + b1[k]) + b2[k]
         v = v - sum((v @ q) * q for q in basis)
         basis.append(v / v.norm())
-    hidden = torch.tanh(sum(torso.composition[m, k] * q for k, q in enumerate(basis)))
-    return torso.head_weight[m] @ hidden + torso.head_bias[m]
+    hidden = torch.tanh(sum(network.composition[m, k] * q for k, q in enumerate(basis)))
+    return network.head_weight[m] @ hidden + network.head_bias[m]
 
 
 def test_equals_the_formulas():
-    torso, x = make(), randn(6, IN)
-    output = torso(x, TASK)
+    network, x = make(), randn(6, IN)
+    output = network(x, TASK)
     for row, m in enumerate(TASK.tolist()):
-        torch.testing.assert_close(output[row], by_hand(torso, x[row], m), rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(output[row], by_hand(network, x[row], m), rtol=1e-6, atol=1e-6)
 
 
 def test_representations_are_orthonormal():
-    torso, x = make(hidden=(64, 64)), randn(M, 5, IN)
-    found = torso.representations(torso.prepare(torch.arange(M)), x)
+    network, x = make(hidden=(64, 64)), randn(M, 5, IN)
+    found = network.representations(network.prepare(torch.arange(M)), x)
     assert found.shape == (4, M, 5, 64)
     products = torch.einsum("kgrh,lgrh->grkl", found, found)
     torch.testing.assert_close(products, torch.eye(4).double().expand(M, 5, 4, 4), rtol=0, atol=1e-6)
 
 
 def test_representations_are_orthonormal_in_single_precision_near_zero():
-    torso = make(hidden=(64, 64), perturbed=False).float()
-    found = torso.representations(torso.prepare(torch.arange(M)), randn(M, 50, IN).float() * 0.05)
+    network = make(hidden=(64, 64), perturbed=False).float()
+    found = network.representations(network.prepare(torch.arange(M)), randn(M, 50, IN).float() * 0.05)
     products = torch.einsum("kgrh,lgrh->grkl", found, found)
     torch.testing.assert_close(products, torch.eye(4).expand(M, 50, 4, 4), rtol=0, atol=1e-3)
 
@@ -73,36 +73,36 @@ def test_dependent_vectors_are_safe():
 
 
 def test_mixed_batch_equals_batches_by_task():
-    torso, x = make(), randn(6, IN)
-    output = torso(x, TASK)
+    network, x = make(), randn(6, IN)
+    output = network(x, TASK)
     for m in range(M):
-        torch.testing.assert_close(output[m == TASK], torso(x[m == TASK], TASK[m == TASK]))
+        torch.testing.assert_close(output[m == TASK], network(x[m == TASK], TASK[m == TASK]))
 
 
 def test_an_absent_task_gets_no_gradient():
-    torso = make()
-    torso(randn(4, IN), torch.tensor([2, 0, 2, 0])).square().sum().backward()
+    network = make()
+    network(randn(4, IN), torch.tensor([2, 0, 2, 0])).square().sum().backward()
     for name in OWN:
-        gradient = getattr(torso, name).grad.flatten(1)
+        gradient = getattr(network, name).grad.flatten(1)
         assert gradient[[0, 2]].any(1).all()
         assert not gradient[1].any()
-    assert all(p.grad.flatten(1).any(1).all() for p in (*torso.weights, *torso.biases))
+    assert all(p.grad.flatten(1).any(1).all() for p in (*network.weights, *network.biases))
 
 
 @pytest.mark.parametrize("hidden", [(8, 6), (8,)])
 def test_one_task(hidden):
-    torso, x = make(num_tasks=1, hidden=hidden), randn(5, IN)
-    assert torso(x, torch.zeros(5, dtype=torch.int64)).shape == (5, OUT)
+    network, x = make(num_tasks=1, hidden=hidden), randn(5, IN)
+    assert network(x, torch.zeros(5, dtype=torch.int64)).shape == (5, OUT)
 
 
 def test_start():
-    torso = make(perturbed=False)
-    torch.testing.assert_close(torso.composition.norm(dim=1), torch.ones(M).double())
-    assert not torch.allclose(torso.weights[0][0], torso.weights[0][1])
-    for weight, gain in ((torso.weights[0], 2**0.5), (torso.weights[1], 2**0.5), (torso.head_weight, 1.0)):
+    network = make(perturbed=False)
+    torch.testing.assert_close(network.composition.norm(dim=1), torch.ones(M).double())
+    assert not torch.allclose(network.weights[0][0], network.weights[0][1])
+    for weight, gain in ((network.weights[0], 2**0.5), (network.weights[1], 2**0.5), (network.head_weight, 1.0)):
         values = torch.linalg.svdvals(weight)
         torch.testing.assert_close(values, torch.full_like(values, gain), rtol=1e-5, atol=0)
-    assert not any(bias.any() for bias in (*torso.biases, torso.head_bias))
+    assert not any(bias.any() for bias in (*network.biases, network.head_bias))
 
 
 def test_more_experts_make_another_network():
@@ -112,31 +112,31 @@ def test_more_experts_make_another_network():
 
 
 def test_shared_is_the_mean_of_what_tasks_own():
-    torso, x = make(), randn(M, 5, IN)
-    shared = torso.compute(torso.prepare_shared(torch.arange(M)), x)
+    network, x = make(), randn(M, 5, IN)
+    shared = network.compute(network.prepare_shared(torch.arange(M)), x)
     with torch.no_grad():
         for name in OWN:
-            getattr(torso, name)[:] = getattr(torso, name).mean(0)
-    torch.testing.assert_close(torso.compute(torso.prepare(torch.arange(M)), x), shared)
+            getattr(network, name)[:] = getattr(network, name).mean(0)
+    torch.testing.assert_close(network.compute(network.prepare(torch.arange(M)), x), shared)
 
 
 def test_gradients():
-    torso = make(hidden=(3, 4), num_experts=3)
-    names = [name for name, _ in torso.named_parameters()]
+    network = make(hidden=(3, 4), num_experts=3)
+    names = [name for name, _ in network.named_parameters()]
 
     def function(x, *values):
-        return torch.func.functional_call(torso, dict(zip(names, values, strict=True)), (x, TASK))
+        return torch.func.functional_call(network, dict(zip(names, values, strict=True)), (x, TASK))
 
-    inputs = [randn(6, IN).requires_grad_(), *(p.detach().clone().requires_grad_() for p in torso.parameters())]
+    inputs = [randn(6, IN).requires_grad_(), *(p.detach().clone().requires_grad_() for p in network.parameters())]
     assert torch.autograd.gradcheck(function, inputs)
 
 
 def test_traces_to_the_same_numbers():
-    torso, x, tasks = make().float(), randn(M, 5, IN).float(), torch.arange(M)
+    network, x, tasks = make().float(), randn(M, 5, IN).float(), torch.arange(M)
 
     def gradients(x):
-        loss = torso.compute(torso.prepare(tasks), x).square().sum()
-        return torch.autograd.grad(loss, list(torso.parameters()))
+        loss = network.compute(network.prepare(tasks), x).square().sum()
+        return torch.autograd.grad(loss, list(network.parameters()))
 
     for traced, eager in zip(
         make_fx(gradients, tracing_mode="fake", _allow_non_fake_inputs=True)(x)(x), gradients(x), strict=True
@@ -145,10 +145,10 @@ def test_traces_to_the_same_numbers():
 
 
 def test_mixed_precision_gives_the_weights_type():
-    torso, x, tasks = make().float(), randn(M, 5, IN).float(), torch.arange(M)
-    expected = torso.compute(torso.prepare(tasks), x)
+    network, x, tasks = make().float(), randn(M, 5, IN).float(), torch.arange(M)
+    expected = network.compute(network.prepare(tasks), x)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        output = torso.compute(torso.prepare(tasks), x)
+        output = network.compute(network.prepare(tasks), x)
     assert output.dtype == torch.float32
     torch.testing.assert_close(output, expected, rtol=0.1, atol=0.1)
     output.sum().backward()

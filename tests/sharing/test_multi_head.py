@@ -15,17 +15,17 @@ ABSENT = torch.tensor([3, 1, 3, 3, 1])
 
 
 def make_network(tasks=M):
-    torso = TaskMLP(MultiHead().make_layer, NetworkSpec("actor", IN, (6, 5), OUT, tasks), generator()).double()
-    perturb(torso)
-    return torso
+    network = TaskMLP(MultiHead().make_layer, NetworkSpec("actor", IN, (6, 5), OUT, tasks), generator()).double()
+    perturb(network)
+    return network
 
 
 def test_name_layers_and_parameters():
     assert method_names()["multi_head"] is MultiHead
-    torso = make_network()
-    kinds = {name: type(layer) for name, layer in torso.layers()}
+    network = make_network()
+    kinds = {name: type(layer) for name, layer in network.layers()}
     assert kinds == {"layer_1": SharedLinear, "layer_2": SharedLinear, "head": IndependentLinear}
-    assert {name: tuple(p.shape) for name, p in torso.named_parameters()} == {
+    assert {name: tuple(p.shape) for name, p in network.named_parameters()} == {
         "stack.layer_1.weight": (6, IN),
         "stack.layer_1.bias": (6,),
         "stack.layer_2.weight": (5, 6),
@@ -36,8 +36,8 @@ def test_name_layers_and_parameters():
 
 
 def test_equals_a_plain_trunk_and_a_linear_per_task():
-    torso, x = make_network(), randn(len(TASK), IN)
-    layers = dict(torso.layers())
+    network, x = make_network(), randn(len(TASK), IN)
+    layers = dict(network.layers())
     h = x
     for name in ("layer_1", "layer_2"):
         h = torch.tanh(nn.functional.linear(h, layers[name].weight, layers[name].bias))
@@ -45,21 +45,21 @@ def test_equals_a_plain_trunk_and_a_linear_per_task():
     expected = torch.stack(
         [nn.functional.linear(h[i], head.weight[m], head.bias[m]) for i, m in enumerate(TASK.tolist())]
     )
-    torch.testing.assert_close(torso(x, TASK), expected)
+    torch.testing.assert_close(network(x, TASK), expected)
 
 
 @pytest.mark.parametrize("task", [TASK, ABSENT], ids=["all", "absent"])
 def test_mixed_equals_per_task(task):
-    torso, x = make_network(), randn(len(task), IN)
-    output = torso(x, task)
+    network, x = make_network(), randn(len(task), IN)
+    output = network(x, task)
     for m in task.unique():
-        torch.testing.assert_close(output[task == m], torso(x[task == m], task[task == m]))
+        torch.testing.assert_close(output[task == m], network(x[task == m], task[task == m]))
 
 
 def test_an_absent_task_gets_no_gradient_from_data():
-    torso = make_network()
-    torso(randn(len(ABSENT), IN), ABSENT).square().sum().backward()
-    for name, p in torso.named_parameters():
+    network = make_network()
+    network(randn(len(ABSENT), IN), ABSENT).square().sum().backward()
+    for name, p in network.named_parameters():
         if "head" in name:
             assert (p.grad.flatten(1).abs().sum(1) > 0).tolist() == [False, True, False, True], name
         else:
@@ -67,11 +67,11 @@ def test_an_absent_task_gets_no_gradient_from_data():
 
 
 def test_gradients_by_differences():
-    torso, x = make_network(), randn(len(ABSENT), IN)
-    names, values = zip(*torso.named_parameters(), strict=True)
+    network, x = make_network(), randn(len(ABSENT), IN)
+    names, values = zip(*network.named_parameters(), strict=True)
     values = [v.detach().clone().requires_grad_() for v in values]
     assert torch.autograd.gradcheck(
-        lambda *v: functional_call(torso, dict(zip(names, v, strict=True)), (x, ABSENT)), values
+        lambda *v: functional_call(network, dict(zip(names, v, strict=True)), (x, ABSENT)), values
     )
 
 
@@ -94,11 +94,11 @@ def test_heads_start_apart_on_the_trunk_of_a_shared_net():
 
 
 def test_shared_part_is_the_mean_head():
-    torso, x = make_network(), randn(M, 5, IN)
+    network, x = make_network(), randn(M, 5, IN)
     tasks = torch.arange(M)
-    assert [layer.shared_and_residual() is not None for _, layer in torso.layers()] == [False, False, True]
-    found = torso.compute(torso.prepare_shared(tasks), x)
+    assert [layer.shared_and_residual() is not None for _, layer in network.layers()] == [False, False, True]
+    found = network.compute(network.prepare_shared(tasks), x)
     with torch.no_grad():
-        for p in torso.stack["head"].parameters():
+        for p in network.stack["head"].parameters():
             p.copy_(p.mean(0, keepdim=True).expand_as(p))
-    torch.testing.assert_close(found, torso.compute(torso.prepare(tasks), x))
+    torch.testing.assert_close(found, network.compute(network.prepare(tasks), x))

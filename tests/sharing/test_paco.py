@@ -15,19 +15,19 @@ TASK = torch.tensor([2, 0, 1, 2, 2, 0])
 
 def make(num_tasks=M, perturbed=True, hidden=(8, 6), head_gain=0.5, **options):
     spec = NetworkSpec("actor", IN, hidden, OUT, num_tasks, head_gain=head_gain)
-    torso = PaCo(**options).make_network(spec, generator()).double()
+    network = PaCo(**options).make_network(spec, generator()).double()
     if perturbed:
-        perturb(torso)
-    return torso
+        perturb(network)
+    return network
 
 
 def test_parameters_are_the_weighted_sum_of_the_sets():
-    torso = make(num_sets=2)
+    network = make(num_sets=2)
     x = randn(6, IN)
-    output = torso(x, TASK)
+    output = network(x, TASK)
     for row, m in enumerate(TASK.tolist()):
-        first, second = torso.composition[m]
-        flat = first * torso.sets[0] + second * torso.sets[1]
+        first, second = network.composition[m]
+        flat = first * network.sets[0] + second * network.sets[1]
         w1, b1, w2, b2, w3, b3 = flat.split([32, 8, 48, 6, 12, 2])
         hidden = torch.tanh(w1.view(8, 4) @ x[row] + b1)
         hidden = torch.tanh(w2.view(6, 8) @ hidden + b2)
@@ -35,37 +35,37 @@ def test_parameters_are_the_weighted_sum_of_the_sets():
 
 
 def test_mixed_batch_equals_batches_by_task():
-    torso, x = make(), randn(6, IN)
-    output = torso(x, TASK)
+    network, x = make(), randn(6, IN)
+    output = network(x, TASK)
     for m in range(M):
-        torch.testing.assert_close(output[m == TASK], torso(x[m == TASK], TASK[m == TASK]))
+        torch.testing.assert_close(output[m == TASK], network(x[m == TASK], TASK[m == TASK]))
 
 
 def test_an_absent_task_gets_no_gradient():
-    torso = make()
-    torso(randn(4, IN), torch.tensor([2, 0, 2, 0])).square().sum().backward()
-    assert torso.composition.grad[[0, 2]].ne(0).all()
-    assert not torso.composition.grad[1].any()
-    assert torso.sets.grad.any(1).all()
+    network = make()
+    network(randn(4, IN), torch.tensor([2, 0, 2, 0])).square().sum().backward()
+    assert network.composition.grad[[0, 2]].ne(0).all()
+    assert not network.composition.grad[1].any()
+    assert network.sets.grad.any(1).all()
 
 
 def test_one_task():
-    torso, x = make(num_tasks=1), randn(5, IN)
-    assert torso(x, torch.zeros(5, dtype=torch.int64)).shape == (5, OUT)
+    network, x = make(num_tasks=1), randn(5, IN)
+    assert network(x, torch.zeros(5, dtype=torch.int64)).shape == (5, OUT)
 
 
 def test_weights_start_at_the_usual_scale():
-    torso = make(perturbed=False, hidden=(64, 64), num_tasks=40)
-    torch.testing.assert_close(torso.composition.norm(dim=1), torch.ones(40).double())
-    first, second, head = torso.prepare(torch.arange(40))
+    network = make(perturbed=False, hidden=(64, 64), num_tasks=40)
+    torch.testing.assert_close(network.composition.norm(dim=1), torch.ones(40).double())
+    first, second, head = network.prepare(torch.arange(40))
     for layer, gain, rank in ((first, 2**0.5, IN), (second, 2**0.5, 64), (head, 0.5, OUT)):
         assert layer.weight.square().sum((1, 2)).mean().sqrt().item() == pytest.approx(gain * rank**0.5, rel=0.2)
         assert not layer.bias.any()
 
 
 def test_one_set_starts_as_one_network():
-    torso, x = make(perturbed=False, num_sets=1), randn(1, IN).expand(M, IN)
-    output = torso(x, torch.arange(M))
+    network, x = make(perturbed=False, num_sets=1), randn(1, IN).expand(M, IN)
+    output = network(x, torch.arange(M))
     torch.testing.assert_close(output, output[:1].expand(M, OUT))
 
 
@@ -76,30 +76,30 @@ def test_more_sets_make_another_network():
 
 
 def test_shared_is_the_mean_composition():
-    torso, x = make(), randn(M, 5, IN)
-    shared = torso.compute(torso.prepare_shared(torch.arange(M)), x)
+    network, x = make(), randn(M, 5, IN)
+    shared = network.compute(network.prepare_shared(torch.arange(M)), x)
     with torch.no_grad():
-        torso.composition[:] = torso.composition.mean(0)
-    torch.testing.assert_close(torso.compute(torso.prepare(torch.arange(M)), x), shared)
+        network.composition[:] = network.composition.mean(0)
+    torch.testing.assert_close(network.compute(network.prepare(torch.arange(M)), x), shared)
 
 
 def test_gradients():
-    torso, names = make(hidden=(3, 3)), ("sets", "composition")
+    network, names = make(hidden=(3, 3)), ("sets", "composition")
 
     def function(x, *values):
-        return torch.func.functional_call(torso, dict(zip(names, values, strict=True)), (x, TASK))
+        return torch.func.functional_call(network, dict(zip(names, values, strict=True)), (x, TASK))
 
-    inputs = [randn(6, IN).requires_grad_(), *(p.detach().clone().requires_grad_() for p in torso.parameters())]
-    assert [name for name, _ in torso.named_parameters()] == list(names)
+    inputs = [randn(6, IN).requires_grad_(), *(p.detach().clone().requires_grad_() for p in network.parameters())]
+    assert [name for name, _ in network.named_parameters()] == list(names)
     assert torch.autograd.gradcheck(function, inputs)
 
 
 def test_traces_to_the_same_numbers():
-    torso, x, tasks = make().float(), randn(M, 5, IN).float(), torch.arange(M)
+    network, x, tasks = make().float(), randn(M, 5, IN).float(), torch.arange(M)
 
     def gradients(x):
-        loss = torso.compute(torso.prepare(tasks), x).square().sum()
-        return torch.autograd.grad(loss, list(torso.parameters()))
+        loss = network.compute(network.prepare(tasks), x).square().sum()
+        return torch.autograd.grad(loss, list(network.parameters()))
 
     for traced, eager in zip(
         make_fx(gradients, tracing_mode="fake", _allow_non_fake_inputs=True)(x)(x), gradients(x), strict=True
@@ -108,11 +108,11 @@ def test_traces_to_the_same_numbers():
 
 
 def test_mixed_precision_gives_the_weights_type():
-    torso, x, tasks = make().float(), randn(M, 5, IN).float(), torch.arange(M)
-    expected = torso.compute(torso.prepare(tasks), x)
+    network, x, tasks = make().float(), randn(M, 5, IN).float(), torch.arange(M)
+    expected = network.compute(network.prepare(tasks), x)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        prepared = torso.prepare(tasks)
-        output = torso.compute(prepared, x)
+        prepared = network.prepare(tasks)
+        output = network.compute(prepared, x)
     assert all(layer.weight.dtype == torch.float32 for layer in prepared)
     assert output.dtype == torch.float32
     torch.testing.assert_close(output, expected, rtol=0.05, atol=0.05)

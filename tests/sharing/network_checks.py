@@ -6,7 +6,7 @@ import torch
 from helpers import fit, randn, weights_of
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from varshare_pl.networks.network import NetworkSpec, tensors_of, with_tensors
+from varshare_pl.networks.network import NetworkSpec
 
 M, IN, OUT = 3, 4, 2
 TASK = torch.tensor([2, 0, 1, 2, 2, 0])
@@ -22,43 +22,31 @@ def check_activation(make_network):
             assert not torch.allclose(outputs[a], outputs[b])
 
 
-def check_autocast(torso):
+def check_autocast(network):
     """In fewer digits, but near, of the weights' type, and with gradients everywhere."""
     x = randn(6, IN, dtype=torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
-        output = torso(x, TASK)
+        output = network(x, TASK)
     assert output.dtype == torch.float32
-    assert not torch.equal(output, torso(x, TASK))
-    torch.testing.assert_close(output, torso(x, TASK), rtol=0.1, atol=0.1)
+    assert not torch.equal(output, network(x, TASK))
+    torch.testing.assert_close(output, network(x, TASK), rtol=0.1, atol=0.1)
     output.square().sum().backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in torso.parameters())
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 
 
-def check_trace(torso):
+def check_trace(network):
     """Output and gradient of a trace are those of the network."""
     group_task = torch.tensor([0, 2])
 
     def function(x):
-        parameters = list(torso.parameters())
-        output = torso.compute(torso.prepare(group_task), x)
+        parameters = list(network.parameters())
+        output = network.compute(network.prepare(group_task), x)
         return [output, *torch.autograd.grad(output.square().sum(), parameters)]
 
     x, other = randn(2, 3, IN), randn(2, 3, IN, seed=1)
     graph = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(x)
     for found, expected in zip(graph(other), function(other), strict=True):
         torch.testing.assert_close(found, expected)
-
-
-def check_prepared(torso):
-    """Every weight is in what is prepared: compiled acting takes them from there."""
-    x = randn(torso.num_tasks, 4, IN)
-    with torch.no_grad():
-        prepared = torso.prepare(torch.arange(torso.num_tasks))
-        kept = with_tensors(prepared, iter([tensor.clone() for tensor in tensors_of(prepared)]))
-        expected = torso.compute(prepared, x)
-        for p in torso.parameters():
-            p.fill_(torch.nan)
-        torch.testing.assert_close(torso.compute(kept, x), expected)
 
 
 def check_learning(method, suite):

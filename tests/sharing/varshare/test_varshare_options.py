@@ -1,4 +1,6 @@
-"""The options of VarShare in short runs: what they change, what they refuse, and exact resume."""
+"""VarShare's options and variants in short runs: what they change, what they refuse, and exact resume."""
+
+from functools import partial
 
 import pytest
 import torch
@@ -6,41 +8,45 @@ from helpers import fit
 from stopping import StopAfter
 
 from varshare_pl.errors import ConfigError
+from varshare_pl.ppo.losses import kl_scale
 from varshare_pl.sharing import VarShare
+from varshare_pl.sharing.varshare import (
+    VarShareControlledPrior,
+    VarShareDeterministic,
+    VarShareLearnedPrior,
+    VarShareLowRank,
+)
 
 ONE_ROLLOUT = {"total_env_steps": 128}
 BOTH = {"actor", "critic"}
-OPTIONS = {
-    "layers": {"layers": [0, "head"]},
-    "task_bias": {"task_bias": True},
-    "deterministic": {"deterministic": True},
-    "learned_prior": {"learned_prior": True},
-    "hyperprior": {"learned_prior": True, "hyperprior": 50.0},
-    "rank": {"rank": 2},
-    "all at once": {"layers": "last 2", "task_bias": True, "learned_prior": True},
-    "absorption": {"absorption": 0.5},
-    "task_embedding": {"task_embedding": 3},
-    "controller with the rest": {"noise_controller": True, "absorption": 1.0, "task_embedding": 2, "layers": "last 2"},
-    "deterministic with the rest": {"layers": "last 1", "task_bias": True, "deterministic": True, "absorption": 0.1},
+METHODS = {
+    "layers": partial(VarShare, layers=[0, "head"]),
+    "task_bias": partial(VarShare, task_bias=True),
+    "absorption": partial(VarShare, absorption=0.5),
+    "task_embedding": partial(VarShare, task_embedding=3),
+    "deterministic": VarShareDeterministic,
+    "deterministic with options": partial(VarShareDeterministic, layers="last 1", task_bias=True, absorption=0.1),
+    "low rank": partial(VarShareLowRank, rank=2),
+    "low rank with options": partial(VarShareLowRank, rank=3, layers="last 2", task_bias=True, task_embedding=2),
+    "learned prior": VarShareLearnedPrior,
+    "hyperprior": partial(VarShareLearnedPrior, hyperprior=50.0),
+    "learned prior with options": partial(VarShareLearnedPrior, layers="last 2", task_bias=True),
+    "controlled prior": partial(VarShareControlledPrior, absorption=1.0, task_embedding=2, layers="last 2"),
 }
 
 
 @pytest.mark.parametrize(
-    ("options", "text"),
+    ("method", "options", "text"),
     [
-        ({"deterministic": True, "learned_prior": True}, "learned_prior: true is not allowed with deterministic"),
-        ({"deterministic": True, "initial_sigma": 0.3}, "initial_sigma: 0.3 is not allowed with deterministic"),
-        ({"noise_controller": True, "deterministic": True}, "noise_controller: true is not allowed with deterministic"),
-        ({"noise_controller": True, "learned_prior": True}, "noise_controller: true is not allowed with learned_prior"),
-        ({"absorption": 1.5}, "absorption: 1.5 is not allowed; a number from 0 to 1 is"),
-        ({"task_embedding": -1}, "task_embedding: -1 is not allowed; an integer of at least 0 is"),
-        ({"hyperprior": 2.0}, "hyperprior: 2.0 is not allowed without learned_prior"),
-        ({"deterministic": True, "hyperprior": 2.0}, "hyperprior: 2.0 is not allowed without learned_prior"),
+        (VarShare, {"absorption": 1.5}, "absorption: 1.5 is not allowed; a number from 0 to 1 is"),
+        (VarShare, {"task_embedding": -1}, "task_embedding: -1 is not allowed; an integer of at least 0 is"),
+        (VarShareLowRank, {"task_embedding": -1}, "task_embedding: -1 is not allowed; an integer of at least 0 is"),
+        (VarShareLearnedPrior, {"hyperprior": -1.0}, "hyperprior: -1.0 is not allowed; a number of at least 0 is"),
     ],
 )
-def test_what_makes_no_sense_together_is_refused_in_one_line(options, text):
+def test_a_bad_value_is_refused_in_one_line(method, options, text):
     with pytest.raises(ConfigError, match=rf"^model\.sharing\.init_args\.{text}") as caught:
-        fit(ONE_ROLLOUT, sharing=VarShare(**options))
+        fit(ONE_ROLLOUT, sharing=method(**options))
     assert "\n" not in str(caught.value)
 
 
@@ -55,13 +61,13 @@ def baseline():
     return fit({"total_env_steps": 256})
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("name", METHODS)
 def test_every_option_changes_both_networks(name, baseline):
-    assert changed(fit({"total_env_steps": 256}, sharing=VarShare(**OPTIONS[name])), baseline) == BOTH
+    assert changed(fit({"total_env_steps": 256}, sharing=METHODS[name]()), baseline) == BOTH
 
 
 def test_the_hyperprior_changes_what_the_prior_learns():
-    weak, strong = (fit(sharing=VarShare(learned_prior=True, hyperprior=value)) for value in (0.0, 50.0))
+    weak, strong = (fit(sharing=VarShareLearnedPrior(hyperprior=value)) for value in (0.0, 50.0))
     assert changed(weak, strong) == BOTH
 
 
@@ -73,24 +79,22 @@ def test_parameters_of_each_option():
     partial = fit(ONE_ROLLOUT, sharing=VarShare(layers=["head"]))
     assert names_of(partial, ".mu") == ["actor.stack.head.mu", "critic.stack.head.mu"]
     assert len(names_of(fit(ONE_ROLLOUT, sharing=VarShare(task_bias=True)), "task_bias")) == 6
-    assert names_of(fit(ONE_ROLLOUT, sharing=VarShare(deterministic=True)), "log_var") == []
-    assert len(names_of(fit(ONE_ROLLOUT, sharing=VarShare(learned_prior=True)), "log_prior_std")) == 6
+    assert names_of(fit(ONE_ROLLOUT, sharing=VarShareDeterministic()), "log_var") == []
+    assert len(names_of(fit(ONE_ROLLOUT, sharing=VarShareLearnedPrior()), "log_prior_std")) == 6
 
 
 def test_learned_priors_are_trained_with_the_log_variances():
-    run = fit(sharing=VarShare(learned_prior=True))
-    fresh = VarShare(learned_prior=True)
+    run = fit(sharing=VarShareLearnedPrior())
     (optimizer,) = run.trainer.optimizers
     sizes = {group["name"]: sum(p.numel() for p in group["params"]) for group in optimizer.param_groups}
     weights = sum(layer.log_var.numel() for _, layer in run.module.policy.actor.layers())
     assert sizes["actor_log_var"] == weights + 3
-    assert fresh.hyperprior == 1.0
     for *_, layer in run.module.policy.layers():
         assert layer.log_prior_std.item() != pytest.approx(torch.tensor(layer.prior_std).log().item(), abs=1e-6)
 
 
 def test_without_noise_there_are_no_groups_or_metrics_of_it():
-    run = fit(sharing=VarShare(deterministic=True), actor_noise="fresh")  # no warning: nothing is drawn
+    run = fit(sharing=VarShareDeterministic(), actor_noise="fresh")  # no warning: nothing is drawn
     (optimizer,) = run.trainer.optimizers
     assert [group["name"] for group in optimizer.param_groups] == ["actor", "critic"]
     metrics = run.records[-1].metrics
@@ -100,22 +104,22 @@ def test_without_noise_there_are_no_groups_or_metrics_of_it():
 
 
 def test_the_penalty_of_the_ablation_is_scaled_like_the_kl():
-    run = fit(sharing=VarShare(deterministic=True))
+    run = fit(sharing=VarShareDeterministic())
     policy = run.module.policy
     weights = sum(layer.theta.numel() for *_, layer in policy.layers())
     assert policy.num_variational == weights
-    assert run.module.objective.kl_scale(policy) == pytest.approx(0.1 / (weights * 2))
-    strong = fit(sharing=VarShare(deterministic=True), kl_weight=100.0)
+    assert kl_scale(0.1, policy) == pytest.approx(0.1 / (weights * 2))
+    strong = fit(sharing=VarShareDeterministic(), kl_weight=100.0)
     norms = [sum(layer.mu.norm().item() for *_, layer in r.module.policy.layers()) for r in (run, strong)]
     assert norms[1] < norms[0]
 
 
-@pytest.mark.parametrize("name", [*OPTIONS, "kl_schedule"])
+@pytest.mark.parametrize("name", ["plain", *METHODS])
 def test_resumed_equals_uninterrupted(name, tmp_path):
     data, path = {"total_env_steps": 4 * 128}, tmp_path / "stopped.ckpt"
 
     def run(callbacks=(), **more):
-        sharing = VarShare(**OPTIONS.get(name, {}))
+        sharing = METHODS.get(name, VarShare)()
         return fit(data, callbacks, sharing=sharing, kl_schedule="warmup_ramp", **more)
 
     whole = run()

@@ -4,18 +4,17 @@ import math
 
 import pytest
 import torch
-from helpers import perturb, randn
+from helpers import drawn, perturb
 from torch.distributions import Normal, kl_divergence
 
 from varshare_pl.errors import ConfigError
-from varshare_pl.networks.gaussian import kl_to_learned_prior, kl_to_prior
 from varshare_pl.sharing.varshare.learned_prior import LearnedPriorLinear
 
 M, IN, OUT = 3, 4, 2
 
 
 def make(hyperprior=1.0):
-    layer = LearnedPriorLinear(IN, OUT, M, hyperprior=hyperprior).double()
+    layer = drawn(LearnedPriorLinear(IN, OUT, M, hyperprior=hyperprior)).double()
     perturb(layer)
     return layer
 
@@ -26,7 +25,7 @@ def test_parameters():
     assert layer.log_var_parameters() == [layer.log_var, layer.log_prior_std]
     fresh = LearnedPriorLinear(25, OUT, M, prior_scale=0.2)
     assert fresh.log_prior_std.item() == pytest.approx(math.log(0.04))
-    layer.reset_parameters(1.0)
+    drawn(layer)
     assert layer.log_prior_std.item() == pytest.approx(math.log(0.05))
 
 
@@ -36,19 +35,13 @@ def test_bad_hyperprior_raises(value):
         make(value)
 
 
-def test_kl_equals_torch_distributions_and_that_of_a_fixed_prior():
-    mu, log_var, log_prior_std = 0.3 * randn(M, OUT, IN), -3 + randn(M, OUT, IN, seed=1), randn(1, seed=2)[0] - 2
-    kl = kl_to_learned_prior(mu, log_var, log_prior_std)
-    prior = Normal(torch.zeros_like(mu), log_prior_std.exp())
-    expected = kl_divergence(Normal(mu, (0.5 * log_var).exp()), prior).flatten(1).sum(1)
-    torch.testing.assert_close(kl, expected, rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(kl, kl_to_prior(mu, log_var, log_prior_std.exp().item()))
-    assert (kl > 0).all()
-
-
-def test_gradients_by_finite_differences():
-    inputs = [t.requires_grad_() for t in (0.3 * randn(2, 2, 3), -1 + randn(2, 2, 3, seed=1), randn(1, seed=2)[0] - 1)]
-    assert torch.autograd.gradcheck(kl_to_learned_prior, inputs)
+def test_kl_is_to_the_learned_prior():
+    layer = make(hyperprior=0.0)
+    prior = Normal(torch.zeros_like(layer.mu), layer.log_prior_std.exp())
+    expected = kl_divergence(Normal(layer.mu, (0.5 * layer.log_var).exp()), prior).flatten(1).sum(1)
+    torch.testing.assert_close(layer.kl(), expected, rtol=1e-10, atol=1e-10)
+    assert torch.equal(layer.current_prior_std(), layer.log_prior_std.exp())
+    assert layer.current_prior_std().item() != pytest.approx(layer.prior_std, rel=1e-3)
 
 
 def test_gradient_of_the_layers_kl_in_the_prior():

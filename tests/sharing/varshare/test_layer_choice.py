@@ -1,13 +1,14 @@
 """Which layers the option ``layers`` means."""
 
 import pytest
-from helpers import make_policy, make_spec
+from helpers import make_policy
 
 from varshare_pl.envs import get_suite
 from varshare_pl.errors import ConfigError
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.sharing import LayerSpec, SharedLinear, VarShare, VarShareLinear
 from varshare_pl.sharing.varshare.layer_choice import is_chosen
+from varshare_pl.types import RolloutPlan
 
 NAMES = ["layer_1", "layer_2", "head"]
 SPECS = [LayerSpec(name, index, 4, 2, 3, len(NAMES)) for index, name in enumerate(NAMES)]
@@ -45,16 +46,16 @@ def test_the_error_names_what_exists():
 
 
 def test_the_error_names_the_options_key():
-    spec = make_spec(get_suite("MirroredCartPole"), rollout_rows=128)
+    spec, plan = get_suite("MirroredCartPole").env_spec(), RolloutPlan(rows=128, count=1)
     with pytest.raises(ConfigError, match=r"^model\.sharing\.init_args\.layers: 'tail' is not allowed"):
-        PPOModule(spec, VarShare(layers=["tail"]), minibatch_size=128)
+        PPOModule(spec, plan, VarShare(layers=["tail"]), minibatch_size=128)
 
 
 def test_the_other_layers_are_shared():
     policy = make_policy("MirroredCartPole", VarShare(layers="last 2"))
-    for torso in (policy.actor, policy.critic):
-        kinds = {name: type(layer) for name, layer in torso.layers()}
+    for network in (policy.actor, policy.critic):
+        kinds = {name: type(layer) for name, layer in network.layers()}
         assert kinds == {"layer_1": SharedLinear, "layer_2": VarShareLinear, "head": VarShareLinear}
-        layers = dict(torso.layers())
-        assert torso.num_variational == layers["layer_2"].num_variational + layers["head"].num_variational
-        assert len(torso.log_var_parameters()) == 2
+        layers = dict(network.layers())
+        assert network.num_variational == layers["layer_2"].num_variational + layers["head"].num_variational
+        assert len(network.log_var_parameters()) == 2

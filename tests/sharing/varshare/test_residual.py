@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from helpers import generator, perturb, randn
+from helpers import drawn, generator, perturb, randn
 from torch.distributions import Normal, kl_divergence
 
 from varshare_pl.errors import ConfigError
 from varshare_pl.networks.gaussian import mean_to_prior
-from varshare_pl.random import array_stream
-from varshare_pl.sharing import LocalNoise, VarShareLinear
+from varshare_pl.networks.noise import local_noise, weight_noise
+from varshare_pl.sharing import LocalNoise, VariationalLayer, VarShareLinear
 from varshare_pl.sharing.varshare.learned_prior import LearnedPriorLinear
 from varshare_pl.sharing.varshare.residual import ResidualLinear
 
@@ -17,7 +17,7 @@ KINDS = [ResidualLinear, VarShareLinear, LearnedPriorLinear]
 
 
 def make(cls=ResidualLinear, **options):
-    layer = cls(IN, OUT, M, **options).double()
+    layer = drawn(cls(IN, OUT, M, **options)).double()
     perturb(layer)
     return layer
 
@@ -50,10 +50,9 @@ def test_outputs_by_hand_per_row(cls, task_bias):
 def test_there_is_no_noise():
     layer = make()
     x, task = randn(4, IN), torch.tensor([2, 0, 1, 2])
-    assert layer.draw_weight_noise(generator()) is None
-    assert layer.draw_local_noise(2, 3, array_stream(1, "a")) is None
-    assert layer.sigma() is None
-    assert layer.log_var_parameters() == []
+    assert weight_noise(layer, generator()) is None
+    assert local_noise(layer, 2, 3, generator(1)) is None
+    assert not isinstance(layer, VariationalLayer)
     for noise in (randn(M, OUT, IN), LocalNoise(randn(4, OUT))):
         assert torch.equal(layer(x, task, noise), layer(x, task))
 
@@ -70,7 +69,7 @@ def test_penalty_is_the_means_part_of_the_kl():
     layer = make()
     torch.testing.assert_close(layer.kl(), mean_to_prior(layer.mu, layer.prior_std))
     assert layer.prior_std == pytest.approx(0.05)
-    assert not ResidualLinear(IN, OUT, M).kl().any()  # at the start
+    assert not drawn(ResidualLinear(IN, OUT, M)).kl().any()  # at the start
 
 
 def test_penalty_pulls_to_zero():
@@ -82,7 +81,7 @@ def test_penalty_pulls_to_zero():
 
 @pytest.mark.parametrize("cls", KINDS)
 def test_task_biases_start_at_zero_and_learn_apart(cls):
-    layer = cls(IN, OUT, M, task_bias=True).double()
+    layer = drawn(cls(IN, OUT, M, task_bias=True)).double()
     assert not layer.task_bias.any()
     plain = cls(IN, OUT, M).double()
     plain.load_state_dict({k: v for k, v in layer.state_dict().items() if k != "task_bias"})
@@ -91,7 +90,7 @@ def test_task_biases_start_at_zero_and_learn_apart(cls):
     layer(x, task).sum().backward()
     assert layer.task_bias.grad.tolist() == [[1.0, 1.0], [0.0, 0.0], [2.0, 2.0]]
     perturb(layer)
-    layer.reset_parameters(1.0)
+    drawn(layer)
     assert not layer.task_bias.any()
     assert not layer.mu.any()
 
@@ -104,5 +103,5 @@ def test_task_biases_cost_nothing_and_average_in_the_shared_net():
     assert torch.equal(layer.kl(), kl)
     prepared = layer.prepare_shared(torch.arange(M))
     torch.testing.assert_close(prepared.bias, layer.bias + layer.task_bias.mean(0))
-    output = layer.compute(prepared, randn(M, 5, IN))
+    output = prepared.apply(randn(M, 5, IN))
     assert output.shape == (M, 5, OUT)

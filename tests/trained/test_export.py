@@ -5,24 +5,22 @@ import sys
 
 import pytest
 import torch
-from helpers import make_policy, perturb, randn
+from helpers import ALL_METHODS, make_policy, perturb, randn
 
 from varshare_pl.envs import get_suite
 from varshare_pl.errors import ConfigError
-from varshare_pl.sharing import method_names
 from varshare_pl.trained.policy import TrainedPolicy
 
-METHODS = {name: cls for name, cls in method_names().items() if cls.__module__.startswith("varshare_pl.")}
 SUITE = "MirroredCartPole"
 
 
 def trained(method="varshare", **options):
-    policy = make_policy(SUITE, METHODS[method](**options))
+    policy = make_policy(SUITE, ALL_METHODS[method](**options))
     perturb(policy)
     return TrainedPolicy(policy, get_suite(SUITE), method, 0)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ALL_METHODS)
 def test_every_method_is_exported_as_it_is(method, tmp_path):
     policy = trained(method)
     for task in (0, "swapped actions"):
@@ -32,7 +30,7 @@ def test_every_method_is_exported_as_it_is(method, tmp_path):
             obs = randn(rows, 4, seed=rows, dtype=torch.float32)
             actions, params = module(obs)
             ids = torch.full((rows,), policy.task_id(task))
-            # Another route: the torso's own forward over rows of mixed tasks.
+            # Another route: the network's own forward over rows of mixed tasks.
             torch.testing.assert_close(params, policy.policy.actor(obs, ids), rtol=0, atol=2e-6)
             assert torch.equal(actions, policy(obs, task))
             assert not params.requires_grad

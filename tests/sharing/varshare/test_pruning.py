@@ -5,6 +5,7 @@ import torch
 from helpers import generator, perturb, randn
 
 from varshare_pl.sharing import NetworkSpec, Shared, VarShare
+from varshare_pl.sharing.varshare import VarShareDeterministic, VarShareLearnedPrior, VarShareLowRank
 from varshare_pl.sharing.varshare.pruning import mean_log_var, prunable_layers, prune_
 
 M, IN, OUT = 3, 4, 5
@@ -12,26 +13,26 @@ TASK = torch.tensor([2, 0, 1, 2, 0])
 
 
 def make(method=None):
-    torso = (method or VarShare()).make_network(NetworkSpec("actor", IN, (8, 8), OUT, M), generator()).double()
-    perturb(torso)
-    return torso
+    network = (method or VarShare()).make_network(NetworkSpec("actor", IN, (8, 8), OUT, M), generator()).double()
+    perturb(network)
+    return network
 
 
 def test_threshold_0_changes_no_output():
-    torso, x = make(), randn(5, IN)
-    before = torso(x, TASK)
-    for layer in prunable_layers(torso).values():
+    network, x = make(), randn(5, IN)
+    before = network(x, TASK)
+    for layer in prunable_layers(network).values():
         assert prune_(layer, 0.0).tolist() == [layer.num_variational] * M
         torch.testing.assert_close(layer.mu.mean(0), torch.zeros_like(layer.theta))
-    torch.testing.assert_close(torso(x, TASK), before)
+    torch.testing.assert_close(network(x, TASK), before)
 
 
 def test_a_large_threshold_leaves_what_sharing_alone_achieves():
-    torso, x, tasks = make(), randn(1, 5, IN).expand(M, -1, -1), torch.arange(M)
-    expected = torso.compute(torso.prepare_shared(tasks), x)
-    for layer in prunable_layers(torso).values():
+    network, x, tasks = make(), randn(1, 5, IN).expand(M, -1, -1), torch.arange(M)
+    expected = network.compute(network.prepare_shared(tasks), x)
+    for layer in prunable_layers(network).values():
         assert prune_(layer, 1e9).tolist() == [0] * M
-    torch.testing.assert_close(torso.compute(torso.prepare(tasks), x), expected)
+    torch.testing.assert_close(network.compute(network.prepare(tasks), x), expected)
 
 
 def test_what_all_tasks_have_in_common_is_no_difference():
@@ -68,6 +69,7 @@ def test_the_mean_variance_is_kept():
 
 def test_what_can_be_pruned():
     assert list(prunable_layers(make())) == ["stack.layer_1", "stack.layer_2", "stack.head"]
-    assert list(prunable_layers(make(VarShare(layers=["head"], learned_prior=True)))) == ["stack.head"]
-    assert not prunable_layers(make(VarShare(deterministic=True)))
+    assert list(prunable_layers(make(VarShareLearnedPrior(layers=["head"])))) == ["stack.head"]
+    assert not prunable_layers(make(VarShareDeterministic()))
+    assert not prunable_layers(make(VarShareLowRank()))
     assert not prunable_layers(make(Shared()))

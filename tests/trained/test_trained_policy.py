@@ -40,13 +40,13 @@ def obs():
     return randn(40, 4, dtype=torch.float32)
 
 
-def by_hand(run, obs, task, network="actor"):
+def by_hand(run, obs, task):
     """Logits of W_m = θ + μ_m, in NumPy, from the checkpoint's tensors."""
     state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     x = obs.numpy().astype(np.float64)
     for layer in ("layer_1", "head"):
         theta, mu, bias = (
-            state[f"policy.{network}.stack.{layer}.{name}"].double().numpy() for name in ("theta", "mu", "bias")
+            state[f"policy.actor.stack.{layer}.{name}"].double().numpy() for name in ("theta", "mu", "bias")
         )
         x = x @ (theta + mu[task]).T + bias
         x = np.tanh(x) if layer == "layer_1" else x
@@ -75,7 +75,7 @@ def test_observations_are_normalised_as_in_the_run(tmp_path, obs):
     mean, variance = (state[f"policy.observation_moments.{name}"] for name in ("mean", "variance"))
     for task in range(5):
         normal = ((obs - mean[task]) / variance[task].sqrt()).clamp(-10.0, 10.0)
-        logits = by_hand(run, normal, task, "actor.network")
+        logits = by_hand(run, normal, task)
         np.testing.assert_allclose(policy.action_params(obs, torch.full((40,), task)), logits, rtol=0, atol=1e-5)
     program = torch.export.load(policy.export(tmp_path / "task_4.pt2", 4)).module()
     np.testing.assert_allclose(program(obs)[1], logits, rtol=0, atol=1e-5)

@@ -4,12 +4,13 @@ import math
 
 import pytest
 import torch
-from helpers import fit, generator, make_policy, perturb, randn
+from helpers import drawn, fit, generator, make_policy, perturb, randn
 from torch.distributions import Normal, kl_divergence
 
 from varshare_pl.errors import ConfigError
-from varshare_pl.random import array_stream
-from varshare_pl.sharing import FlipoutNoise, LayerSpec, LocalNoise, SharedLinear, VarShare
+from varshare_pl.networks.noise import flipout_noise, local_noise, weight_noise
+from varshare_pl.sharing import FlipoutNoise, LayerSpec, LocalNoise, SharedLinear
+from varshare_pl.sharing.varshare import VarShareLowRank
 from varshare_pl.sharing.varshare.low_rank import LowRankLinear
 
 M, IN, OUT, RANK = 3, 5, 4, 2
@@ -17,18 +18,18 @@ TASK = torch.tensor([2, 0, 1, 2, 2, 0])
 
 
 def make(task_bias=False, **options):
-    layer = LowRankLinear(IN, OUT, M, task_bias=task_bias, **{"rank": RANK, **options}).double()
+    layer = drawn(LowRankLinear(IN, OUT, M, task_bias=task_bias, **{"rank": RANK, **options})).double()
     perturb(layer)
     return layer
 
 
 def noises(layer, rows=6):
     """Noise of each kind for (rows,) rows."""
-    local = layer.draw_local_noise(1, rows, array_stream(1, "a"))
-    flipout = layer.draw_flipout_noise(1, rows, generator(1), array_stream(1, "a"))
+    local = local_noise(layer, 1, rows, generator(1))
+    flipout = flipout_noise(layer, 1, rows, generator(1), generator(2))
     return {
         "mean": None,
-        "weights": layer.draw_weight_noise(generator(1)),
+        "weights": weight_noise(layer, generator(1)),
         "local": LocalNoise(local.zeta[0]),
         "flipout": FlipoutNoise(flipout.eps, flipout.sign_in[0], flipout.sign_out[0]),
     }
@@ -38,7 +39,7 @@ kinds = pytest.mark.parametrize("kind", ["mean", "weights", "local", "flipout"])
 
 
 def test_start():
-    layer = LowRankLinear(100, 60, M, prior_scale=0.5, initial_sigma=0.3, task_bias=True, rank=4)
+    layer = drawn(LowRankLinear(100, 60, M, prior_scale=0.5, initial_sigma=0.3, task_bias=True, rank=4))
     assert layer.prior_std == pytest.approx(0.05)
     assert layer.factor_std == pytest.approx(math.sqrt(0.05 / 2))
     shapes = {name: tuple(p.shape) for name, p in layer.named_parameters()}
@@ -54,13 +55,6 @@ def test_start():
     layer(x, task).square().sum().backward()
     assert (layer.mu_b.grad.flatten(1).norm(dim=1) > 0).all()
     assert layer.mu_a.std().item() == pytest.approx(layer.factor_std, rel=0.1)
-    before = layer.mu_a.clone()
-    layer.reset_parameters(1.0, generator(1))
-    again = layer.mu_a.clone()
-    torch.manual_seed(3)
-    layer.reset_parameters(1.0, generator(1))
-    assert torch.equal(layer.mu_a, again)
-    assert not torch.equal(before, again)
 
 
 def test_a_narrow_layer_takes_the_rank_that_it_can():
@@ -133,11 +127,11 @@ def draws_of(layer, x, kind, n=40_000):
         for (name, own), theirs in zip(layer.named_parameters(), many.parameters(), strict=True):
             theirs.copy_(own if name in ("theta", "bias") else own[1].expand_as(theirs))
         noise = {
-            "weights": lambda: many.draw_weight_noise(generator(8)),
-            "local": lambda: many.draw_local_noise(n, len(x), array_stream(8, "a")),
-            "flipout": lambda: many.draw_flipout_noise(n, len(x), generator(8), array_stream(8, "a")),
+            "weights": lambda: weight_noise(many, generator(8)),
+            "local": lambda: local_noise(many, n, len(x), generator(8)),
+            "flipout": lambda: flipout_noise(many, n, len(x), generator(8), generator(9)),
         }[kind]()
-        return many.compute(many.prepare(torch.arange(n), noise), x.expand(n, -1, -1))
+        return many.prepare(torch.arange(n), noise).apply(x.expand(n, -1, -1))
 
 
 @pytest.mark.parametrize("kind", ["weights", "local", "flipout"])
@@ -193,18 +187,18 @@ def test_metrics_take_the_product_of_the_means():
 
 def test_local_noise_can_be_exchanged():
     layer, x, tasks = make(), randn(M, 5, IN), torch.arange(M)
-    first, second = (layer.draw_local_noise(M, 5, array_stream(seed, "a")) for seed in (1, 2))
+    first, second = (local_noise(layer, M, 5, generator(seed)) for seed in (1, 2))
     exchanged = layer.prepare(tasks, first).with_noise(second)
-    torch.testing.assert_close(layer.compute(exchanged, x), layer.compute(layer.prepare(tasks, second), x))
+    torch.testing.assert_close(exchanged.apply(x), layer.prepare(tasks, second).apply(x))
 
 
 def test_the_method_makes_them_where_layers_says():
-    method = VarShare(rank=3, layers="last 1", task_bias=True)
+    method = VarShareLowRank(rank=3, layers="last 1", task_bias=True)
     made = [method.make_layer(LayerSpec(name, i, 9, 5, M, 2)) for i, name in enumerate(("layer_1", "head"))]
     assert [type(layer) for layer in made] == [SharedLinear, LowRankLinear]
     assert made[1].rank == 3
     assert made[1].task_bias is not None
-    policy = make_policy("ComplexCartPole", VarShare(rank=2))
+    policy = make_policy("ComplexCartPole", VarShareLowRank(rank=2))
     assert policy.num_variational == sum(layer.num_variational for *_, layer in policy.layers())
 
 
@@ -212,25 +206,18 @@ def test_the_method_makes_them_where_layers_says():
     ("options", "text"),
     [
         ({"rank": 0}, "rank: 0 is not allowed; a positive integer is"),
-        ({"rank": 2, "prior_scale": -1.0}, "prior_scale: -1.0 is not allowed"),
-        ({"rank": 2, "initial_sigma": 0.0}, "initial_sigma: 0.0 is not allowed"),
-        ({"rank": 2, "deterministic": True}, "deterministic: true is not allowed with rank: 2; its factors have noise"),
-        (
-            {"rank": 2, "learned_prior": True},
-            "learned_prior: true is not allowed with rank: 2; its factors' priors stand still",
-        ),
-        ({"rank": 2, "noise_controller": True}, "noise_controller: true is not allowed with rank: 2"),
-        ({"rank": 2, "absorption": 0.5}, "absorption: 0.5 is not allowed with rank: 2; a mean of products has no low"),
+        ({"prior_scale": -1.0}, "prior_scale: -1.0 is not allowed"),
+        ({"initial_sigma": 0.0}, "initial_sigma: 0.0 is not allowed"),
     ],
 )
 def test_what_is_refused(options, text):
     with pytest.raises(ConfigError, match=rf"^model\.sharing\.init_args\.{text}") as caught:
-        fit({"total_env_steps": 128}, sharing=VarShare(**options))
+        fit({"total_env_steps": 128}, sharing=VarShareLowRank(**options))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("noise", [{}, {"actor_noise": "stored"}, {"critic_noise": "flipout"}], ids=str)
 def test_whole_runs_start_at_a_ratio_of_1(noise):
-    run = fit(sharing=VarShare(prior_scale=1.0, rank=2), **noise)
+    run = fit(sharing=VarShareLowRank(prior_scale=1.0, rank=2), **noise)
     assert all(record.metrics["diagnostics/first_ratio_deviation"] <= 1e-6 for record in run.records)
     assert run.records[-1].metrics["sharing/sigma"] > 0

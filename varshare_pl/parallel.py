@@ -61,6 +61,29 @@ def all_max(value: Tensor) -> Tensor:
     return value if world_size() == 1 else _reduce(value, torch.maximum, dist.ReduceOp.MAX)
 
 
+def double(values: Tensor) -> Tensor:
+    """In float64, where there is such a thing: Apple's GPUs have none."""
+    return values if values.device.type == "mps" else values.double()
+
+
+def statistics_by_task(rows: Tensor, task: Tensor, num_tasks: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Count (M,), mean and variance (M, *shape) of each task's rows, over those of all processes, in float64.
+
+    The variance is taken around the mean and divided by the count; a task without rows has mean and variance 0.
+
+    Args:
+        rows: (rows, *shape).
+        task: (rows,) int64.
+        num_tasks: M.
+    """
+    rows = double(rows)
+    count = all_sum(torch.bincount(task, minlength=num_tasks))
+    divisor = count.clamp_min(1).to(rows.dtype).view(-1, *[1] * (rows.dim() - 1))
+    zeros = rows.new_zeros(num_tasks, *rows.shape[1:])
+    mean = all_sum(zeros.index_add(0, task, rows)) / divisor
+    return count, mean, all_sum(zeros.index_add(0, task, (rows - mean[task]).square())) / divisor
+
+
 def gather_plain(value: Any) -> list[Any]:
     """A plain value of each process, in order of rank."""
     if world_size() == 1:

@@ -50,7 +50,6 @@ class PolicyAdam(torch.optim.Adam):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Set all gradients to 0."""
-        del set_to_none
         for parameter in self.networks["actor"] + self.networks["critic"]:
             if parameter.grad is None:  # Lightning clears them when a fit begins
                 parameter.grad = torch.zeros_like(parameter)

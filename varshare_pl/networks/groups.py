@@ -36,16 +36,13 @@ class TaskGroups:
         counts = torch.bincount(task, minlength=num_tasks)
         if len(counts) > num_tasks:
             raise IndexError(f"task {len(counts) - 1} is out of range; the tasks are 0 to {num_tasks - 1}")
-        group_task = torch.arange(num_tasks, device=task.device)
-        if not keep_empty:
-            group_task = counts.nonzero().squeeze(1)
-            counts = counts[group_task]
+        group_task = (counts >= int(not keep_empty)).nonzero().squeeze(1)
+        counts = counts[group_task]
         by_task = torch.argsort(task, stable=True)
         start = counts.cumsum(0) - counts
         column = torch.arange(int(counts.max()), device=task.device)
         inside = column < counts[:, None]
-        first = start.clamp(max=len(task) - 1)[:, None]
-        index = by_task[torch.where(inside, first + column, first)]
+        index = by_task[(start[:, None] + column * inside).clamp(max=len(task) - 1)]
         place = torch.empty_like(by_task)
         place[by_task] = inside.flatten().nonzero().squeeze(1)
         groups, each = index.shape

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from varshare_pl.networks.layer import NewTask
-from varshare_pl.parallel import all_sum
+from varshare_pl.parallel import statistics_by_task
 
 SMALLEST_STD = 1e-4  # so that what does not vary is not blown up to noise
 
@@ -54,15 +54,11 @@ class TaskMoments(nn.Module):
         Moments of the new rows from their own mean, in float64, then merged with the old ones (Chan, Golub, LeVeque
         1983, eq. 2.1): no difference of large numbers is taken.
         """
-        rows = rows if rows.device.type == "mps" else rows.double()  # Apple's GPUs have no float64
-        added = all_sum(torch.bincount(task, minlength=len(self.count)))
-        new, old = (count.to(rows.dtype).view(-1, *[1] * (rows.dim() - 1)) for count in (added, self.count))
-        zeros = rows.new_zeros(self.mean.shape)
-        mean = all_sum(zeros.index_add(0, task, rows)) / new.clamp_min(1)
-        squares = all_sum(zeros.index_add(0, task, (rows - mean[task]).square()))
+        added, mean, variance = statistics_by_task(rows, task, len(self.count))
+        new, old = (count.to(mean.dtype).view(-1, *[1] * (mean.dim() - 1)) for count in (added, self.count))
         total = (old + new).clamp_min(1)
         difference = mean - self.mean
-        merged = (old * self.variance + squares + difference.square() * old * new / total) / total
+        merged = (old * self.variance + new * variance + difference.square() * old * new / total) / total
         self.mean.copy_(torch.where(new > 0, self.mean + difference * new / total, self.mean))
         self.variance.copy_(torch.where(new > 0, merged, self.variance))
         self.count += added

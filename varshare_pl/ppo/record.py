@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from statistics import fmean
-
 import torch
 from torch import Tensor
 
-from varshare_pl.learning.optimizer import GradientNorms
 from varshare_pl.networks.actor_critic import ActorCritic
 from varshare_pl.parallel import all_max, all_means
 from varshare_pl.ppo.losses import policy_kl, total_loss
@@ -38,11 +34,12 @@ def update_record(
         kl_scale: What a task's KL weighed in the loss.
         options: Have the coefficients.
     """
-    losses, log_ratio, weight = taken.losses, taken.losses.log_ratio, taken.weights
+    log_ratio, weight = taken.losses.log_ratio, taken.weights
+    of_policy, of_value, entropy = taken.losses.sums.unbind(1)  # (K, G) each
     deviation = log_ratio.expm1().abs()
     by_step = {
-        "loss/total": total_loss(losses, taken.kl, kl_scale, options),
-        "loss/entropy": losses.entropy.sum(1),
+        "loss/total": total_loss(taken.losses, taken.kl, kl_scale, options),
+        "loss/entropy": entropy.sum(1),
         "kl/policy": policy_kl(log_ratio, weight),
         "diagnostics/clip_fraction": (weight * (deviation > options.clip_range)).sum((1, 2)),
     }
@@ -50,29 +47,21 @@ def update_record(
         by_step["loss/kl"] = kl_scale * taken.kl.sum(1)
     values = {name: value.mean(0) for name, value in by_step.items()}
     # Processes may hold different tasks; by task they can be added up.
-    zeros = losses.sums.new_zeros(policy.num_tasks)
-    for name, shares in (("loss/policy", losses.policy), ("loss/value", losses.value)):
-        values[name] = zeros.index_copy(0, group_task, shares.mean(0))
-    values = all_means(values)
-    norms = _mean_norms(taken.norms)
-    metrics = {name: float(value.sum()) for name, value in values.items()} | {
-        "diagnostics/grad_norm": math.hypot(*norms),
-        "diagnostics/first_ratio_deviation": float(all_max(deviation[0].max())),
-        "diagnostics/stopped_early": float(taken.stopped_early),
-    }
+    by_task = of_policy.new_zeros(2, policy.num_tasks)
+    by_task[:, group_task] = torch.stack([of_policy.mean(0), of_value.mean(0)])
+    values = all_means(values | {"loss/policy": by_task[0], "loss/value": by_task[1]})
+    metrics = {name: float(value.sum()) for name, value in values.items()}
+    metrics["diagnostics/first_ratio_deviation"] = float(all_max(deviation[0].max()))
+    metrics["diagnostics/stopped_early"] = float(taken.stopped_early)
     if taken.kl is not None:
         metrics["kl/posterior"] = float(policy.kl().mean())
-    details = [Detail("diagnostics/grad_norm", n, name) for name, n in zip(("actor", "critic"), norms, strict=True)]
+    # Under a loss scale a norm may be infinite; its step was skipped.
+    norms = torch.tensor(taken.norms or [(torch.nan, torch.nan)], dtype=torch.float64)
+    norms = norms.where(norms.isfinite(), torch.nan).nanmean(0)
+    metrics["diagnostics/grad_norm"] = float(norms.norm())
+    details = [Detail("diagnostics/grad_norm", float(norms[n]), name) for n, name in enumerate(("actor", "critic"))]
     tasks = present.nonzero().flatten().tolist()
     for name in ("loss/policy", "loss/value"):
         # Each task's share of the loss is its own mean divided by the number of tasks present.
         details += [Detail(name, float(values[name][task]) * len(tasks), task=task) for task in tasks]
     return metrics, details
-
-
-def _mean_norms(norms: list[GradientNorms]) -> GradientNorms:
-    # Under a loss scale a norm may be infinite; its step was skipped.
-    actor, critic = (
-        [n for n in norm if math.isfinite(n)] for norm in (zip(*norms, strict=True) if norms else ([], []))
-    )
-    return (fmean(actor) if actor else math.nan), (fmean(critic) if critic else math.nan)

@@ -35,13 +35,10 @@ def build_rows(
         options: Discount, λ and normalisation of advantages.
         actor_noise: What acted; None: the posterior mean.
     """
-    task = rollout.task.flatten()
-    groups = TaskGroups.from_rows(task, policy.num_tasks)
-    obs = policy.encode(rollout.obs.flatten(0, 1), task)
-    values, next_values = evaluate_values(policy, rollout, obs, groups)
+    task, actions = rollout.task.flatten(), rollout.actions.flatten(0, 1)
+    obs, values, next_values = evaluate(policy, rollout)
     ends = rollout.terminated, rollout.truncated
     advantages = gae(rollout.rewards, values, next_values, *ends, options.gamma, options.gae_lambda)
-    actions = rollout.actions.flatten(0, 1)
     rows = {
         "task": task,
         "obs": obs,
@@ -53,35 +50,25 @@ def build_rows(
     }
     if isinstance(actor_noise, StoredNoise):
         rows["noise"] = rollout.noise.flatten(0, 1)[:, -actor_noise.row_size :].to(policy.dtype)
-    return rows, groups
+    return rows, TaskGroups.from_rows(task, policy.num_tasks)
 
 
 @torch.no_grad()
-def evaluate_values(policy: ActorCritic, rollout: Rollout, obs: Tensor, groups: TaskGroups) -> tuple[Tensor, Tensor]:
-    """V of each observation and of the one that followed it, (T, N) each, at the critic's posterior mean, in raw units.
+def evaluate(policy: ActorCritic, rollout: Rollout) -> tuple[Tensor, Tensor, Tensor]:
+    """The encoded observations (T · N, obs_size), V of each and V of the one that followed it, (T, N).
 
-    The successor of a truncated step is the final observation of its episode, not the next episode's first.
-
-    Args:
-        policy: Has the critic.
-        rollout: What was collected.
-        obs: (T · N, obs_size) its observations, encoded.
-        groups: Of its rows.
+    V is that of the critic's posterior mean, in raw units. The successor of a truncated step is the final observation
+    of its episode, not the next episode's first.
     """
-
-    def evaluate(obs: Tensor, task: Tensor, groups: TaskGroups) -> Tensor:
-        outputs = policy.critic_outputs(groups.group_task, None, groups.group(obs))
-        return policy.values(groups.ungroup(outputs), task)
-
-    def evaluate_raw(obs: Tensor, task: Tensor) -> Tensor:
-        return evaluate(policy.encode(obs, task), task, TaskGroups.from_rows(task, policy.num_tasks))
-
-    values = evaluate(obs, rollout.task.flatten(), groups).view(rollout.rewards.shape)
-    next_values = torch.cat([values[1:], evaluate_raw(rollout.last_obs, rollout.last_task).unsqueeze(0)])
-    cut = rollout.truncated
-    if cut.any():
-        next_values[cut] = evaluate_raw(rollout.final_obs[cut], rollout.task[cut])
-    return values, next_values
+    cut, (steps, envs) = rollout.truncated, rollout.rewards.shape
+    task = torch.cat([rollout.task.flatten(), rollout.last_task, rollout.task[cut]])
+    obs = policy.encode(torch.cat([rollout.obs.flatten(0, 1), rollout.last_obs, rollout.final_obs[cut]]), task)
+    groups = TaskGroups.from_rows(task, policy.num_tasks)
+    outputs = groups.ungroup(policy.critic_outputs(groups.group_task, None, groups.group(obs)))
+    in_time, at_cuts = policy.values(outputs, task).tensor_split([(steps + 1) * envs])
+    values = in_time.view(steps + 1, envs)
+    next_values = values[1:].masked_scatter(cut, at_cuts)
+    return obs[: steps * envs], values[:-1], next_values
 
 
 def step_inputs(
@@ -178,18 +165,13 @@ class PlainSteps:
     def run(self, inputs: Iterable[StepInput], kl_scale: float, rollout: int) -> StepsTaken:
         """See ``GradientSteps``."""
         target_kl = self.options.target_kl
-        kept: list[Losses] = []
-        kls: list[Tensor] = []
-        weights: list[Tensor] = []
+        kept: list[tuple[Tensor, ...]] = []
         norms: list[GradientNorms] = []
         stopped_early = False
         for step in inputs:
             losses = self.compute(step)
             kl = self.policy.kl() if self.policy.num_variational else None
-            kept.append(Losses(*(part.detach() for part in losses)))
-            weights.append(step.batch.weight)
-            if kl is not None:
-                kls.append(kl.detach())
+            kept.append((step.batch.weight, *(part.detach() for part in (*losses, kl) if part is not None)))
             if target_kl is not None and bool(all_mean(policy_kl(losses.log_ratio, step.batch.weight)) > target_kl):
                 stopped_early = True
                 break
@@ -198,8 +180,8 @@ class PlainSteps:
             except NonFiniteError as fault:
                 cause = non_finite_parts(losses, kl)
                 raise NonFiniteError(f"{fault} {place(rollout, len(norms))}; {cause}") from fault
-        stacked = Losses(*(torch.stack(column) for column in zip(*kept, strict=True)))
-        return StepsTaken(stacked, torch.stack(kls) if kls else None, torch.stack(weights), norms, stopped_early)
+        weights, sums, log_ratios, *kls = (torch.stack(column) for column in zip(*kept, strict=True))
+        return StepsTaken(Losses(sums, log_ratios), kls[0] if kls else None, weights, norms, stopped_early)
 
     def compute(self, step: StepInput) -> Losses:
         """The parts of a minibatch's loss, to differentiate."""
@@ -209,14 +191,16 @@ class PlainSteps:
         """One gradient step; gives the norms of the gradients before clipping."""
         self.optimizer.zero_grad()
         self.differentiate(step, losses, kl, kl_scale)
-        scaler = self._scaler
-        if scaler is None:
-            norms = clip_gradients(self.optimizer, self.max_grad_norm)
-            self.optimizer.step()
-            return norms
-        scaler.unscale_(self.optimizer)  # it is the gradient itself that is clipped
-        norms = clip_gradients(self.optimizer, self.max_grad_norm, scaler.get_scale())
+        if self._scaler is not None:
+            return self._scaled_take()
+        norms = clip_gradients(self.optimizer, self.max_grad_norm)
+        self.optimizer.step()
+        return norms
+
+    def _scaled_take(self) -> GradientNorms:
         assert self._scaled_step is not None
+        self._scaler.unscale_(self.optimizer)  # it is the gradient itself that is clipped
+        norms = clip_gradients(self.optimizer, self.max_grad_norm, self._scaler.get_scale())
         self._scaled_step()
         return norms
 

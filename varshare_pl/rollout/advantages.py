@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from varshare_pl.parallel import all_sum
+from varshare_pl.parallel import statistics_by_task
 
 AdvantageNorm = Literal["task", "pooled", "none"]
 ROUNDING = 4.0  # units in the last place, of advantages as large as they are, up to which they count as equal
@@ -67,14 +67,11 @@ def normalise_advantages(advantages: Tensor, task: Tensor, num_tasks: int, mode:
         return advantages
     if mode == "pooled":
         task, num_tasks = torch.zeros_like(task), 1
-    exact = double(advantages)
-    columns = torch.stack([torch.ones_like(exact), exact, exact.square()])
-    count, total, squares = all_sum(exact.new_zeros(3, num_tasks).index_add_(1, task, columns))
-    mean, size = total / count.clamp_min(1), (squares / count.clamp_min(1)).sqrt()
-    centred = exact - mean[task]
-    std = (all_sum(torch.zeros_like(mean).index_add_(0, task, centred.square())) / count.clamp_min(1)).sqrt()
+    _, mean, variance = statistics_by_task(advantages, task, num_tasks)
+    std, size = variance.sqrt(), (variance + mean.square()).sqrt()
     differ = std > ROUNDING * torch.finfo(advantages.dtype).eps * size
-    return torch.where(differ[task], centred / (std + 1e-8)[task], 0.0).to(advantages.dtype)
+    normalised = (advantages - mean[task]) / (std + 1e-8)[task]
+    return torch.where(differ[task], normalised, 0.0).to(advantages.dtype)
 
 
 def explained_variance(values: Tensor, returns: Tensor, task: Tensor, num_tasks: int) -> float:
@@ -89,15 +86,7 @@ def explained_variance(values: Tensor, returns: Tensor, task: Tensor, num_tasks:
         task: (rows,) int64.
         num_tasks: M.
     """
-    columns = double(torch.stack([returns, returns - values]))
-    zeros = columns.new_zeros(2, num_tasks)
-    count = all_sum(torch.bincount(task, minlength=num_tasks)).clamp_min(1)
-    mean = all_sum(zeros.index_add(1, task, columns)) / count
-    variance, left = all_sum(zeros.index_add(1, task, (columns - mean[:, task]).square())) / count
-    known = variance > 0
-    return float((1.0 - left[known] / variance[known]).mean())
-
-
-def double(values: Tensor) -> Tensor:
-    """In float64, where there is such a thing: Apple's GPUs have none."""
-    return values if values.device.type == "mps" else values.double()
+    columns = torch.stack([returns, returns - values], 1)
+    _, _, variance = statistics_by_task(columns, task, num_tasks)
+    whole, left = variance[variance[:, 0] > 0].unbind(1)
+    return float((1.0 - left / whole).mean())

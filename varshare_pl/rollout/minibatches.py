@@ -54,14 +54,13 @@ def minibatches(
     shuffled = groups.index.gather(1, _orders(groups, generator).to(device))
     index = shuffled.expand(number, -1, -1).gather(2, torch.where(real, position, 0))
     weight = number * row_weight[groups.group_task][:, None] * real
-    flat = index.flatten()
-    columns = {
-        name: rows[name].index_select(0, flat).view(*index.shape, *rows[name].shape[1:])
-        for name in ROW_FIELDS
-        if name in rows
-    }
+    columns = {name: _take(rows[name], index) for name in ROW_FIELDS if name in rows}
     for b in range(number):
         yield Minibatch(groups.group_task, weight=weight[b], **{name: column[b] for name, column in columns.items()})
+
+
+def _take(column: Tensor, index: Tensor) -> Tensor:
+    return column.index_select(0, index.flatten()).view(*index.shape, *column.shape[1:])  # faster than column[index]
 
 
 def _orders(groups: TaskGroups, generator: torch.Generator) -> Tensor:

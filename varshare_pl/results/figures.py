@@ -21,6 +21,7 @@ from varshare_pl.results.panels import (
     transfer_panel,
 )
 from varshare_pl.results.scores import Solving
+from varshare_pl.results.statistics import average
 from varshare_pl.results.style import (
     ENV_STEPS,
     PANEL_HEIGHT,
@@ -107,7 +108,7 @@ def _answer(analysis: Analysis, styles: dict[str, Style]) -> Iterator[_Sheet]:
                 methods,
                 styles,
                 {method: found.overall for method, found in done.items()},
-                {method: found.scores.mean(axis=1) for method, found in done.items()},
+                {method: average(found.scores, axis=1) for method, found in done.items()},
                 labelled,
             )
         )

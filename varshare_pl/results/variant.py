@@ -112,6 +112,17 @@ class Variant:
             return True
         return bool(run.summary.get("finished")) and final.env_steps >= (self.length or 0)
 
+    def ended_solved(self, run: SeedRun) -> bool:
+        """Whether a finished run ended before its length because it was to stop once solved, and did solve."""
+        return self.finished(run) and run.env_steps < (self.length or 0)
+
+    def reach(self, run: SeedRun) -> int:
+        """Env steps up to which a run counts: as far as it has come, or the whole length if it ended solved.
+
+        Without its last value carried on, only the runs that have yet to solve would be left in a mean.
+        """
+        return (self.length or 0) if self.ended_solved(run) else run.env_steps
+
     def state(self, run: SeedRun) -> str:
         """``finished``, ``failed`` or ``unfinished``."""
         if self.finished(run):

@@ -259,4 +259,5 @@ def test_statistics_do_not_hang_on_the_order_and_follow_a_shift():
             scale = 1e-9 * (1 + np.abs(table[np.isfinite(table)]).max(initial=0))
             for statistic in (iqm, lambda t: mean_and_std(t)[0]):
                 np.testing.assert_allclose(statistic(shifted), statistic(table) + by, rtol=0, atol=scale)
-        assert float(probability_of_improvement(table, table)) == pytest.approx(0.5, nan_ok=True)
+        if (np.isfinite(table).any(axis=0)).all():
+            assert float(probability_of_improvement(table, table)) == pytest.approx(0.5)

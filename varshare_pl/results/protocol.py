@@ -66,6 +66,13 @@ def _variant_gaps(variant: Variant) -> Iterator[str]:
     if shorter:
         carried = f"counted on with their last values to {variant.length:,} env steps"
         yield f"ended once solved, {carried}: {variant.name}: {shortened(shorter)}"
+    cut = [
+        f"{run.name} at {run.env_steps:,} of {run.final.env_steps:,}"
+        for run in variant.runs
+        if run.final is not None and run.env_steps < run.final.env_steps
+    ]
+    if cut:
+        yield f"heartbeat.csv ends before the final evaluation: {variant.name}: {shortened(cut)}"
     farthest = max(map(variant.reach, variant.runs), default=0)
     left = [f"{run.name} at {run.env_steps:,}" for run in variant.runs if variant.reach(run) < farthest]
     if left:

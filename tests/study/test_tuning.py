@@ -211,5 +211,6 @@ def test_a_trial_that_solves_sooner_is_the_better_one(tmp_path: Path) -> None:
         rows += f"{100 * len(returns)},{returns[-1]}\n"
         (tmp_path / name).mkdir()
         (tmp_path / name / "heartbeat.csv").write_text(f"env_steps,eval/return_mean\n{rows}")
+        (tmp_path / name / "summary.json").write_text(json.dumps({"final": {"solved": name != "never"}}))
     found = {name: mean_return(tmp_path / name, length=400) for name in ("soon", "late", "never")}
     assert found == {"soon": 75.0, "late": 25.0, "never": 12.5}  # the first ended at 200 and counts on

@@ -22,6 +22,7 @@ from varshare_pl.errors import ConfigError
 from varshare_pl.results.files import read_heartbeat
 from varshare_pl.results.info import read_json
 from varshare_pl.results.statistics import average
+from varshare_pl.run_folder import SUMMARY_FILE
 from varshare_pl.study.definition import Study, Variant
 from varshare_pl.study.folder import StudyFolder, write_json, write_text
 from varshare_pl.study.runs import Run, State, make_run
@@ -267,7 +268,8 @@ def mean_return(run: Path, length: int) -> float:
     beats = read_heartbeat(run)
     known = np.isfinite(beats["eval/return_mean"])
     returns, end = beats["eval/return_mean"][known], beats["env_steps"][-1]
-    missing = max(length - end, 0.0) / max(length, end)
+    solved = read_json(run / SUMMARY_FILE).get("final", {}).get("solved")
+    missing = max(length - end, 0.0) / length if solved else 0.0
     return float((1 - missing) * average(returns) + missing * returns[-1])
 
 

@@ -77,9 +77,9 @@ def solved_steps(runs: list[Run]) -> list[int]:
 
 
 def suite_cell(runs: list[Run]) -> str:
-    """Solved seeds, and the median of the steps; a seed that did not solve is slower than any other."""
+    """Solved seeds, and the steps by which half of all seeds had; one that did not is slower than any other."""
     steps = [math.inf if run.steps_to_solve is None else run.steps_to_solve for run in runs]
-    median = statistics.median(steps)
+    median = statistics.median_low(steps)
     told = f", {median / 1000:.0f}k" if math.isfinite(median) else ""
     return f"{len(solved_steps(runs))}/{len(runs)}{told}"
 

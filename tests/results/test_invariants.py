@@ -213,6 +213,14 @@ def test_a_heartbeat_that_ends_before_the_final_evaluation_is_told(tmp_path):
     assert not any("counted on" in line for line in told)
 
 
+def test_a_run_whose_options_are_not_known_is_told(tmp_path):
+    for seed in (1, 2):
+        write_seed(tmp_path / "e", seed, [[1.0, 2.0]], config=CONFIG)
+    assert not any("config" in line for line in numbers(tmp_path / "e")[2])
+    (tmp_path / "e" / "seed_2" / "config.yaml").unlink()
+    assert "no config.yaml, so its options were not compared: e: seed_2" in numbers(tmp_path / "e")[2]
+
+
 def test_runs_that_never_solved_are_in_the_median(tmp_path):
     for seed, solved_at in ((1, 100), (2, None), (3, None), (4, 200), (5, None)):
         run = write_seed(tmp_path / "e", seed, [[1.0, 2.0]] * 4)

@@ -66,6 +66,9 @@ def _variant_gaps(variant: Variant) -> Iterator[str]:
     if shorter:
         carried = f"counted on with their last values to {variant.length:,} env steps"
         yield f"ended once solved, {carried}: {variant.name}: {shortened(shorter)}"
+    bare = [run.name for run in variant.runs if not run.options]
+    if len(bare) < len(variant.runs) and bare:
+        yield f"no config.yaml, so its options were not compared: {variant.name}: {shortened(bare)}"
     cut = [
         f"{run.name} at {run.env_steps:,} of {run.final.env_steps:,}"
         for run in variant.runs

@@ -81,7 +81,9 @@ def test_what_was_carried_is_told(stopped, capsys):
     printed = report(stopped, capsys)
     told = "ended once solved, counted on with their last values to 800 env steps: e: seed_1 at 300, seed_2 at 600"
     assert told in printed.splitlines()
-    assert told in (stopped / "report" / "report.md").read_text()
+    page = (stopped / "report" / "report.md").read_text()
+    assert told in page
+    assert "A run that ended once solved counts on with its last values." in page
 
 
 def test_a_run_that_failed_or_is_not_finished_is_not_carried_but_told(stopped, capsys):

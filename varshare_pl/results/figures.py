@@ -143,6 +143,8 @@ def _curves(results: SuiteResults, styles: dict[str, Style]) -> Iterator[_Sheet]
         "Mean over tasks; bands: ± 1 standard deviation over seeds (n − 1), or the 95 % bootstrap interval of the IQM "
         "over runs and tasks. Thin: not all runs have come so far."
     )
+    if any(variant.ended_solved(run) for variant in suite.started for run in variant.runs):
+        caption += " A run that ended once solved counts on with its last values."
     if solving:
         caption += f" {SOLVING}"
     yield from _sheet(f"curves_{suite.label}", f"Returns: {suite.label}", panels, 2, caption, suite.label)

@@ -1,6 +1,7 @@
 """Imports point one way, and heavy packages are loaded only where they are needed."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,6 @@ FACING_LIGHTNING = (
     "varshare_pl.ppo.module",
     "varshare_pl.callbacks.",
     "varshare_pl.cli.",
-    "varshare_pl.loggers",
 )
 
 # Each package may import those on its own level or below. ``results`` reads files and knows nothing of training.
@@ -33,7 +33,6 @@ ORDER = [
     {"ppo"},
     {"trained", "results"},
     {"play"},
-    {"loggers"},
     {"callbacks"},
     {"study"},
     {"cli"},
@@ -61,7 +60,7 @@ def imported(module):
             if node.module == "varshare_pl":
                 names |= {f"varshare_pl.{alias.name}" for alias in node.names}
             else:
-                names.add(node.module)
+                names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
     return names
 
 
@@ -78,6 +77,25 @@ def test_imports_point_one_way(module):
             continue
         assert LEVEL[part(name)] < LEVEL[own], f"{module} imports {name}"
         assert part(name) in ALONE.get(own, LEVEL), f"{module} imports {name}"
+
+
+def circle(imports):
+    """The modules of one circle of imports, the first again at its end; empty if there is none."""
+    try:
+        graphlib.TopologicalSorter(imports).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_modules_import_each_other():
+    # within a package too, and lazily no less: two modules that need each other are one, or one is below the other
+    names = {module.removesuffix(".__init__"): module for module in MODULES}
+    imports = {name: {n for n in imported(module) if n in names} - {name} for name, module in names.items()}
+    assert circle(imports) == []
+    assert "varshare_pl.cli.study" in imports["varshare_pl.cli.main"]
+    back = imports | {"varshare_pl.cli.study": {"varshare_pl.cli.main"}}
+    assert set(circle(back)) == {"varshare_pl.cli.main", "varshare_pl.cli.study"}
 
 
 def test_the_order_is_that_of_the_files():

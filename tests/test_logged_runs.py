@@ -15,8 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from wandb_records import read_offline
 
 from varshare_pl.callbacks.heartbeat import Heartbeat
+from varshare_pl.callbacks.logger_classes import flat
 from varshare_pl.cli.main import main
-from varshare_pl.loggers import flat
 
 ALL = "wandb,tensorboard,csv"
 TIMING = ("wall_time_s", "sps")

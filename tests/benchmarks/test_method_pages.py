@@ -1,5 +1,6 @@
 """The methods' pages say what the code says, and show what runs gave."""
 
+import dataclasses
 import inspect
 import json
 from pathlib import Path
@@ -10,7 +11,7 @@ import yaml
 from benchmarks import pages
 from benchmarks.cases import METHODS
 from benchmarks.machine import ROOT
-from benchmarks.method_runs import SUITES, read_runs, results_table, suite_cell
+from benchmarks.method_runs import SUITES, Run, read_runs, results_table, suite_cell
 from benchmarks.ratios import UsageError
 from benchmarks.sections import replace
 from varshare_pl.results.files import heartbeat_columns
@@ -31,6 +32,10 @@ def write_run(folder: Path, method: str, suite: str, seed: int, finals: list[flo
     (run / "heartbeat.csv").write_text("\n".join(lines) + "\n")
     summary = {"method": method, "suite": suite, "seed": seed, "task_names": ["a", "b"], "steps_to_solve": steps}
     (run / "summary.json").write_text(json.dumps(summary | {"final": {"return_per_task": finals}}))
+
+
+def replace_steps(run: Run, steps: int) -> Run:
+    return dataclasses.replace(run, steps_to_solve=steps)
 
 
 @pytest.fixture
@@ -87,6 +92,9 @@ def test_runs_are_read_and_told(runs):
     assert second.returns.tolist() == [[250, 50], [500, 100]]
     assert "| MirroredCartPole | 1/2 | 20k | 490, 300 | 480, 100 |" in results_table(found)
     assert suite_cell([second]) == "0/1"
+    assert suite_cell([first, first, second]) == "2/3, 20k"
+    assert suite_cell([first, second, replace_steps(first, 30_000)]) == "2/3, 30k"  # of 20k, 30k and unsolved
+    assert suite_cell([first, second, second]) == "1/3"
     write_run(runs / "again", "film", "MirroredCartPole", 1, SOLVED, 5120)
     with pytest.raises(UsageError, match=r"film on MirroredCartPole have the seeds \[1, 1, 2\]"):
         read_runs(runs, "film")

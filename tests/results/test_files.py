@@ -4,9 +4,11 @@ import sys
 import numpy as np
 import pytest
 
+from varshare_pl.callbacks.heartbeat import cut_rows, diagnostics_rows
 from varshare_pl.errors import ConfigError
 from varshare_pl.results.files import heartbeat_columns, read_diagnostics, read_heartbeat
 from varshare_pl.results.info import read_run_info
+from varshare_pl.types import Detail
 
 HEADER = ",".join(heartbeat_columns(1))
 EMPTY = "," * (len(heartbeat_columns(1)) - 1)
@@ -120,3 +122,25 @@ def test_reading_and_plotting_need_neither_torch_nor_lightning():
     code = "import sys, varshare_pl.results.plots; print({'torch', 'lightning', 'pandas'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("name", ["a,b", 'say "x"', "tab\tand space", "a\u2028b", "a\x0cb", "ü 😀"])
+def test_names_of_any_signs_come_back(tmp_path, name):
+    rows = diagnostics_rows(256, [Detail(f"eval/{name}", 1.5, task=0), Detail("loss/value", 2.5, name, name)])
+    write_diagnostics(tmp_path, tail=rows)
+    details = read_diagnostics(tmp_path)
+    assert details.metric.tolist() == [f"eval/{name}", "loss/value"]
+    assert (details.network[1], details.layer[1]) == (name, name)
+    assert details.value.tolist() == [1.5, 2.5]
+
+
+def test_a_row_is_one_line(tmp_path):
+    write_diagnostics(tmp_path, tail=diagnostics_rows(256, [Detail("eval/a\r\nb", 1.5), Detail("c", 2.5)]))
+    cut_rows(tmp_path / "diagnostics.csv", 256)  # as a resumed run does
+    assert read_diagnostics(tmp_path).metric.tolist() == ["eval/a  b", "c"]
+
+
+def test_a_column_that_is_there_twice_is_told(tmp_path):
+    (tmp_path / "heartbeat.csv").write_text("env_steps,sps,sps\n1,2,3\n")
+    with pytest.raises(ConfigError, match="has the column sps twice"):
+        read_heartbeat(tmp_path)

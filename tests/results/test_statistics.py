@@ -10,6 +10,7 @@ import scipy.stats
 
 from varshare_pl.results.statistics import (
     area_under_curve,
+    average,
     bootstrap,
     carry_forward,
     generator,
@@ -170,3 +171,93 @@ def test_an_unsolved_run_is_slower_than_any_other(steps, median):
 
 def test_no_runs_have_no_median():
     assert math.isnan(median_steps(np.zeros(0)))
+
+
+@pytest.mark.parametrize("value", [0.1, 1_000_003.0, 1 / 3, -0.7])
+@pytest.mark.parametrize("count", [2, 3, 7, 65_536, 500_000])
+def test_the_mean_of_equal_values_is_their_value(value, count):
+    values = np.full(count, value)
+    assert average(values) == value
+    assert average(values.astype(np.float32)) == np.float32(value)
+    assert average(np.stack([values, -values]), axis=1).tolist() == [value, -value]
+    assert iqm(values[:, np.newaxis]) == value
+    mean, std, _ = mean_and_std(values[:, np.newaxis])
+    assert (mean[0], std[0]) == (value, 0)
+    assert area_under_curve(np.arange(count) / 7, values) == value
+
+
+def test_the_mean_of_nothing_and_of_gaps():
+    assert math.isnan(average(np.zeros(0)))
+    assert average(np.zeros((0, 2)), axis=1).shape == (0,)
+    assert np.isnan(average(np.array([[1.0, NAN], [1.0, 2.0]]), axis=1)).tolist() == [True, False]
+
+
+def test_the_area_goes_on_at_the_last_value_to_the_end():
+    steps, values = np.array([1.0, 2.0, 3.0]), np.array([0.0, 4.0, NAN])
+    assert area_under_curve(steps, values, end=5.0) == (2 + 3 * 4) / 4
+    assert area_under_curve(steps[:1], values[:1], end=5.0) == 0.0
+    assert area_under_curve(steps, values, end=1.5) == 2.0  # nothing that was measured is left out
+    assert math.isnan(area_under_curve(steps, np.full(3, NAN), end=5.0))
+
+
+def tables():
+    """Scores of all sorts: few runs, equal ones, large and small ones, gaps, and what is not finite."""
+    rng = np.random.default_rng(11)
+    for trial in range(120):
+        runs, tasks = int(rng.integers(1, 7)), int(rng.integers(1, 5))
+        level = (0.0, 0.1, 1_000_003.0, -3e8)[trial % 4]
+        table = level + (0.0, 1e-9, 1.0, 50.0)[trial // 4 % 4] * rng.standard_t(1, (runs, tasks))
+        if trial % 3 == 1:
+            table[rng.random(table.shape) < 0.4] = (NAN, INF, -INF)[trial % 9 // 3]
+        yield table
+
+
+def test_an_interval_holds_its_value():
+    for table in tables():
+        centre, low, high = iqm_interval(table, generator("a"), resamples=200)
+        assert math.isnan(low) or low <= centre <= high
+        assert math.isnan(low) == math.isnan(high)
+        known = table[np.isfinite(table)]
+        assert math.isnan(centre) if not len(known) else known.min() <= centre <= known.max()
+        if len(table) == 1:
+            assert math.isnan(low)
+        mean, std, runs = mean_and_std(table)
+        assert (std[runs > 1] >= 0).all()
+        for m in np.flatnonzero(runs):
+            column = table[np.isfinite(table[:, m]), m]
+            assert column.min() <= mean[m] <= column.max()
+
+
+def test_runs_with_gaps_are_drawn_too():
+    # each run lacks another task: to draw only whole runs would draw the last one again and again
+    table = np.array([[1.0, NAN], [NAN, 2.0], [30.0, NAN], [NAN, 40.0], [5.0, 6.0]])
+    centre, low, high = iqm_interval(table, generator("a"))
+    assert low < centre < high
+    assert iqm(bootstrap(table, generator("a"))).max() > 20
+
+
+def test_what_is_not_finite_has_no_part():
+    table = np.array([[1.0, -INF], [2.0, INF], [3.0, 4.0]])
+    kept = np.array([[1.0, NAN], [2.0, NAN], [3.0, 4.0]])
+    assert iqm(table) == iqm(kept) == 2.5
+    thresholds = np.array([0.0, 1.5, 3.5])
+    np.testing.assert_array_equal(performance_profile(table, thresholds), performance_profile(kept, thresholds))
+    np.testing.assert_array_equal(performance_profile(table, thresholds), [1, 0.75, 0.25])
+
+
+def test_an_interval_reaches_to_its_value_and_skips_estimates_that_are_none():
+    draws = np.array([[1.0, 1.0], [2.0, NAN], [3.0, NAN]])
+    assert interval(draws, np.array([9.0, 0.5])).tolist() == [[1.0, 0.5], [9.0, 1.0]]
+    assert np.isnan(interval(np.full((3, 1), NAN))).all()
+    spread = np.random.default_rng(1).normal(size=(1000, 4))
+    np.testing.assert_array_equal(interval(spread), np.percentile(spread, [2.5, 97.5], axis=0, method="nearest"))
+
+
+def test_statistics_do_not_hang_on_the_order_and_follow_a_shift():
+    for table in tables():
+        for shifted, by in ((table[::-1], 0.0), (table + 64.0, 64.0)):
+            scale = 1e-9 * (1 + np.abs(table[np.isfinite(table)]).max(initial=0))
+            for statistic in (iqm, lambda t: mean_and_std(t)[0]):
+                np.testing.assert_allclose(statistic(shifted), statistic(table) + by, rtol=0, atol=scale)
+        if (np.isfinite(table).any(axis=0)).all():
+            assert float(probability_of_improvement(table, table)) == pytest.approx(0.5)

@@ -15,7 +15,7 @@ import yaml
 from varshare_pl.cli.configs import resolve_config
 from varshare_pl.study.definition import read_study
 from varshare_pl.study.folder import StudyFolder
-from varshare_pl.study.tuning import STARTUP, Search
+from varshare_pl.study.tuning import STARTUP, Search, mean_return
 
 LOW, HIGH = 1e-4, 1e-2
 TUNE: dict[str, Any] = {
@@ -203,3 +203,14 @@ def test_a_trial_with_a_failed_run_counts_and_is_not_the_best(tmp_path: Path) ->
     assert best.params["model.lr_actor"] == max(
         trial.params["model.lr_actor"] for trial in search.trials if trial not in failed
     )
+
+
+def test_a_trial_that_solves_sooner_is_the_better_one(tmp_path: Path) -> None:
+    for name, returns in (("soon", [0, 100]), ("late", [0, 0, 0, 100]), ("never", [0, 0, 0, 50])):
+        rows = "".join(f"{100 * i},{value}\n{100 * i + 50},\n" for i, value in enumerate(returns[:-1], 1))
+        rows += f"{100 * len(returns)},{returns[-1]}\n"
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "heartbeat.csv").write_text(f"env_steps,eval/return_mean\n{rows}")
+        (tmp_path / name / "summary.json").write_text(json.dumps({"final": {"solved": name != "never"}}))
+    found = {name: mean_return(tmp_path / name, length=400) for name in ("soon", "late", "never")}
+    assert found == {"soon": 75.0, "late": 25.0, "never": 12.5}  # the first ended at 200 and counts on

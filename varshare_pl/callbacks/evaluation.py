@@ -13,6 +13,7 @@ from varshare_pl.callbacks.signals import stopped_by_signal
 from varshare_pl.errors import ConfigError
 from varshare_pl.parallel import together
 from varshare_pl.ppo.module import PPOModule
+from varshare_pl.results.statistics import average
 from varshare_pl.results.table import evaluation_table
 from varshare_pl.trained.evaluation import EvaluationResult, evaluate
 from varshare_pl.types import Detail, Record
@@ -103,7 +104,7 @@ class Evaluation(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         result = self._run(trainer, pl_module, _module(pl_module).env_steps)
         self.history.append((_module(pl_module).env_steps, result))
-        pl_module.log("eval/return_mean", float(result.task_returns.mean()), logger=False)
+        pl_module.log("eval/return_mean", float(average(result.task_returns)), logger=False)
         for task, value in enumerate(result.task_returns):
             pl_module.log(f"eval/return_task_{task}", float(value), logger=False)
         if trainer.is_global_zero:
@@ -136,10 +137,10 @@ def _note(result: EvaluationResult, record: Record) -> None:
     """Add a result to a record."""
     for task, value in enumerate(result.task_returns):
         record.metrics[f"eval/return_task_{task}"] = float(value)
-        record.details.append(Detail("eval/length", float(result.lengths[task].mean()), task=task))
+        record.details.append(Detail("eval/length", float(average(result.lengths[task])), task=task))
         for name, values in result.info.items():
-            record.details.append(Detail(f"eval/{name}", float(values[task].mean()), task=task))
-    record.metrics["eval/return_mean"] = float(result.task_returns.mean())
+            record.details.append(Detail(f"eval/{name}", float(average(values[task])), task=task))
+    record.metrics["eval/return_mean"] = float(average(result.task_returns))
 
 
 def _print(result: EvaluationResult, trainer: Trainer) -> None:

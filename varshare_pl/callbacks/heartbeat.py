@@ -18,6 +18,7 @@ from varshare_pl.results.files import (
     HEARTBEAT,
     INTEGER_COLUMNS,
     heartbeat_columns,
+    quoted,
 )
 from varshare_pl.types import Detail, Record
 
@@ -96,10 +97,14 @@ def heartbeat_row(record: Record, columns: list[str]) -> str:
 def diagnostics_rows(env_steps: int, details: Iterable[Detail]) -> str:
     """Lines of ``diagnostics.csv``; a detail without a value has none."""
     return "".join(
-        f"{env_steps},{d.metric},{d.network},{d.layer},{'' if d.task is None else d.task},{d.value:.9g}\n"
+        f"{env_steps},{','.join(map(quoted, (d.metric, d.network, d.layer)))},{_task(d)},{d.value:.9g}\n"
         for d in details
         if not math.isnan(d.value)
     )
+
+
+def _task(detail: Detail) -> str:
+    return "" if detail.task is None else str(detail.task)
 
 
 def cell(value: float | None, integer: bool = False) -> str:

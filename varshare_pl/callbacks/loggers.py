@@ -15,8 +15,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from varshare_pl.callbacks.heartbeat import record_of
+from varshare_pl.callbacks.logger_classes import FINAL_RETURN, LOGGERS, flat, log_results
 from varshare_pl.callbacks.signals import stopped_by_signal
-from varshare_pl.loggers import FINAL_RETURN, LOGGERS, flat, log_results
 from varshare_pl.run_folder import CONFIG_FILE, SUMMARY_FILE
 from varshare_pl.types import Detail, Record
 
@@ -28,7 +28,7 @@ class MetricsToLoggers(Callback):
     steps on the x axis. A logger that fails costs a warning and is left out from then on, never the run.
 
     Args:
-        names: Loggers of ``varshare_pl.loggers`` to open in the run's folder.
+        names: Loggers of ``varshare_pl.callbacks.logger_classes`` to open in the run's folder.
         details: Send the values per network, layer and task as well.
 
     Attributes:

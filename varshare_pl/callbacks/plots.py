@@ -11,8 +11,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from varshare_pl.callbacks.heartbeat import record_of
+from varshare_pl.callbacks.logger_classes import log_images
 from varshare_pl.callbacks.loggers import each_logger
-from varshare_pl.loggers import log_images
 
 
 class Plots(Callback):

@@ -27,6 +27,7 @@ from varshare_pl.errors import writing
 from varshare_pl.networks.size import network_sizes, total_size
 from varshare_pl.parallel import together
 from varshare_pl.results.info import RUN_FILE
+from varshare_pl.results.statistics import average
 from varshare_pl.results.table import evaluation_table
 from varshare_pl.run_folder import CONFIG_FILE, SUMMARY_FILE, check_free, lock, make_empty
 
@@ -152,7 +153,7 @@ class RunFiles(Callback):
                 "weights": "last checkpoint",
                 "evaluation": "deterministic: posterior mean, most likely action",
                 "episodes_per_task": final.returns.shape[1],
-                "return_mean": float(final.task_returns.mean()),
+                "return_mean": float(average(final.task_returns)),
                 "return_per_task": final.task_returns.tolist(),
                 "solved": final.solved,
                 "solved_per_task": final.task_solved,
@@ -162,7 +163,7 @@ class RunFiles(Callback):
             if env_steps == 0:  # of a run that started with tasks new to its weights
                 summary["zero_shot"] = {
                     "episodes_per_task": result.returns.shape[1],
-                    "return_mean": float(result.task_returns.mean()),
+                    "return_mean": float(average(result.task_returns)),
                     "return_per_task": result.task_returns.tolist(),
                     "solved_per_task": result.task_solved,
                 }

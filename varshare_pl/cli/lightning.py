@@ -18,6 +18,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from varshare_pl.callbacks.checkpoint import Checkpoint
 from varshare_pl.callbacks.evaluation import Evaluation
 from varshare_pl.callbacks.heartbeat import Heartbeat
+from varshare_pl.callbacks.logger_classes import logger_names
 from varshare_pl.callbacks.loggers import MetricsToLoggers
 from varshare_pl.callbacks.plots import Plots
 from varshare_pl.callbacks.progress import ProgressLine
@@ -37,7 +38,6 @@ from varshare_pl.cli.parser import VarShareParser, expand_arguments, plain
 from varshare_pl.cli.process import end_other_processes, leave_no_trace
 from varshare_pl.cli.resume import choose_checkpoint, run_config, without_configs
 from varshare_pl.errors import ConfigError
-from varshare_pl.loggers import logger_names
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.rollout.datamodule import RolloutDataModule
 from varshare_pl.run_folder import check_free, default_experiment, run_folder

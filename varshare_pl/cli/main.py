@@ -147,7 +147,7 @@ def _play(args: list[str]) -> int:
 def _study(args: list[str]) -> int:
     from varshare_pl.cli.study import study_command
 
-    return study_command(args[1:])
+    return study_command(args[1:], main)
 
 
 def _prune(args: list[str]) -> int:

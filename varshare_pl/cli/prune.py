@@ -45,7 +45,7 @@ def prune(args: list[str]) -> int:
         raise ConfigError(f"prune: {run / PRUNED} is there already; --overwrite replaces it")
 
     load_run()
-    from varshare_pl.cli.pruning import write_pruned
+    from varshare_pl.cli.pruned_checkpoints import write_pruned
 
     path: Path = options.ckpt_path or run / CHECKPOINTS / "last.ckpt"
     print(write_pruned(run, path, thresholds, run / PRUNED))

@@ -26,6 +26,7 @@ DESCRIPTION = """Run all runs of a study: each method on each suite for each see
 command goes on with a study that was stopped: finished runs are skipped, interrupted ones resumed exactly, failed ones
 shown."""
 PRELOAD = "varshare_pl.cli.preload"
+Main = Callable[[list[str]], int]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -35,8 +36,13 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError(f"study: {message}; 'varshare study --help' lists all options")
 
 
-def study_command(argv: list[str]) -> int:
-    """Run ``varshare study`` with these arguments; gives the exit code."""
+def study_command(argv: list[str], main: Main) -> int:
+    """Run ``varshare study`` with these arguments; gives the exit code.
+
+    Args:
+        argv: The arguments.
+        main: Runs a command line of ``varshare``, in the process of each run, and gives its exit code.
+    """
     options = _options(argv)
     path = resolve_study(options.study)
     study = read_study(path, resolve_config, options.tune)
@@ -54,7 +60,7 @@ def study_command(argv: list[str]) -> int:
         if options.dry_run:
             print(searches.plan())
             return 0
-        counts, signal = _run(study, searches.runs, lengths, folder, options, server)
+        counts, signal = _run(study, searches.runs, lengths, folder, options, server, main)
         if not signal:
             print(searches.result())
         return _end(counts, signal)
@@ -62,7 +68,7 @@ def study_command(argv: list[str]) -> int:
     if options.dry_run:
         print(plan_text(study, runs, folder))
         return 0
-    counts, signal = _run(study, lambda: runs, lengths, folder, options, server)
+    counts, signal = _run(study, lambda: runs, lengths, folder, options, server, main)
     for run in runs:
         if failure := folder.failure(run):
             print(f"failed: {run.name}: {failure['message']} ({folder.path / failure['log']})")
@@ -165,9 +171,10 @@ def _run(
     folder: StudyFolder,
     options: argparse.Namespace,
     server: ForkServer,
+    main: Main,
 ) -> tuple[dict[State, int], int]:
     """Bring runs to their ends; gives how many are in which state, and the signal that stopped them, or 0."""
-    executor = _executor(study, folder, options, server)
+    executor = _executor(study, folder, options, server, main)
     held = folder.lock()
     try:
         folder.describe(study, lengths)
@@ -180,9 +187,9 @@ def _run(
         held.release()
 
 
-def _executor(study: Study, folder: StudyFolder, options: argparse.Namespace, server: ForkServer) -> Executor:
-    from varshare_pl.cli.main import main
-
+def _executor(
+    study: Study, folder: StudyFolder, options: argparse.Namespace, server: ForkServer, main: Main
+) -> Executor:
     workers = options.workers or study.workers
     if (options.executor or study.executor) == "local":
         return LocalExecutor(server, main, folder.log, workers)

@@ -2,7 +2,8 @@
 
 The grid of a curve holds every env step at which some run has the value, or so many of them. In between its own
 values a run counts with its last one: a task need not end an episode in every rollout, evaluations are rare, and
-details are written every few rollouts. Before its first value and beyond its last rollout a run does not count.
+details are written every few rollouts. Before its first value and beyond its last rollout a run does not count, unless
+it was to stop when solved and did: it counts with its last values up to the length of the others.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 
 from varshare_pl.results.lines import NETWORKS, by_task, spread
 from varshare_pl.results.run_tables import RunTables
-from varshare_pl.results.statistics import carry_forward, generator, iqm_interval, mean_and_std, same_runs
-from varshare_pl.results.variant import SeedRun, Variant
+from varshare_pl.results.statistics import average, carry_forward, generator, iqm_interval, mean_and_std, same_runs
+from varshare_pl.results.variant import Variant
 
 Array = NDArray[np.float64]
 Table = Callable[[RunTables], tuple[Array, Array]]
@@ -60,7 +61,7 @@ def return_curve(variant: Variant, kind: str) -> Curve:
     def table(run: RunTables) -> tuple[Array, Array]:
         return _known_rows(run, run.per_task(f"{kind}/return_task"), "env_steps")
 
-    return Curve(f"{kind}/return", *_on_a_grid(variant.runs, table, len(variant.names)), by_task=True)
+    return Curve(f"{kind}/return", *_on_a_grid(variant, table, len(variant.names)), by_task=True)
 
 
 def wall_time_curve(variant: Variant, kind: str) -> Curve:
@@ -81,15 +82,20 @@ def wall_time_sharing(variant: Variant) -> list[Curve]:
 def _over_seconds(
     variant: Variant, metric: str, values_of: Callable[[RunTables], Array], columns: int, by_task: bool = False
 ) -> Curve:
-    """Interpolated; from where all runs have a value to where one ends.
+    """Interpolated; from where all runs have a value to where one ends that did not end solved.
 
-    Of the finished runs if there are any: a run that has just started would leave nothing to see.
+    One that ended solved counts on with its last value; if all did, to where the last of them ends. Of the finished
+    runs if there are any: a run that has just started would leave nothing to see.
     """
-    tables = [run.tables for run in variant.finals or variant.runs]
-    found = [_known_rows(table, values_of(table), "wall_time_s") for table in tables]
-    found = [(seconds, known) for seconds, known in found if len(seconds) and np.isfinite(known).any(axis=0).all()]
+    found: list[tuple[Array, Array]] = []
+    ends = []
+    for run in variant.finals or variant.runs:
+        seconds, known = _known_rows(run.tables, values_of(run.tables), "wall_time_s")
+        if len(seconds) and np.isfinite(known).any(axis=0).all():
+            found.append((seconds, known))
+            ends += [] if variant.ended_solved(run) else [seconds[-1]]
     start = max((seconds[np.isfinite(known).argmax(axis=0)].max() for seconds, known in found), default=0.0)
-    end = min((seconds[-1] for seconds, _ in found), default=0.0)
+    end = min(ends) if ends else max((seconds[-1] for seconds, _ in found), default=0.0)
     grid = np.linspace(start, end, MOST_POINTS // 2) if start < end else np.zeros(0)
     values = np.full((len(found), len(grid), columns), np.nan)
     for out, (seconds, known) in zip(values, found, strict=True):
@@ -101,7 +107,7 @@ def _over_seconds(
 
 def sharing_curves(variant: Variant) -> list[Curve]:
     """Sharing, norms and KLs of the whole network; then of each layer; then ratio and KL of each task."""
-    columns = [Curve(name, *_on_a_grid(variant.runs, _column(name), 1)) for name in SHARING]
+    columns = [Curve(name, *_on_a_grid(variant, _column(name), 1)) for name in SHARING]
     layers = [curve for name in SHARING[:3] for curve in _layer_curves(variant, name)]
     tasks = [_task_curve(variant, "sharing/ratio"), _task_curve(variant, "kl/posterior", total=True)]
     return [curve for curve in (*columns, *layers, *tasks) if np.isfinite(curve.values).any()]
@@ -119,7 +125,7 @@ def bands(curve: Curve, *names: str, tasks: bool = True) -> list[Band]:
 
 
 def _band(curve: Curve, task: int | None, names: Sequence[str]) -> Band:
-    means = curve.values.mean(axis=2)  # NaN until all tasks have a value
+    means = average(curve.values, axis=2)  # NaN until all tasks have a value
     mean, std, runs = mean_and_std(means)
     centre = np.full((3, len(curve.x)), np.nan)
     for part in same_runs(means):
@@ -147,7 +153,7 @@ def _layer_curves(variant: Variant, metric: str) -> Iterator[Curve]:
                 steps, mean, _, _ = spread(run.details.where(metric, network, layer))
                 return steps, mean[:, np.newaxis]
 
-            yield Curve(metric, *_on_a_grid(variant.runs, table, 1), network, layer)
+            yield Curve(metric, *_on_a_grid(variant, table, 1), network, layer)
 
 
 def _task_curve(variant: Variant, metric: str, total: bool = False) -> Curve:
@@ -156,7 +162,7 @@ def _task_curve(variant: Variant, metric: str, total: bool = False) -> Curve:
     def table(run: RunTables) -> tuple[Array, Array]:
         return by_task(run.details.where(metric), run.num_tasks, total)
 
-    return Curve(f"{metric}_by_task", *_on_a_grid(variant.runs, table, len(variant.names)), by_task=True)
+    return Curve(f"{metric}_by_task", *_on_a_grid(variant, table, len(variant.names)), by_task=True)
 
 
 def _column(name: str) -> Table:
@@ -170,14 +176,15 @@ def _known_rows(run: RunTables, values: Array, x: str) -> tuple[Array, Array]:
     return run.column(x)[known], values[known]
 
 
-def _on_a_grid(runs: Sequence[SeedRun], table: Table, columns: int) -> tuple[Array, Array]:
+def _on_a_grid(variant: Variant, table: Table, columns: int) -> tuple[Array, Array]:
     """Env steps (P,) and values (num_runs, P, C) of every run, from a table of each: (R,) and (R, C)."""
-    tables = [table(run.tables) for run in runs]
-    grid = np.unique(np.concatenate([steps for steps, _ in tables])) if tables else np.zeros(0)
+    tables = [table(run.tables) for run in variant.runs]
+    carried = [[variant.reach(run)] for run in variant.runs if variant.ended_solved(run)]
+    grid = np.unique(np.concatenate([*(steps for steps, _ in tables), *carried])) if tables else np.zeros(0)
     if len(grid) > MOST_POINTS:
         grid = grid[np.round(np.linspace(0, len(grid) - 1, MOST_POINTS)).astype(np.intp)]
     values = np.full((len(tables), len(grid), columns), np.nan)
-    for out, run, (steps, cells) in zip(values, runs, tables, strict=True):
+    for out, run, (steps, cells) in zip(values, variant.runs, tables, strict=True):
         for c in range(cells.shape[1]):
-            out[:, c] = carry_forward(steps, cells[:, c], run.env_steps, grid)
+            out[:, c] = carry_forward(steps, cells[:, c], variant.reach(run), grid)
     return grid, values

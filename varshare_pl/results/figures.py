@@ -21,6 +21,7 @@ from varshare_pl.results.panels import (
     transfer_panel,
 )
 from varshare_pl.results.scores import Solving
+from varshare_pl.results.statistics import average
 from varshare_pl.results.style import (
     ENV_STEPS,
     PANEL_HEIGHT,
@@ -107,7 +108,7 @@ def _answer(analysis: Analysis, styles: dict[str, Style]) -> Iterator[_Sheet]:
                 methods,
                 styles,
                 {method: found.overall for method, found in done.items()},
-                {method: found.scores.mean(axis=1) for method, found in done.items()},
+                {method: average(found.scores, axis=1) for method, found in done.items()},
                 labelled,
             )
         )
@@ -142,6 +143,8 @@ def _curves(results: SuiteResults, styles: dict[str, Style]) -> Iterator[_Sheet]
         "Mean over tasks; bands: ± 1 standard deviation over seeds (n − 1), or the 95 % bootstrap interval of the IQM "
         "over runs and tasks. Thin: not all runs have come so far."
     )
+    if any(variant.ended_solved(run) for variant in suite.started for run in variant.runs):
+        caption += " A run that ended once solved counts on with its last values."
     if solving:
         caption += f" {SOLVING}"
     yield from _sheet(f"curves_{suite.label}", f"Returns: {suite.label}", panels, 2, caption, suite.label)

@@ -8,6 +8,9 @@ its checkpoint before it goes on, so no row is there twice.
 from __future__ import annotations
 
 import csv
+import io
+import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +99,9 @@ def read_heartbeat(run: Path | str) -> dict[str, NDArray[np.float64]]:
     header = next(lines, None)
     if header is None or header[0] != "env_steps":
         raise ConfigError(f"{path} has no header: it is not a heartbeat")
+    twice = [name for name, count in Counter(header).items() if count > 1]
+    if twice:
+        raise ConfigError(f"{path} has the column {twice[0]} twice")
     table = np.array([_numbers(path, row, len(header)) for row in lines], dtype=np.float64).reshape(-1, len(header))
     return {name: table[:, i].copy() for i, name in enumerate(header)}
 
@@ -124,28 +130,48 @@ def read_diagnostics(run: Path | str) -> Diagnostics:
             np.array(network, dtype=np.str_),
             np.array(layer, dtype=np.str_),
             np.array([int(cell) if cell else -1 for cell in task], dtype=np.int64),
-            np.array([float(cell) if cell else np.nan for cell in value], dtype=np.float64),
+            np.array(list(map(_number, value)), dtype=np.float64),
         )
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def quoted(cell: str) -> str:
+    """A cell of a CSV file, which the readers give back as it is.
+
+    A line break becomes a space: each row is one line, so that what a killed run left of one can be cut off.
+    """
+    cell = cell.replace("\r", " ").replace("\n", " ")
+    return f'"{cell.replace(chr(34), 2 * chr(34))}"' if set(cell) & set(',"') else cell
 
 
 def _whole_lines(path: Path) -> Iterator[list[str]]:
     """The lines of a CSV file that were written to their end."""
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")  # what is no number is told below
+        with path.open(encoding="utf-8", errors="replace", newline="") as file:  # what is no number is told below
+            text = file.read()
     except FileNotFoundError:
         raise ConfigError(f"no {path.name} in {path.parent}: is this the folder of a run?") from None
-    return csv.reader(text[: text.rfind("\n") + 1].splitlines())
+    try:
+        yield from csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
+    except csv.Error as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def _numbers(path: Path, row: list[str], columns: int) -> list[float]:
     if len(row) != columns:
         raise ConfigError(f"{path} has a row of {len(row)} cells under {columns} columns")
     try:
-        return [float(cell) if cell else np.nan for cell in row]
+        return [_number(cell) for cell in row]
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def _number(cell: str) -> float:
+    """A number as a run writes it, NaN for an empty cell; Python alone would take 1_000 for one."""
+    if "_" in cell:
+        raise ValueError(f"could not convert string to float: {cell!r}")
+    return float(cell) if cell else math.nan
 
 
 def _layer_order(name: str) -> tuple[bool, int, str]:

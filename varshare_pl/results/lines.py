@@ -78,7 +78,8 @@ def by_task(rows: Diagnostics, num_tasks: int, total: bool = False) -> tuple[Arr
     size = len(steps) * num_tasks
     count = np.bincount(cells, minlength=size)
     sums = np.bincount(cells, rows.value, size)
-    values = np.where(count > 0, sums if total else sums / np.maximum(count, 1), np.nan)
+    whole = count == (count.max(initial=0) if total else np.maximum(count, 1))  # a sum that lacks a part is none
+    values = np.where(whole & (count > 0), sums if total else sums / np.maximum(count, 1), np.nan)
     return steps.astype(np.float64), values.reshape(len(steps), num_tasks)
 
 
@@ -90,7 +91,7 @@ def spread(rows: Diagnostics) -> tuple[Array, Array, Array, Array]:
     low, high = np.full(len(steps), np.inf), np.full(len(steps), -np.inf)
     np.minimum.at(low, index, rows.value)
     np.maximum.at(high, index, rows.value)
-    return steps.astype(np.float64), mean, low, high
+    return steps.astype(np.float64), np.clip(mean, low, high), low, high
 
 
 def solved_line(axes: Axes, solved_return: float) -> Line2D:

@@ -13,6 +13,7 @@ from varshare_pl.results.analysis import Analysis, SuiteResults
 from varshare_pl.results.curves import Band
 from varshare_pl.results.protocol import missing_seeds
 from varshare_pl.results.scores import THRESHOLDS, Estimate, MethodScores
+from varshare_pl.results.statistics import average
 from varshare_pl.results.variant import Variant
 
 COLUMNS = (
@@ -91,7 +92,7 @@ def _method_rows(results: SuiteResults, found: MethodScores) -> Iterator[Row]:
     for metric, values in tables:
         for run, row in zip(found.variant.finals, values, strict=True):
             yield from ({"metric": metric, "seed": run.info.seed, "task": m, "value": v} for m, v in enumerate(row))
-            yield {"metric": metric, "seed": run.info.seed, "value": row.mean()}
+            yield {"metric": metric, "seed": run.info.seed, "value": average(row)}
     for m, of_task in enumerate(found.tasks):
         yield {"metric": "final/return", "task": m, **_estimate(of_task)}
     yield {"metric": "final/return", **_estimate(found.overall_return)}

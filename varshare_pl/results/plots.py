@@ -26,6 +26,7 @@ from varshare_pl.results.lines import (
     spread,
 )
 from varshare_pl.results.run_tables import RunTables, read_tables
+from varshare_pl.results.statistics import average
 from varshare_pl.results.style import GREY, OKABE_ITO, Handle, Panel, layer_styles, write_sheet
 
 Array = NDArray[np.float64]
@@ -125,7 +126,7 @@ def _sharing(run: RunTables) -> list[Panel]:
 
         def draw(axes: Axes) -> list[Handle]:
             set_ratio_scale(axes, *limits)
-            return draw_tasks(axes, steps, tasks, run.names, tasks.mean(axis=1))
+            return draw_tasks(axes, steps, tasks, run.names, average(tasks, axis=1))
 
         panels.append(Panel(title, symbol, draw, "Task"))
     return panels
@@ -140,7 +141,7 @@ def _kl_sigma(run: RunTables) -> list[Panel]:
             Panel(
                 "KL of posterior from prior, all layers",
                 "nats",
-                lambda axes: draw_tasks(axes, steps, tasks, run.names, tasks.mean(axis=1), floor=0.0),
+                lambda axes: draw_tasks(axes, steps, tasks, run.names, average(tasks, axis=1), floor=0.0),
                 "Task",
             )
         )

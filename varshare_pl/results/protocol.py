@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from varshare_pl.results.study import Study, Suite
-from varshare_pl.results.variant import SeedRun, Variant, shortened
+from varshare_pl.results.variant import STOP_RULE, SeedRun, Variant, shortened
 
 EVERY = "evaluation.every"
 
@@ -62,21 +62,39 @@ def _variant_gaps(variant: Variant) -> Iterator[str]:
         most = "" if variant.length is None else f" of {variant.length:,}"
         at = [f"{run.name} at {run.env_steps:,}{most} env steps" for run in behind]
         yield f"unfinished, not in the scores: {variant.name}: {shortened(at)}"
+    shorter = [f"{run.name} at {run.env_steps:,}" for run in variant.runs if variant.ended_solved(run)]
+    if shorter:
+        carried = f"counted on with their last values to {variant.length:,} env steps"
+        yield f"ended once solved, {carried}: {variant.name}: {shortened(shorter)}"
+    bare = [run.name for run in variant.runs if not run.options]
+    if len(bare) < len(variant.runs) and bare:
+        yield f"no config.yaml, so its options were not compared: {variant.name}: {shortened(bare)}"
+    cut = [
+        f"{run.name} at {run.env_steps:,} of {run.final.env_steps:,}"
+        for run in variant.runs
+        if run.final is not None and run.env_steps < run.final.env_steps
+    ]
+    if cut:
+        yield f"heartbeat.csv ends before the final evaluation: {variant.name}: {shortened(cut)}"
+    farthest = max(map(variant.reach, variant.runs), default=0)
+    left = [f"{run.name} at {run.env_steps:,}" for run in variant.runs if variant.reach(run) < farthest]
+    if left:
+        yield f"curves of {variant.name} are of fewer runs from where these end: {shortened(left)}"
     extended = [run.name for run in variant.finals if run.summary.get("extended")]
     if extended:
         yield f"extended after a shorter run: {variant.name}: {shortened(extended)}"
 
 
 def _suite_gaps(suite: Suite) -> Iterator[str]:
-    facts: tuple[tuple[str, Callable[[SeedRun], str]], ...] = (
-        ("env steps", _final_steps),
-        ("episodes of the final evaluation", _final_episodes),
-    )
-    for what, fact in facts:
-        values = {variant.method: _of(variant.finals, fact) for variant in suite.started if variant.finals}
-        if len(set(values.values())) > 1:
-            told = ", ".join(f"{value} ({method})" for method, value in values.items())
-            yield f"{suite.label}: {what} are not the same for all methods: {told}"
+    finals = [(variant, run) for variant in suite.started for run in variant.finals]
+    for what, fact in FACTS.items():
+        values: dict[str, dict[str, None]] = {}  # by method, in order
+        for variant, run in finals:
+            if value := fact(variant, run):
+                values.setdefault(variant.method, {})[value] = None
+        if len({value for own in values.values() for value in own}) > 1:
+            told = ", ".join(f"{' | '.join(own)} ({method})" for method, own in values.items())
+            yield f"{suite.label}: {what} not the same for all methods: {told}"
     if suite.anchors is None:
         yield f"{suite.label}: no anchors, so its returns are not turned into scores"
 
@@ -110,6 +128,19 @@ def _final_steps(run: SeedRun) -> str:
 
 def _final_episodes(run: SeedRun) -> str:
     return "" if run.final is None else str(run.final.episodes)
+
+
+def _steps(variant: Variant, run: SeedRun) -> str:
+    """Env steps that a finished run counts for; one that ended solved does for all."""
+    return f"{variant.length:,}" if variant.ended_solved(run) else _final_steps(run)
+
+
+FACTS: dict[str, Callable[[Variant, SeedRun], str]] = {  # what has to be the same for a fair comparison
+    "env steps are": _steps,
+    "episodes of the final evaluation are": lambda _, run: _final_episodes(run),
+    f"{EVERY} is": lambda _, run: run.options.get(EVERY, ""),
+    f"{STOP_RULE} is": lambda _, run: run.options.get(STOP_RULE, ""),
+}
 
 
 def _suite(label: str, variant: Variant) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from varshare_pl.errors import ConfigError
-from varshare_pl.results.files import Diagnostics, no_diagnostics, read_diagnostics, read_heartbeat
+from varshare_pl.results.files import (
+    DIAGNOSTICS,
+    HEARTBEAT,
+    Diagnostics,
+    no_diagnostics,
+    read_diagnostics,
+    read_heartbeat,
+)
 from varshare_pl.results.info import RunInfo, read_run_info
 
 Array = NDArray[np.float64]
@@ -25,7 +33,8 @@ class RunTables:
 
     @property
     def num_tasks(self) -> int:
-        return max(sum(c.startswith(f"{kind}/return_task_") for c in self.beats) for kind in ("train", "eval"))
+        columns = (re.fullmatch(r"(?:train|eval)/return_task_(\d+)", name) for name in self.beats)
+        return max((int(column[1]) + 1 for column in columns if column), default=0)
 
     @property
     def names(self) -> list[str]:
@@ -42,11 +51,49 @@ class RunTables:
         return np.stack(columns, axis=1) if columns else np.zeros((len(self.beats["env_steps"]), 0))
 
 
-def read_tables(run: Path | str) -> RunTables:
-    """Read a run's files; one without details still has its returns and losses."""
-    beats = read_heartbeat(run)
-    try:
-        details = read_diagnostics(run)
-    except ConfigError:
-        details = no_diagnostics()
+def read_tables(run: Path | str, started: bool = False) -> RunTables:
+    """Read a run's files; one without details still has its returns.
+
+    Args:
+        run: Its folder.
+        started: Whether it may just have started, and have no heartbeat yet.
+
+    Raises:
+        ConfigError: if a file is spoilt, or has rows twice or out of order.
+    """
+    run = Path(run)
+    empty = started and not _has_header(run / HEARTBEAT)
+    beats = {"env_steps": np.zeros(0)} if empty else read_heartbeat(run)
+    details = read_diagnostics(run) if _has_header(run / DIAGNOSTICS) else no_diagnostics()
+    _check_heartbeat(run / HEARTBEAT, beats)
+    _check_details(run / DIAGNOSTICS, details)
     return RunTables(beats, details, read_run_info(run))
+
+
+def _has_header(path: Path) -> bool:
+    """Whether a table has come to have a header; a run that has just started may have none yet."""
+    try:
+        with path.open("rb") as table:
+            return table.readline().endswith(b"\n")
+    except FileNotFoundError:
+        return False
+
+
+def _check_heartbeat(path: Path, beats: dict[str, Array]) -> None:
+    steps, seconds = beats["env_steps"], beats.get("wall_time_s", np.zeros(0))
+    if not (np.isfinite(steps).all() and (steps >= 0).all() and (np.diff(steps) > 0).all()):
+        raise ConfigError(f"{path}: its env_steps do not rise from row to row")
+    if (np.diff(seconds[np.isfinite(seconds)]) < 0).any():
+        raise ConfigError(f"{path}: its wall_time_s falls from one row to the next")
+
+
+def _check_details(path: Path, details: Diagnostics) -> None:
+    """A detail that is there twice would count twice in a sum over layers."""
+    if (np.diff(details.env_steps) < 0).any():
+        raise ConfigError(f"{path}: its env_steps fall from one row to the next")
+    keys = (details.env_steps, details.metric, details.network, details.layer, details.task)
+    seen = set()
+    for key in zip(*(column.tolist() for column in keys), strict=True):
+        if key in seen:
+            raise ConfigError(f"{path}: {key[1]} at {key[0]} env steps is there twice")
+        seen.add(key)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from varshare_pl.results.statistics import (
     RESAMPLES,
     area_under_curve,
+    average,
     bootstrap,
     generator,
     interval,
@@ -87,7 +88,7 @@ def estimate(scores: Array, *names: object) -> Estimate:
     """Of (num_runs, num_tasks) without gaps; the names say which random numbers to draw."""
     if not scores.size:
         return Estimate(NAN, NAN, NAN, NAN, NAN, 0)
-    (mean,), (std,), (runs,) = mean_and_std(scores.mean(axis=1, keepdims=True))
+    (mean,), (std,), (runs,) = mean_and_std(average(scores, axis=1)[:, np.newaxis])
     middle, low, high = map(float, iqm_interval(scores, generator(*names)))
     return Estimate(float(mean), float(std), middle, low, high, int(runs))
 
@@ -116,9 +117,10 @@ def method_scores(suite: Suite, variant: Variant) -> MethodScores:
 def run_area(suite: Suite, variant: Variant, run: int) -> float:
     """The mean score of a run from its first evaluation to its last, over env steps (trapezoidal rule).
 
-    Where there are few evaluations it is that of the returns of training, from when all tasks have one.
+    A run that ended solved goes on with its last score to the length of the others. Where there are few evaluations it
+    is that of the returns of training, from when all tasks have one.
     """
-    tables = variant.runs[run].tables
+    tables, end = variant.runs[run].tables, variant.reach(variant.runs[run])
     returns = tables.per_task(f"{suite.kind}/return_task")
     if returns.shape[1] != len(suite.names):
         return NAN
@@ -127,7 +129,7 @@ def run_area(suite: Suite, variant: Variant, run: int) -> float:
         latest = np.searchsorted(seen, np.arange(len(returns)), side="right") - 1
         if suite.kind == "train" and len(seen):
             returns[:, m] = np.where(latest >= 0, returns[seen[np.maximum(latest, 0)], m], np.nan)
-    return area_under_curve(tables.beats["env_steps"], suite.scores(returns).mean(axis=1))
+    return area_under_curve(tables.beats["env_steps"], average(suite.scores(returns), axis=1), end)
 
 
 def _solving(variant: Variant, *names: object) -> Solving | None:
@@ -136,10 +138,11 @@ def _solving(variant: Variant, *names: object) -> Solving | None:
     if not len(steps):
         return None
     low = high = NAN
+    median = float(median_steps(steps))
     if len(steps) > 1:
         picks = generator(*names, "solve").integers(0, len(steps), (RESAMPLES, len(steps)))
-        low, high = map(float, interval(median_steps(steps[picks])))
-    return Solving(steps, float(median_steps(steps)), low, high)
+        low, high = map(float, interval(median_steps(steps[picks]), median))
+    return Solving(steps, median, low, high)
 
 
 def improvements(suite: Suite, found: list[MethodScores]) -> dict[tuple[str, str], Difference]:
@@ -154,7 +157,7 @@ def improvements(suite: Suite, found: list[MethodScores]) -> dict[tuple[str, str
             if min(ours.runs, theirs.runs) > 1:
                 rng = generator(*names)
                 draws = probability_of_improvement(bootstrap(ours.scores, rng), bootstrap(theirs.scores, rng))
-                low, high = map(float, interval(draws))
+                low, high = map(float, interval(draws, value))
             pairs[ours.variant.method, theirs.variant.method] = Difference(value, low, high)
             pairs[theirs.variant.method, ours.variant.method] = Difference(1 - value, 1 - high, 1 - low)
     return pairs
@@ -164,13 +167,14 @@ def transfer(suite: Suite, ours: MethodScores, reference: MethodScores) -> list[
     """How much higher a method's mean score is than the reference's, for each task and then in the mean over tasks."""
     if not (ours.runs and reference.runs):
         return []
-    value = ours.scores.mean(axis=0) - reference.scores.mean(axis=0)
-    low = high = np.full(len(value) + 1, np.nan)
+    value = average(ours.scores, axis=0) - average(reference.scores, axis=0)
+    value = np.append(value, average(value))
+    low = high = np.full(len(value), np.nan)
     if min(ours.runs, reference.runs) > 1:
         rng = generator(suite.label, ours.variant.method, reference.variant.method, "transfer")
-        draws = bootstrap(ours.scores, rng).mean(axis=1) - bootstrap(reference.scores, rng).mean(axis=1)
-        low, high = interval(np.column_stack([draws, draws.mean(axis=1)]))
-    return [Difference(*map(float, row)) for row in zip([*value, value.mean()], low, high, strict=True)]
+        draws = average(bootstrap(ours.scores, rng), axis=1) - average(bootstrap(reference.scores, rng), axis=1)
+        low, high = interval(np.column_stack([draws, average(draws, axis=1)]), value)
+    return [Difference(*map(float, row)) for row in zip(value, low, high, strict=True)]
 
 
 def profile(suite: Suite, found: MethodScores) -> tuple[Array, Array, Array]:
@@ -179,7 +183,7 @@ def profile(suite: Suite, found: MethodScores) -> tuple[Array, Array, Array]:
     low, high = np.full_like(share, np.nan), np.full_like(share, np.nan)
     if found.runs > 1:
         rng = generator(suite.label, found.variant.method, "profile")
-        low, high = interval(performance_profile(bootstrap(found.scores, rng), THRESHOLDS))
+        low, high = interval(performance_profile(bootstrap(found.scores, rng), THRESHOLDS), share)
     return share, low, high
 
 
@@ -201,12 +205,13 @@ def across_suites(study: Study, found: dict[str, list[MethodScores]]) -> dict[st
             if scores.variant.method == method and scores.runs
         ]
         if len(parts) == len(suites):
-            centre = float(np.mean([iqm(part) for part in parts]))
+            centre = float(average(np.array([iqm(part) for part in parts])))
             low = high = NAN
             if min(map(len, parts)) > 1:
                 rng = generator(method, "all suites")
-                low, high = map(float, interval(np.mean([iqm(bootstrap(part, rng)) for part in parts], axis=0)))
-            mean = float(np.mean([part.mean() for part in parts]))
+                draws = average(np.array([iqm(bootstrap(part, rng)) for part in parts]), axis=0)
+                low, high = map(float, interval(draws, centre))
+            mean = float(average(np.array([average(part) for part in parts])))
             overall[method] = Estimate(mean, NAN, centre, low, high, sum(map(len, parts)))
     return overall
 

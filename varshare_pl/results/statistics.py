@@ -11,6 +11,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,17 @@ def generator(*names: object) -> np.random.Generator:
     return np.random.default_rng(zlib.crc32("\0".join(map(str, names)).encode()))
 
 
+def average(values: NDArray[np.floating[Any]], axis: int | None = None) -> Array:
+    """Mean, summed in float64; rounding never takes it beyond the values, so that of equal ones is their value.
+
+    NaN where there is one among the values, and of none.
+    """
+    if not values.size:
+        return np.full(() if axis is None else np.delete(values.shape, axis), np.nan)
+    mean = values.mean(axis=axis, dtype=np.float64)
+    return np.asarray(np.clip(mean, values.min(axis=axis), values.max(axis=axis)), dtype=np.float64)
+
+
 def mean_and_std(values: Array) -> tuple[Array, Array, NDArray[np.int64]]:
     """Mean, standard deviation and number of runs of each column of (num_runs, K), over the runs that have a value.
 
@@ -33,6 +45,9 @@ def mean_and_std(values: Array) -> tuple[Array, Array, NDArray[np.int64]]:
     seen = np.isfinite(values)
     runs = seen.sum(axis=0)
     mean = np.where(runs > 0, np.where(seen, values, 0.0).sum(axis=0) / np.maximum(runs, 1), np.nan)
+    low = np.where(seen, values, np.inf).min(axis=0, initial=np.inf)
+    high = np.where(seen, values, -np.inf).max(axis=0, initial=-np.inf)
+    mean = np.where(runs > 0, np.clip(mean, low, high), np.nan)  # as ``average``
     squares = np.where(seen, values - mean, 0.0) ** 2
     std = np.where(runs > 1, np.sqrt(squares.sum(axis=0) / np.maximum(runs - 1, 1)), np.nan)
     return mean, std, runs
@@ -43,12 +58,19 @@ def iqm(scores: Array) -> Array:
 
     Of k scores the floor(k / 4) lowest and highest are left out.
     """
-    ordered = np.sort(scores.reshape(*scores.shape[:-2], -1), axis=-1)  # NaN last
-    count = np.isfinite(ordered).sum(axis=-1)
+    ordered, count = _ordered(scores)
     middle = np.full(ordered.shape[:-1], np.nan)
     for k in np.unique(count[count > 0]):
-        middle[count == k] = ordered[count == k][:, k // 4 : k - k // 4].mean(axis=-1)
+        kept = ordered[count == k][:, k // 4 : k - k // 4]
+        middle[count == k] = np.clip(kept.mean(axis=-1), kept[:, 0], kept[:, -1])  # as ``average``
     return middle
+
+
+def _ordered(scores: Array) -> tuple[Array, NDArray[np.int64]]:
+    """All scores of (…, num_runs, num_tasks) in ascending order (…, K), what is not finite last, and how many are."""
+    flat = scores.reshape(*scores.shape[:-2], -1)
+    seen = np.isfinite(flat)
+    return np.sort(np.where(seen, flat, np.nan), axis=-1), seen.sum(axis=-1)
 
 
 def bootstrap(
@@ -57,10 +79,10 @@ def bootstrap(
     """Resampled scores (resamples, …, num_runs, num_tasks) of (…, num_runs, num_tasks).
 
     The runs of each stratum are drawn with replacement from those of its runs that have a score, as many as there
-    are; other rows are NaN. Leading axes, such as points of a curve, are resampled alike.
+    are, with what they lack; other rows are NaN. Leading axes, such as points of a curve, are resampled alike.
 
     Args:
-        scores: NaN where a run has no score; the same runs have scores at all leading indices.
+        scores: NaN where a run has no score.
         rng: Where the draws come from.
         strata: A number for each task; tasks of the same number are drawn together. All are by default. With a
             number of its own for each task this is the stratified bootstrap of Agarwal et al.
@@ -71,20 +93,26 @@ def bootstrap(
     for group in np.unique(groups):
         columns = np.flatnonzero(groups == group)
         own = scores[..., columns]
-        known = np.flatnonzero(np.isfinite(own).all(axis=-1).reshape(-1, own.shape[-2]).all(axis=0))
+        known = np.flatnonzero(np.isfinite(own).any(axis=-1).reshape(-1, own.shape[-2]).any(axis=0))
         if len(known):
             rows = known[rng.integers(0, len(known), (resamples, len(known)))]
             out[..., : len(known), columns] = np.moveaxis(own[..., rows, :], -3, 0)
     return out
 
 
-def interval(estimates: Array) -> Array:
-    """Percentile interval of bootstrapped estimates (resamples, …): low and high (2, …).
+def interval(estimates: Array, value: Array | float = np.nan) -> Array:
+    """Percentile interval of bootstrapped estimates (resamples, …) of a value (…): low and high (2, …).
 
-    Both ends are among the estimates, so an infinite one (a run that did not solve) is allowed.
+    Both ends are among the estimates, so an infinite one (a run that did not solve) is allowed; an estimate that is
+    NaN does not count. Percentiles of few runs may pass by the value itself: the interval then reaches to it.
     """
-    tail = 100 * (1 - CONFIDENCE) / 2
-    return np.asarray(np.percentile(estimates, [tail, 100 - tail], axis=0, method="nearest"))
+    ordered = np.sort(estimates, axis=0)  # NaN last
+    last = np.maximum((~np.isnan(ordered)).sum(axis=0) - 1, 0)[np.newaxis]
+    tail = (1 - CONFIDENCE) / 2
+    low, high = (
+        np.take_along_axis(ordered, np.rint(share * last).astype(np.intp), axis=0)[0] for share in (tail, 1 - tail)
+    )
+    return np.stack([np.fmin(low, value), np.fmax(high, value)])
 
 
 def iqm_interval(
@@ -94,7 +122,7 @@ def iqm_interval(
     centre = iqm(scores)
     low, high = np.full_like(centre, np.nan), np.full_like(centre, np.nan)
     if np.isfinite(scores).sum(axis=-2).min(initial=2) > 1:
-        low, high = interval(iqm(bootstrap(scores, rng, strata, resamples)))
+        low, high = interval(iqm(bootstrap(scores, rng, strata, resamples)), centre)
     return np.stack([centre, low, high])
 
 
@@ -114,25 +142,29 @@ def probability_of_improvement(ours: Array, theirs: Array) -> Array:
     pairs = np.where(np.isfinite(mine) & np.isfinite(other), (mine > other) + 0.5 * (mine == other), np.nan)
     known = np.isfinite(pairs)
     wins = np.where(known, pairs, 0.0).sum(axis=(-3, -2)) / np.maximum(known.sum(axis=(-3, -2)), 1)
-    return np.asarray(np.where(known.any(axis=(-3, -2)), wins, np.nan).mean(axis=-1))
+    return average(np.where(known.any(axis=(-3, -2)), wins, np.nan), axis=-1)
 
 
 def performance_profile(scores: Array, thresholds: Array) -> Array:
     """Share of the scores (…, num_runs, num_tasks) above each threshold (K,): (…, K)."""
-    flat = np.sort(scores.reshape(-1, scores.shape[-2] * scores.shape[-1]), axis=1)
-    count = np.isfinite(flat).sum(axis=1)
+    flat, count = _ordered(scores.reshape(-1, *scores.shape[-2:]))
     below = np.stack([np.searchsorted(row[:n], thresholds, side="right") for row, n in zip(flat, count, strict=True)])
     share = np.where(count[:, np.newaxis] > 0, 1 - below / np.maximum(count, 1)[:, np.newaxis], np.nan)
     return share.reshape(*scores.shape[:-2], len(thresholds))
 
 
-def area_under_curve(steps: Array, values: Array) -> float:
-    """Mean height of the curve through (R,) points, by the trapezoidal rule; NaN of fewer than two points."""
+def area_under_curve(steps: Array, values: Array, end: float = 0.0) -> float:
+    """Mean height of the curve through (R,) points from the first to the end, by the trapezoidal rule.
+
+    Beyond its last point, if the end is there, the curve stays where it is. NaN without a stretch to be over.
+    """
     seen = np.isfinite(values)
-    if seen.sum() < 2:
-        return float("nan")
     steps, values = steps[seen], values[seen]
-    return float(np.trapezoid(values, steps) / (steps[-1] - steps[0]))
+    if not len(steps) or max(end, steps[-1]) <= steps[0]:
+        return float("nan")
+    steps, values = np.append(steps, max(end, steps[-1])), np.append(values, values[-1])
+    height = np.trapezoid(values, steps) / (steps[-1] - steps[0])
+    return float(np.clip(height, values.min(), values.max()))  # as in ``average``: that of a level curve is its level
 
 
 def median_steps(steps: Array) -> Array:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from varshare_pl.errors import ConfigError
 from varshare_pl.results.anchors import Anchors, anchors_of
 from varshare_pl.results.info import RunInfo, read_json
-from varshare_pl.results.variant import SeedRun, Variant, is_run, read_run, read_runs
+from varshare_pl.results.variant import SeedRun, Variant, is_run, listed, read_run, read_runs
 
 STUDY_FILE, FAILURES = "study.json", "failures"
 REFERENCE = "independent"  # what transfer is measured against where no study says otherwise
@@ -197,7 +197,9 @@ def _check_suite(folder: Path, suite: Suite) -> None:
     facts: tuple[tuple[str, Callable[[Variant], object]], ...] = (
         ("suite", lambda variant: variant.info.suite),
         ("suite version", lambda variant: variant.info.suite_version),
-        ("tasks", lambda variant: ", ".join(variant.info.task_names)),
+        ("tasks", lambda variant: listed(variant.info.task_names)),
+        ("number of tasks", lambda variant: len(variant.names) or None),
+        ("solved return", lambda variant: variant.info.solved_return),
     )
     for what, fact in facts:
         known = [(variant.name, fact(variant)) for variant in suite.started if fact(variant) not in ("", None)]

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from varshare_pl.results.statistics import average
+
 
 def evaluation_table(
     returns: NDArray[np.float64], solved: Sequence[bool | None], names: Sequence[str], solved_return: float | None
@@ -54,7 +56,7 @@ def clock(seconds: float) -> str:
 
 
 def _numbers(values: NDArray[np.float64]) -> tuple[str, str, str]:
-    return f"{values.mean():.1f}", f"{values.min():.1f}", str(values.size)
+    return f"{average(values):.1f}", f"{values.min():.1f}", str(values.size)
 
 
 def _word(solved: bool | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from varshare_pl.errors import ConfigError
-from varshare_pl.results.files import DIAGNOSTICS, HEARTBEAT, no_diagnostics, read_diagnostics, read_heartbeat
-from varshare_pl.results.info import RUN_FILE, RunInfo, read_json, read_run_info
-from varshare_pl.results.run_tables import RunTables
+from varshare_pl.results.files import HEARTBEAT
+from varshare_pl.results.info import RUN_FILE, RunInfo, read_json
+from varshare_pl.results.run_tables import RunTables, read_tables
 from varshare_pl.run_folder import CONFIG_FILE, SUMMARY_FILE
 
 SECTIONS = ("data.", "model.", "evaluation.")  # of a config: what makes a run what it is
@@ -112,6 +112,17 @@ class Variant:
             return True
         return bool(run.summary.get("finished")) and final.env_steps >= (self.length or 0)
 
+    def ended_solved(self, run: SeedRun) -> bool:
+        """Whether a finished run ended before its length because it was to stop once solved, and did solve."""
+        return run.final is not None and self.finished(run) and run.final.env_steps < (self.length or 0)
+
+    def reach(self, run: SeedRun) -> int:
+        """Env steps up to which a run counts: as far as it has come, or the whole length if it ended solved.
+
+        Without its last value carried on, only the runs that have yet to solve would be left in a mean.
+        """
+        return (self.length or 0) if self.ended_solved(run) else run.env_steps
+
     def state(self, run: SeedRun) -> str:
         """``finished``, ``failed`` or ``unfinished``."""
         if self.finished(run):
@@ -160,6 +171,11 @@ def shortened(names: Sequence[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
+def listed(names: Sequence[str]) -> str:
+    """Names in a line, so that other names never give the same line."""
+    return ", ".join(repr(name) if set(name) & set(",'\"\n") else name for name in names)
+
+
 def is_run(folder: Path) -> bool:
     """Whether the folder is that of a run."""
     return any((folder / name).is_file() for name in (RUN_FILE, HEARTBEAT, CONFIG_FILE))
@@ -171,11 +187,7 @@ def read_run(folder: Path) -> SeedRun:
     Raises:
         ConfigError: if one is spoilt.
     """
-    beats = read_heartbeat(folder) if _has_lines(folder / HEARTBEAT) else {"env_steps": np.zeros(0)}
-    if not (np.diff(beats["env_steps"]) > 0).all():
-        raise ConfigError(f"{folder / HEARTBEAT}: its env_steps do not rise from row to row")
-    details = read_diagnostics(folder) if _has_lines(folder / DIAGNOSTICS) else no_diagnostics()
-    tables = RunTables(beats, details, read_run_info(folder))
+    tables = read_tables(folder, started=True)
     summary = read_json(folder / SUMMARY_FILE)
     tasks = len(tables.info.task_names) or tables.num_tasks
     final = _read_final(folder / SUMMARY_FILE, summary, tasks)
@@ -190,20 +202,13 @@ def _read_final(path: Path, summary: dict[str, Any], tasks: int) -> Final | None
         returns = tuple(map(float, final["return_per_task"]))
         steps = float("inf") if solved_at is None else float(solved_at)
         found = Final(int(final["env_steps"]), returns, int(final["episodes_per_task"]), final["solved"], steps)
-    except (KeyError, TypeError, ValueError) as error:
+        if not (found.solved in (True, False, None) and found.env_steps >= 0 and steps >= 0):
+            raise ValueError(f"solved {found.solved}, {found.env_steps} env steps, {solved_at} steps to solve")
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ConfigError(f"{path}: its final evaluation is not one: {type(error).__name__}: {error}") from None
     if (tasks and len(returns) != tasks) or not np.isfinite(returns).all():
         raise ConfigError(f"{path}: final.return_per_task is {list(returns)}; {tasks} finite numbers are allowed")
     return found
-
-
-def _has_lines(path: Path) -> bool:
-    """Whether a table has come to have a header; a run that has just started may have none yet."""
-    try:
-        with path.open("rb") as table:
-            return table.readline().endswith(b"\n")
-    except FileNotFoundError:
-        return False
 
 
 def _read_options(path: Path) -> dict[str, str]:
@@ -228,7 +233,9 @@ def _facts(run: SeedRun) -> dict[str, str]:
         "suite": info.suite,
         "suite version": "" if info.suite_version is None else str(info.suite_version),
         "method": info.method,
-        "tasks": ", ".join(info.task_names or info.names_for(run.tables.num_tasks)),
+        "tasks": listed(info.task_names or info.names_for(run.tables.num_tasks)),
+        "number of tasks": str(run.tables.num_tasks or ""),
+        "solved return": "" if info.solved_return is None else f"{info.solved_return:g}",
         "rollout size": f"{np.diff(steps, prepend=0).min():.0f} env steps" if len(steps) else "",
     }
     return {name: value for name, value in facts.items() if value} | run.options
@@ -256,3 +263,11 @@ def _check_alike(folder: Path, runs: Sequence[SeedRun]) -> None:
     for run, following in pairwise(runs):
         if run.info.seed is not None and run.info.seed == following.info.seed:
             raise ConfigError(f"{folder}: {run.name} and {following.name} are both of seed {run.info.seed}")
+    unknown = [run for run in runs if run.info.seed is None and run.env_steps]
+    for run, other in combinations(unknown, 2):
+        if _same_rows(run.tables.beats, other.tables.beats):
+            raise ConfigError(f"{folder}: {run.name} and {other.name} hold the same rows; a run counts once")
+
+
+def _same_rows(ours: Mapping[str, NDArray[np.float64]], theirs: Mapping[str, NDArray[np.float64]]) -> bool:
+    return ours.keys() == theirs.keys() and all(np.array_equal(ours[name], theirs[name], True) for name in ours)

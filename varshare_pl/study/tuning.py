@@ -12,6 +12,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,8 @@ import yaml
 from varshare_pl.errors import ConfigError
 from varshare_pl.results.files import read_heartbeat
 from varshare_pl.results.info import read_json
+from varshare_pl.results.statistics import average
+from varshare_pl.run_folder import SUMMARY_FILE
 from varshare_pl.study.definition import Study, Variant
 from varshare_pl.study.folder import StudyFolder, write_json, write_text
 from varshare_pl.study.runs import Run, State, make_run
@@ -170,8 +173,8 @@ class Search:
             if found is State.FAILED:
                 state = optuna.trial.TrialState.FAIL
             elif found is State.FINISHED:
-                values.append(mean_return(run.folder))
-                trial.report(sum(values) / len(values), step)
+                values.append(mean_return(run.folder, run.env_steps))
+                trial.report(fmean(values), step)
             else:
                 waiting = True
             if not pruning:
@@ -187,7 +190,7 @@ class Search:
             state=state,
             params=trial.params,
             distributions=trial.distributions,
-            value=sum(values) / len(values) if state is not optuna.trial.TrialState.FAIL else None,
+            value=fmean(values) if state is not optuna.trial.TrialState.FAIL else None,
             intermediate_values=dict(enumerate(_means(values))),
         )
 
@@ -256,13 +259,18 @@ class Search:
         write_text(self._place / "trials.csv", text.getvalue())
 
 
-def mean_return(run: Path) -> float:
+def mean_return(run: Path, length: int) -> float:
     """The mean over a run's evaluations of the mean return over tasks.
 
-    The area under the learning curve, and not its end: at the end most trials of an easy suite are equal.
+    The area under the learning curve, and not its end: at the end most trials of an easy suite are equal. A run that
+    ended once it solved counts on with its last return to the length in env steps, or to solve late would be better.
     """
-    returns = read_heartbeat(run)["eval/return_mean"]
-    return float(returns[np.isfinite(returns)].mean())
+    beats = read_heartbeat(run)
+    known = np.isfinite(beats["eval/return_mean"])
+    returns, end = beats["eval/return_mean"][known], beats["env_steps"][-1]
+    solved = read_json(run / SUMMARY_FILE).get("final", {}).get("solved")
+    missing = max(length - end, 0.0) / length if solved else 0.0
+    return float((1 - missing) * average(returns) + missing * returns[-1])
 
 
 def _value(trial: optuna.trial.FrozenTrial) -> float:
@@ -271,7 +279,7 @@ def _value(trial: optuna.trial.FrozenTrial) -> float:
 
 
 def _means(values: Sequence[float]) -> list[float]:
-    return [sum(values[: i + 1]) / (i + 1) for i in range(len(values))]
+    return [fmean(values[: i + 1]) for i in range(len(values))]
 
 
 def _distribution(parameter: Parameter) -> optuna.distributions.BaseDistribution:

@@ -13,10 +13,10 @@ import pytest
 import wandb
 from wandb_records import read_offline
 
-import varshare_pl.loggers as loggers_module
+import varshare_pl.callbacks.logger_classes as loggers_module
+from varshare_pl.callbacks.logger_classes import Csv, Wandb, log_images, logger_names
 from varshare_pl.cli.main import main
 from varshare_pl.errors import ConfigError
-from varshare_pl.loggers import Csv, Wandb, log_images, logger_names
 
 SMALL = ["--data.num_envs", "5", "--data.rollout_steps", "16", "--data.total_env_steps", "80", "--experiment", "e"]
 SMALL += ["--model.minibatch_size", "40", "--model.hidden_sizes", "[8]", "--evaluation.episodes", "2"]

@@ -25,6 +25,8 @@ FACING_LIGHTNING = (
 # Each package may import those on its own level or below. ``results`` reads files and knows nothing of training.
 ORDER = [
     {"errors"},
+    {"paths", "text"},
+    {"arguments"},
     {"random", "types", "groups", "gradients", "parallel", "compilation", "compressed"},
     {"envs", "run_folder", "checkpoints"},
     {"rollout"},

@@ -9,9 +9,9 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from varshare_pl.errors import ConfigError, RunError
+from varshare_pl.paths import user_path
 
 HELP = """\
 usage: varshare [-h] [--version] COMMAND ...
@@ -130,7 +130,7 @@ def _resume(args: list[str]) -> int:
     if args[1:2] in ([], ["-h"], ["--help"]):
         print(RESUME_HELP, end="")
         return 0 if args[1:] else 2
-    folder = Path(args[1])
+    folder = user_path(args[1])
     config = folder / "config.yaml"
     if not config.is_file():
         raise ConfigError(f"resume: {folder} is not the folder of a run, it has no config.yaml")

@@ -18,6 +18,7 @@ from varshare_pl.checkpoints import CHECKPOINT_KEY, CONFIG_KEY, check_checkpoint
 from varshare_pl.envs import TaskSuite, get_suite
 from varshare_pl.errors import ConfigError
 from varshare_pl.groups import TaskGroups
+from varshare_pl.paths import user_path
 from varshare_pl.policy.actor_critic import ActorCritic
 from varshare_pl.policy.export import export_actor
 from varshare_pl.policy.matching import matched_hidden_sizes
@@ -122,7 +123,7 @@ class TrainedPolicy:
         Raises:
             ConfigError: for a task that does not exist, another ending, or a file that is there already.
         """
-        path, index = Path(path), self.task_id(task)
+        path, index = user_path(path), self.task_id(task)
         if path.suffix != ".pt2":
             raise ConfigError(f"path: {path} is not allowed; a file that ends in .pt2 is")
         if path.exists() and not overwrite:
@@ -154,7 +155,7 @@ def load_policy(path: Path | str, checkpoint: Literal["last", "best"] = "last") 
     Raises:
         ConfigError: if there is no checkpoint, it is damaged, or the run's suite or method is not there.
     """
-    path = Path(path)
+    path = user_path(path)
     if checkpoint not in ("last", "best"):
         raise ConfigError(f"checkpoint: {checkpoint!r} is not allowed; 'last' or 'best' is")
     if path.is_dir():

@@ -10,8 +10,10 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
+from varshare_pl.cli.console import console
 from varshare_pl.errors import ConfigError, RunError
 from varshare_pl.paths import user_path
+from varshare_pl.text import plain
 
 HELP = """\
 usage: varshare [-h] [--version] COMMAND ...
@@ -49,12 +51,22 @@ checkpoint.*, threads, data.backend.
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code: 0 fine, 2 bad input, 130 stopped by Ctrl-C."""
     args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        with console(program=argv is None):
+            return _answer(args)
+    except RunError as error:  # of the console
+        print(f"varshare: error: {error}", file=sys.stderr)
+        return 1
+
+
+def _answer(args: list[str]) -> int:
+    """Run a command; an error is told in one line."""
     parent = os.getppid()
     try:
         return _dispatch(args)
     except (ConfigError, RunError, OSError) as error:
         if not _parent_ends(parent):
-            print(f"varshare: error: {' '.join(str(error).split())}", file=sys.stderr)
+            print(f"varshare: error: {plain(' '.join(str(error).split()))}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         print("varshare: interrupted", file=sys.stderr)

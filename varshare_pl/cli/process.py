@@ -17,6 +17,8 @@ import torch.distributed as dist
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
+from varshare_pl.text import plain
+
 _LOGGERS = ("lightning.pytorch", "lightning.fabric")
 _SEED_VARIABLES = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")
 _NOISE = (
@@ -31,7 +33,7 @@ _NOISE = (
 
 
 def _one_line_warning(message: Warning | str, *_: object, **__: object) -> str:
-    return f"varshare: warning: {' '.join(str(message).split())}\n"
+    return f"varshare: warning: {plain(' '.join(str(message).split()))}\n"
 
 
 @contextmanager

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from varshare_pl.errors import ConfigError
 from varshare_pl.paths import user_path
+from varshare_pl.results.drawing import Axes, Patch
 from varshare_pl.results.heat_map import cosine_matrices, write_heat_maps
 from varshare_pl.results.lines import (
     by_task,

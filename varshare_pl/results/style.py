@@ -46,7 +46,7 @@ LEFT, RIGHT, TOP, BETWEEN_ROWS, BETWEEN_COLUMNS = 0.72, 0.15, 0.75, 0.62, 0.8
 UNDER_AXES, LEGEND_LINE, CHARACTER, HANDLE = 0.5, 0.21, 0.077, 0.5
 TICK_CHARACTER, TICKS_BESIDE_LABEL, TICKS_ALONE = 0.08, 5, 7  # how many characters of a tick fit left of a panel
 CAPTION_LINE, CAPTION_CHARACTER = 0.165, 0.06
-LONGEST_LABEL, LONGEST_TITLE = 40, 90  # characters that have room
+LONGEST_LABEL, LONGEST_PANEL, LONGEST_TITLE = 36, 60, 90  # characters that have room
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def _dress(axes: Axes, panel: Panel, labelled: bool) -> float:
     ticks = [tick for tick, y in zip(formatter.format_ticks(places), places, strict=True) if low <= y <= high]
     # To look for a free place takes a fifth of the time of a drawing; only a factor "1e−5" may be in the way.
     height = None if formatter.get_offset() else 1.0
-    axes.set_title(shortened(panel.title, LONGEST_LABEL), fontsize=10.5, loc="left", pad=5, y=height)
+    axes.set_title(shortened(panel.title, LONGEST_PANEL), fontsize=10.5, loc="left", pad=5, y=height)
     fitting = TICKS_BESIDE_LABEL if panel.ylabel else TICKS_ALONE
     return TICK_CHARACTER * max(0, max(map(len, ticks), default=0) - fitting)
 

@@ -96,3 +96,10 @@ def test_a_fit_starts_without_plots_and_science():
     code += "; import scipy.stats, matplotlib.pyplot"  # they can be loaded later
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert not {"matplotlib", "scipy", "pandas", "wandb"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("command", ["fit --config complex_cartpole", "report x", "study sharing --dry-run"])
+def test_a_current_folder_that_is_gone(tmp_path, command):
+    done = shell(tmp_path, f"mkdir gone; cd gone; rmdir ../gone; $V {command}")
+    assert done.returncode == 2
+    assert done.stderr == b"varshare: error: the current folder is gone; change to one that is there\n"

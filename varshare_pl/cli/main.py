@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from varshare_pl.cli.console import console
 from varshare_pl.errors import ConfigError, RunError
@@ -108,6 +109,10 @@ def _dispatch(args: list[str]) -> int:
         "report": _report,
         "study": _study,
     }
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise ConfigError("the current folder is gone; change to one that is there") from None
     if args[0] not in commands:
         *most, last = commands
         raise ConfigError(f"{args[0]} is not a command; {', '.join(most)} and {last} are")

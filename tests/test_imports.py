@@ -25,6 +25,8 @@ FACING_LIGHTNING = (
 # Each package may import those on its own level or below. ``results`` reads files and knows nothing of training.
 ORDER = [
     {"errors"},
+    {"paths", "text"},
+    {"arguments"},
     {"random", "types", "parallel", "compilation", "compressed"},
     {"envs", "run_folder", "checkpoints"},
     {"networks"},
@@ -120,7 +122,11 @@ def loaded(*modules):
 def test_the_core_runs_without_lightning():
     lazy = ("__main__", "__init__")
     core = [m for m in MODULES if not m.startswith(FACING_LIGHTNING) and not m.endswith(lazy)]
-    core = [m for m in core if part(m) in ("envs", "networks", "rollout", "sharing", "learning", "ppo", "trained", "checkpoints")]
+    core = [
+        m
+        for m in core
+        if part(m) in ("envs", "networks", "rollout", "sharing", "learning", "ppo", "trained", "checkpoints")
+    ]
     assert len(core) > 25
     packages = loaded(*core)
     assert "torch" in packages

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from varshare_pl.compressed import expand_
 from varshare_pl.errors import ConfigError
+from varshare_pl.paths import user_path
 
 CHECKPOINT_KEY = "varshare"
 CONFIG_KEY = "varshare_config"  # the run's config.yaml as text, so that a checkpoint can be used without its folder
@@ -23,7 +24,8 @@ def read_checkpoint(path: Path | str, option: str = "--ckpt_path") -> dict[str, 
     Raises:
         ConfigError: if there is no such file, or it is no checkpoint of this package.
     """
-    if not Path(path).is_file():
+    path = user_path(path)
+    if not path.is_file():
         raise ConfigError(f"{option}: {path} is not a file")
     try:
         # torch takes the file's bytes on trust; the archive's check sums tell a flipped one.

@@ -23,14 +23,16 @@ import torch
 from torch import Tensor
 
 from varshare_pl.errors import ConfigError
+from varshare_pl.paths import user_path
 
 Compiled = Callable[..., list[Tensor]]
 
 
 def cache_dir() -> Path:
     """Where compiled functions are kept: $VARSHARE_CACHE, else varshare/ in the user's cache folder."""
-    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "varshare"
-    return Path(os.environ.get("VARSHARE_CACHE") or default)
+    if named := os.environ.get("VARSHARE_CACHE"):
+        return user_path(named)
+    return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "varshare"
 
 
 def compile_function(function: Callable[..., Sequence[Tensor]], arguments: Sequence[Tensor], name: str) -> Compiled:

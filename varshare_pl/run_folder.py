@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from varshare_pl.errors import ConfigError
+from varshare_pl.paths import user_path
 
 CONFIG_FILE = "config.yaml"
 SUMMARY_FILE = "summary.json"
@@ -25,7 +26,7 @@ def run_folder(logs_dir: Path | str, experiment: str, seed: int) -> Path:
     """
     if not re.fullmatch(r"[\w.+-]+(/[\w.+-]+)*", experiment) or ".." in experiment.split("/"):
         raise ConfigError(f"--experiment: {experiment!r} is not allowed; letters, digits and . _ + - / are")
-    return Path(logs_dir) / experiment / f"seed_{seed}"
+    return user_path(logs_dir) / experiment / f"seed_{seed}"
 
 
 def default_experiment(suite: str, method: str, combiner: str | None = None) -> str:

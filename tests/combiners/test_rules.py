@@ -143,6 +143,27 @@ def test_a_task_without_rows_has_no_say(name):
     assert torch.equal(rule.weights(losses(3), ALL, 2), again.weights(losses(3), ALL, 2))
 
 
+ONE = {  # what a combiner makes of a single gradient, where that is not the gradient
+    "cagrad": lambda g: 1.5 * g,  # as far as its ball goes
+    "nash_mtl": lambda g: g / g.norm(),  # cut to max_norm
+}
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-12, 1.0, 1e20])
+@pytest.mark.parametrize("name", GRADIENT)
+def test_one_task_is_present(name, size):
+    data = given(tasks=(2,), common=0.6)._replace(losses=torch.ones(1))
+    rule = make(name)
+    found = rule.combine(data._replace(gradients=size * data.gradients))
+    if name == "nash_mtl" and size < 1.0:  # shorter than max_norm
+        expected = size * data.gradients[0]
+    else:
+        expected = ONE.get(name, lambda g: g)(data.gradients[0]) * (1.0 if name == "nash_mtl" else size)
+    torch.testing.assert_close(found / size, expected / size, rtol=1e-4, atol=0.0)
+    assert bool(rule.combine(data._replace(gradients=0.0 * data.gradients)).eq(0.0).all())
+    assert bool(rule.combine(given()).isfinite().all()), "with all tasks again"
+
+
 ODD = {
     "zeros": lambda g: 0.0 * g,
     "one of zeros": lambda g: g * torch.tensor([[0.0], [1.0], [1.0], [1.0]]),
@@ -150,6 +171,10 @@ ODD = {
     "opposed": lambda g: torch.stack([g[0], -g[0], g[1], -g[1]]),
     "tiny": lambda g: 1e-6 * g,
     "huge": lambda g: 1e6 * g,
+    "far beyond": lambda g: 1e20 * g,
+    "far below": lambda g: 1e-30 * g,
+    "one far below": lambda g: g * torch.tensor([[1e-30], [1.0], [1.0], [1.0]]),
+    "alike": lambda g: g[[0, 0, 0, 0]],
 }
 
 

@@ -1,10 +1,13 @@
 """Suites made of any Gymnasium envs."""
 
+import re
+
 import gymnasium as gym
 import numpy as np
 import pytest
 
 from varshare_pl.envs import GymTask, get_suite, make_vector_env
+from varshare_pl.errors import ConfigError
 
 # Newer Pythons warn of a fork in a process with threads, which other tests may have started.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -108,3 +111,30 @@ def test_a_bare_id_is_a_task():
     suite = get_suite(["Acrobot-v1", {"id": "Acrobot-v1", "name": "second"}])
     assert suite.num_tasks == 2
     assert suite.tasks[0].env_id == "Acrobot-v1"
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [
+        (5, "a text is, in YAML between quotes"),
+        (True, "a text is, in YAML between quotes"),
+        ("", "a text with something to see is"),
+        (" \n", "a text with something to see is"),
+        ("\u200b", "a text with something to see is"),
+        ("half \ud800", "a text of whole characters is"),
+    ],
+)
+def test_names_that_are_refused(name, allowed):
+    message = re.escape(f"suite[1].name: {name!r} is not allowed; {allowed}")
+    with pytest.raises(ConfigError, match=message):
+        get_suite(["CartPole-v1", {"id": "CartPole-v1", "name": name}])
+
+
+@pytest.mark.parametrize("name", ["$x$ a|b", "日本語 😀", "😀", "two\nlines", "_", "\x1b[31mred"])
+def test_any_other_text_is_a_name(name):
+    assert get_suite([{"id": "CartPole-v1", "name": name}]).tasks[0].name == name
+
+
+def test_a_name_twice():
+    with pytest.raises(ConfigError, match=r"suite\[1\]\.name='a': another task has that name; names must differ"):
+        get_suite([{"id": "CartPole-v1", "name": "a"}, {"id": "CartPole-v1", "name": "a"}])

@@ -3,6 +3,7 @@
 import csv
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from varshare_pl.cli.main import main
 from varshare_pl.run_folder import lock
 
 TIMEOUT = 90
@@ -168,3 +170,30 @@ def test_a_process_that_is_killed_ends_the_run(tmp_path: Path, killed: str) -> N
     os.kill(process.pid if killed == "first" else second.pid, signal.SIGKILL)
     assert finish(process)[0] != 0  # the pipes close when both have ended
     wait_until(lambda: not second.is_running() or second.status() == psutil.STATUS_ZOMBIE)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("MASTER_PORT", "in use", "cannot be used (Address already in use); another one, or none, is allowed"),
+        ("MASTER_PORT", "abc", "MASTER_PORT: 'abc' is not allowed; a number from 1 to 65535, or none, is"),
+        ("MASTER_PORT", "65536", "MASTER_PORT: '65536' is not allowed; a number from 1 to 65535, or none, is"),
+        ("MASTER_ADDR", "no.such.host.invalid", "MASTER_ADDR: 'no.such.host.invalid' is the name of no machine"),
+    ],
+)
+def test_where_processes_cannot_meet(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    value: str,
+    told: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        monkeypatch.setenv(name, str(taken.getsockname()[1]) if value == "in use" else value)
+        assert main(["fit", "--experiment", "two", *SMALL, *TWO]) == 2
+    assert told in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 from helpers import METHODS, generator, make_policy, perturb, randn
+from varshare_pl.gradients import accumulate
 from varshare_pl.ppo.objective import Losses, Objective, Seeds
 from varshare_pl.ppo.step import GradientStep
 
-from varshare_pl.gradients import accumulate
 from varshare_pl.learning.optimizer import build_optimizer
 from varshare_pl.networks.groups import TaskGroups
 from varshare_pl.ppo.update import UpdateOptions, update

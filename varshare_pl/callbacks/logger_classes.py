@@ -23,6 +23,7 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
 
 from varshare_pl.errors import ConfigError, RunError
+from varshare_pl.paths import user_path
 from varshare_pl.results.info import read_run_info
 
 INSTALL = {"wandb": "wandb", "tensorboard": "varshare-pl[tensorboard]"}
@@ -249,11 +250,10 @@ def _no_account() -> bool:
     server = os.environ.get("WANDB_BASE_URL") or settings.base_url
     # Keys for W&B's own server are stored under its first name, whatever its address is by now.
     hosts = [urlsplit(server).netloc, *(["api.wandb.ai"] if server == wandb.Settings().base_url else [])]
-    files = [Path(os.environ["NETRC"])] if "NETRC" in os.environ else [Path.home() / ".netrc", Path.home() / "_netrc"]
-    for path in files:
+    for name in [os.environ["NETRC"]] if "NETRC" in os.environ else ["~/.netrc", "~/_netrc"]:
         try:
-            if any(netrc.netrc(path).authenticators(host) for host in hosts):
+            if any(netrc.netrc(user_path(name)).authenticators(host) for host in hosts):
                 return False
-        except (OSError, netrc.NetrcParseError):
+        except (OSError, ConfigError, netrc.NetrcParseError):
             continue
     return True

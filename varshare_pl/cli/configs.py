@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from varshare_pl.errors import ConfigError
+from varshare_pl.paths import user_path
 
 STUDIES, TUNED = "studies/", "tuned/"  # folders of configs that are no configs of a run
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -39,8 +40,8 @@ def resolve_study(value: str) -> Path:
     Raises:
         ConfigError: if it is neither.
     """
-    if Path(value).is_file():
-        return Path(value)
+    if (path := user_path(value)).is_file():
+        return path
     shipped = shipped_studies()
     name = value.removesuffix(".yaml").removeprefix("configs/").removeprefix(STUDIES)
     if name not in shipped:
@@ -54,8 +55,8 @@ def resolve_config(value: str) -> str:
     Raises:
         ConfigError: if it is neither.
     """
-    if Path(value).is_file():
-        return value
+    if (path := user_path(value)).is_file():
+        return str(path)
     shipped = shipped_configs()
     name = value.removesuffix(".yaml").removeprefix("configs/")
     if name in shipped:

@@ -38,11 +38,13 @@ from varshare_pl.cli.parser import VarShareParser, expand_arguments, plain
 from varshare_pl.cli.process import end_other_processes, leave_no_trace
 from varshare_pl.cli.resume import choose_checkpoint, run_config, without_configs
 from varshare_pl.errors import ConfigError
+from varshare_pl.paths import user_path
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.rollout.datamodule import RolloutDataModule
 from varshare_pl.run_folder import check_free, default_experiment, run_folder
 
 LARGEST_SEED = 2**32 - 1
+PATHS = ("logs_dir", "ckpt_path", "init_from")
 
 
 class VarShareCLI(LightningCLI):
@@ -153,7 +155,7 @@ class VarShareCLI(LightningCLI):
         assert isinstance(known, VarShareParser)
         for path in config_files(args):
             check_config_file(path, known.keys())
-        self.config = parser.parse_args(expand_arguments(args))
+        self.config = _parse(parser, args)
         if args[0] == "fit" and self.config.fit.ckpt_path is not None:
             self._parse_resume(parser, args[1:])
         config = self.config[args[0]]
@@ -168,9 +170,7 @@ class VarShareCLI(LightningCLI):
         """Put the run's own config in place of the one given, see that they agree, and find the checkpoint."""
 
         def parse(options: list[str]) -> Namespace:
-            config = parser.parse_args(["fit", *expand_arguments(options)])
-            assert isinstance(config, Namespace)
-            return config
+            return _parse(parser, ["fit", *options])
 
         given = self.config.fit
         if any(arg.partition("=")[0] == "--init_from" for arg in args):  # a run's own config may hold it
@@ -268,6 +268,17 @@ class VarShareCLI(LightningCLI):
         config.overwrite = False  # a saved config, used again, must not delete a run
         config.ckpt_path = None
         self._parser(self.subcommand).save(config, path, skip_none=False, overwrite=True, multifile=False)
+
+
+def _parse(parser: LightningArgumentParser, args: list[str]) -> Namespace:
+    """The config that a command line gives, its paths whole."""
+    config = parser.parse_args(expand_arguments(args))
+    assert isinstance(config, Namespace)
+    for key in PATHS:
+        given = config[args[0]][key]
+        if given not in (None, "last"):
+            config[args[0]][key] = str(user_path(given))
+    return config
 
 
 def run(args: list[str], resume: Path | None = None) -> int:

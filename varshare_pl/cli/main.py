@@ -11,7 +11,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from varshare_pl.cli.console import console
 from varshare_pl.errors import ConfigError, RunError
+from varshare_pl.paths import user_path
+from varshare_pl.text import plain
 
 HELP = """\
 usage: varshare [-h] [--version] COMMAND ...
@@ -49,12 +52,22 @@ checkpoint.*, threads, data.backend.
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; gives the exit code: 0 fine, 2 bad input, 130 stopped by Ctrl-C."""
     args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        with console(program=argv is None):
+            return _answer(args)
+    except RunError as error:  # of the console
+        print(f"varshare: error: {error}", file=sys.stderr)
+        return 1
+
+
+def _answer(args: list[str]) -> int:
+    """Run a command; an error is told in one line."""
     parent = os.getppid()
     try:
         return _dispatch(args)
     except (ConfigError, RunError, OSError) as error:
         if not _parent_ends(parent):
-            print(f"varshare: error: {' '.join(str(error).split())}", file=sys.stderr)
+            print(f"varshare: error: {plain(' '.join(str(error).split()))}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         print("varshare: interrupted", file=sys.stderr)
@@ -96,6 +109,10 @@ def _dispatch(args: list[str]) -> int:
         "report": _report,
         "study": _study,
     }
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise ConfigError("the current folder is gone; change to one that is there") from None
     if args[0] not in commands:
         *most, last = commands
         raise ConfigError(f"{args[0]} is not a command; {', '.join(most)} and {last} are")
@@ -130,7 +147,7 @@ def _resume(args: list[str]) -> int:
     if args[1:2] in ([], ["-h"], ["--help"]):
         print(RESUME_HELP, end="")
         return 0 if args[1:] else 2
-    folder = Path(args[1])
+    folder = user_path(args[1])
     config = folder / "config.yaml"
     if not config.is_file():
         raise ConfigError(f"resume: {folder} is not the folder of a run, it has no config.yaml")

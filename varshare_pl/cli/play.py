@@ -7,14 +7,10 @@ import sys
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from varshare_pl.arguments import CommandParser, path_argument
 from varshare_pl.errors import ConfigError
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"play: {message}; 'varshare play --help' lists all")
 
 
 def play_command(args: list[str]) -> int:
@@ -58,14 +54,15 @@ def play_command(args: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="varshare play",
-        allow_abbrev=False,
-        description="Play episodes of every task side by side, each with its name, step and return, in real time. "
+    parser = CommandParser(
+        "play",
+        "Play episodes of every task side by side, each with its name, step and return, in real time. "
         "Writes RUN/play.gif unless --output or --window says otherwise.",
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run, as logs/NAME/seed_1, or a checkpoint")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="a .gif or an .mp4")
+    parser.add_argument(
+        "run", type=path_argument, metavar="RUN", help="folder of a run, as logs/NAME/seed_1, or a checkpoint"
+    )
+    parser.add_argument("--output", type=path_argument, metavar="FILE", help="a .gif or an .mp4")
     parser.add_argument("--overwrite", action="store_true", help="replace the file if it is there")
     parser.add_argument("--window", action="store_true", help="show them in a window; writes no file without --output")
     parser.add_argument("--checkpoint", choices=("last", "best"), default="last", help="which one of the run's folder")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 from pathlib import Path
-from typing import NoReturn
 
+from varshare_pl.arguments import CommandParser, path_argument
 from varshare_pl.cli.imports import load_run
 from varshare_pl.errors import ConfigError
 from varshare_pl.run_folder import CHECKPOINTS, CONFIG_FILE
@@ -14,24 +13,21 @@ from varshare_pl.run_folder import CHECKPOINTS, CONFIG_FILE
 PRUNED = "pruned"
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"prune: {message}")
-
-
 def prune(args: list[str]) -> int:
     """Run ``prune`` with these command-line arguments, the first being "prune"; gives the exit code."""
-    parser = _Parser(
-        prog="varshare prune",
-        description="Write checkpoints in which the difference of a task from the shared weights is 0 where it is "
+    parser = CommandParser(
+        "prune",
+        "Write checkpoints in which the difference of a task from the shared weights is 0 where it is "
         "below T posterior standard deviations, to RUN/pruned, with a report (prune.json). They load wherever a "
         "checkpoint does but to resume a run.",
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run, as logs/NAME/seed_1")
+    parser.add_argument("run", type=path_argument, metavar="RUN", help="folder of a run, as logs/NAME/seed_1")
     parser.add_argument(
         "--threshold", type=float, nargs="+", required=True, metavar="T", help="one or more; a checkpoint for each"
     )
-    parser.add_argument("--ckpt_path", type=Path, metavar="FILE", help="checkpoint to prune; default: the run's last")
+    parser.add_argument(
+        "--ckpt_path", type=path_argument, metavar="FILE", help="checkpoint to prune; default: the run's last"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace what is in RUN/pruned")
     options = parser.parse_args(args[1:])
     run: Path = options.run

@@ -12,6 +12,7 @@ from jsonargparse import Namespace
 from varshare_pl.callbacks.checkpoint import LAST, PREVIOUS
 from varshare_pl.checkpoints import CHECKPOINT_KEY, read_checkpoint
 from varshare_pl.errors import ConfigError
+from varshare_pl.paths import user_path
 from varshare_pl.run_folder import CHECKPOINTS, CONFIG_FILE, SUMMARY_FILE
 
 MAY_CHANGE = (
@@ -90,7 +91,7 @@ def choose_checkpoint(folder: Path, wanted: str, total_env_steps: int) -> Path |
     Raises:
         ConfigError: if it is damaged, or the run has nothing left to do.
     """
-    path = newest_checkpoint(folder) if wanted == "last" else Path(wanted)
+    path = newest_checkpoint(folder) if wanted == "last" else user_path(wanted)
     if path is None:
         print(f"{folder}: no checkpoint yet; starting from the beginning", file=sys.stderr)
         return None

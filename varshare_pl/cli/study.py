@@ -8,8 +8,9 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from varshare_pl.arguments import CommandParser, path_argument
 from varshare_pl.cli.configs import resolve_config, resolve_study
 from varshare_pl.errors import ConfigError, RunError
 from varshare_pl.study.definition import EXECUTORS, Study, read_study
@@ -27,13 +28,6 @@ command goes on with a study that was stopped: finished runs are skipped, interr
 shown."""
 PRELOAD = "varshare_pl.cli.preload"
 Main = Callable[[list[str]], int]
-
-
-class _Parser(argparse.ArgumentParser):
-    """Errors in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"study: {message}; 'varshare study --help' lists all options")
 
 
 def study_command(argv: list[str], main: Main) -> int:
@@ -78,7 +72,7 @@ def study_command(argv: list[str], main: Main) -> int:
 
 
 def _options(argv: list[str]) -> argparse.Namespace:
-    parser = _Parser(prog="varshare study", description=DESCRIPTION, allow_abbrev=False)
+    parser = CommandParser("study", DESCRIPTION)
     parser.add_argument("study", metavar="STUDY", help="a study's YAML file, or the name of a shipped one, as sharing")
     parser.add_argument(
         "--dry-run", action="store_true", help="print the plan with the command of each run; run nothing"
@@ -88,7 +82,7 @@ def _options(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--retry-failed", action="store_true", help="go on with failed runs too")
     parser.add_argument("--tune", action="store_true", help="search the parameters under tune, for each variant")
     parser.add_argument(
-        "--logs_dir", metavar="DIR", type=Path, default=Path("logs"), help="where runs go; default: logs"
+        "--logs_dir", metavar="DIR", type=path_argument, default=Path("logs"), help="where runs go; default: logs"
     )
     options = parser.parse_args(argv)
     if options.workers is not None:

@@ -28,6 +28,7 @@ from varshare_pl.combiners.positive import ACTOR_FLOOR, above_floor, floor_of
 from varshare_pl.combiners.weights import LearnedWeights
 
 SMALLEST = 1e-3
+LARGEST = 1e15  # norm that a gradient counts with
 
 
 class GradNorm(GradientCombiner):
@@ -73,7 +74,8 @@ class GradNormRule(GradientRule):
         self._first[tasks] = torch.where(self._first[tasks].isnan(), losses, self._first[tasks])
         weights = self._learned.values[tasks]
         combined = (weights @ given.gradients) / len(tasks)
-        norms = torch.linalg.vector_norm(given.gradients, dim=1)
+        norms = torch.linalg.vector_norm(given.gradients, dim=1, dtype=torch.float64)
+        norms = norms.clamp_max(LARGEST).to(given.gradients)  # Adam squares them
         ratio = losses / self._first[tasks]
         sizes = weights * norms
         target = sizes.mean() * (ratio / ratio.mean()) ** self._alpha

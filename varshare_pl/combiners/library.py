@@ -13,6 +13,8 @@ from torch import Tensor
 from varshare_pl.combiners.base import GradientRule, TaskGradients
 from varshare_pl.errors import ConfigError
 
+NEGLIGIBLE = 1e-18  # of the size of all gradients together
+
 
 def load(module: str, *needs: str) -> Any:
     """A module of torchjd.
@@ -46,10 +48,19 @@ def drawing(seed: int) -> Iterator[None]:
         generator.set_state(before)
 
 
-class Aggregated(GradientRule):
-    """An aggregator of torchjd, one without state.
+def at_unit_size(gradients: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients (K, P) divided by their size, and the size, a scalar; zeros where they are zeros.
 
-    It is given the gradients at unit size, for its tolerances are absolute: CAGrad would give 0 for a gradient of 0.01.
+    torchjd's tolerances are absolute: its CAGrad would give 0 for a gradient of 0.01. The size is taken in float64,
+    where no square overflows; what is so small that its square would vanish becomes 0, for a division by that is NaN.
+    """
+    size = torch.linalg.matrix_norm(gradients, dtype=torch.float64)
+    unit = (gradients / size).nan_to_num(0.0)
+    return torch.where(unit.abs() < NEGLIGIBLE, 0.0, unit), size
+
+
+class Aggregated(GradientRule):
+    """An aggregator of torchjd, one without state, given the gradients at unit size.
 
     Args:
         aggregator: From (K, P) to (P,), in proportion.
@@ -61,9 +72,9 @@ class Aggregated(GradientRule):
         self._sums = sums
 
     def combine(self, given: TaskGradients) -> Tensor:
-        size = torch.linalg.matrix_norm(given.gradients)
-        if not bool(size > 0.0):
+        unit, size = at_unit_size(given.gradients)
+        if not bool(unit.any()):
             return torch.zeros_like(given.gradients[0])
         with torch.no_grad(), drawing(given.seed):
-            combined: Tensor = self._aggregator(given.gradients / size) * size
+            combined: Tensor = self._aggregator(unit) * size
         return combined / len(given.tasks) if self._sums else combined

@@ -11,7 +11,7 @@ from jsonargparse.typing import NonNegativeFloat, PositiveInt
 from torch import Tensor
 
 from varshare_pl.combiners.base import CombinerSpec, GradientCombiner, GradientRule, TaskGradients
-from varshare_pl.combiners.library import load
+from varshare_pl.combiners.library import at_unit_size, load
 
 
 class NashMTL(GradientCombiner):
@@ -33,29 +33,46 @@ class NashMTL(GradientCombiner):
 
     def make(self, spec: CombinerSpec) -> _Bargaining:
         aggregator = load("aggregation", "cvxpy", "ecos").NashMTL
-        return _Bargaining(lambda tasks: aggregator(tasks, self.max_norm, 1, self.optim_niter), spec.num_tasks)
+        # torchjd cuts before the gradients have their size again
+        return _Bargaining(lambda tasks: aggregator(tasks, 0.0, 1, self.optim_niter), spec.num_tasks, self.max_norm)
 
 
 class _Bargaining(GradientRule):
-    """Each task's α, where the solver starts, is kept here; torchjd's object solves for a fixed number of tasks."""
+    """Each task's α, where the solver starts, is kept here; torchjd's object solves for a fixed number of tasks.
 
-    def __init__(self, make: Callable[[int], Any], num_tasks: int) -> None:
-        self._make = make
+    Args:
+        make: A solver for so many tasks.
+        num_tasks: M.
+        max_norm: Of the sum; 0: not cut.
+    """
+
+    def __init__(self, make: Callable[[int], Any], num_tasks: int, max_norm: float) -> None:
+        self._make, self._max_norm = make, max_norm
         self._solvers: dict[int, Any] = {}
         self._alpha = torch.ones(num_tasks, dtype=torch.float64)
 
     def combine(self, given: TaskGradients) -> Tensor:
-        count = len(given.tasks)
-        if not bool(given.gradients.any()):
+        unit, size = at_unit_size(given.gradients)
+        if not bool(unit.any()):
             return torch.zeros_like(given.gradients[0])
-        if count not in self._solvers:
-            self._solvers[count] = self._make(count)
-        solver = self._solvers[count]
-        solver.weighting.prvs_alpha = self._alpha[given.tasks].numpy()
+        if len(given.tasks) == 1:  # torchjd's problem cannot be set up; GGᵀ at unit size is 1, and so is α
+            combined = unit[0]
+            self._alpha[given.tasks] = 1.0
+        else:
+            combined = self._solve(unit, given.tasks)
+        combined = combined * size
+        norm = torch.linalg.vector_norm(combined, dtype=torch.float64)
+        return combined * (self._max_norm / norm) if 0 < self._max_norm < norm else combined
+
+    def _solve(self, unit: Tensor, tasks: Tensor) -> Tensor:
+        if len(tasks) not in self._solvers:
+            self._solvers[len(tasks)] = self._make(len(tasks))
+        solver = self._solvers[len(tasks)]
+        solver.weighting.prvs_alpha = self._alpha[tasks].numpy()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # where there is no solution, several
-            combined: Tensor = solver(given.gradients)
-        self._alpha[given.tasks] = torch.as_tensor(solver.weighting.prvs_alpha, dtype=torch.float64)
+            combined: Tensor = solver(unit)
+        self._alpha[tasks] = torch.as_tensor(solver.weighting.prvs_alpha, dtype=torch.float64)
         return combined
 
     def state(self) -> dict[str, Any]:

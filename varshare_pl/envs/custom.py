@@ -54,11 +54,22 @@ def _parse(k: int, entry: Any) -> GymTask:
         raise ConfigError(f"suite[{k}]={entry!r}: must be a GymTask or a dict with the keys {', '.join(_FIELDS)}")
     if not isinstance(entry.id, str):
         raise ConfigError(f"suite[{k}].id={entry.id!r}: must be a Gymnasium id, a string")
+    _check_name(k, entry.name)
     for key in ("kwargs", "attributes"):
         value = getattr(entry, key)
         if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
             raise ConfigError(f"suite[{k}].{key}={value!r}: must be a dict with strings as keys")
     return entry
+
+
+def _check_name(k: int, name: Any) -> None:
+    """See that a name is a text with something to see, which a file in UTF-8 can hold."""
+    if name is not None and not isinstance(name, str):
+        raise ConfigError(f"suite[{k}].name: {name!r} is not allowed; a text is, in YAML between quotes")
+    if name is not None and not ((name.strip() and name.isprintable()) or any(map(str.isalnum, name))):
+        raise ConfigError(f"suite[{k}].name: {name!r} is not allowed; a text with something to see is")
+    if name is not None and any("\ud800" <= sign <= "\udfff" for sign in name):
+        raise ConfigError(f"suite[{k}].name: {name!r} is not allowed; a text of whole characters is")
 
 
 def _names(tasks: Sequence[GymTask]) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 
 from varshare_pl.play.episodes import Panel
+from varshare_pl.text import plain
 
 WIDTH = 200  # pixels of a panel
 CAPTION = 34
@@ -47,6 +48,7 @@ def _height(panel: Panel) -> int:
 
 def _fitting(name: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
     """The name, cut where it would leave the panel."""
+    name = plain(name)
     if font.getlength(name) <= WIDTH - 12:
         return name
     while font.getlength(f"{name}…") > WIDTH - 12:

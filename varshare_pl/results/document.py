@@ -6,11 +6,11 @@ import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 from varshare_pl.results.figures import Figure
 from varshare_pl.results.tables import Table
+from varshare_pl.text import html, latex, markdown, plain
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ figcaption, .caption { color: #555; font-size: 13px; max-width: 60em; } summary 
 def to_html(title: str, blocks: Sequence[Block], folder: Path) -> str:
     """One page that needs no other file: the images are inside. Links to their SVGs are relative to the folder."""
     headings = [block.text for block in blocks if isinstance(block, Heading) and block.level == 2]
-    nav = "".join(f'<a href="#{_anchor(text)}">{escape(text)}</a>' for text in headings)
+    nav = "".join(f'<a href="#{_anchor(text)}">{html(text)}</a>' for text in headings)
     body = "\n".join(_html(block, folder, nav) for block in blocks)
     return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n'
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{html(title)}</title>\n'
         f'<meta name="viewport" content="width=device-width">\n<style>{STYLE}</style>\n</head>\n'
         f"<body>\n{body}\n</body>\n</html>\n"
     )
@@ -74,72 +74,65 @@ def to_latex(tables: Sequence[Table]) -> str:
 
 def _html(block: Block, folder: Path, nav: str) -> str:
     if isinstance(block, Heading):
-        text = f'<h{block.level} id="{_anchor(block.text)}">{escape(block.text)}</h{block.level}>'
+        text = f'<h{block.level} id="{_anchor(block.text)}">{html(block.text)}</h{block.level}>'
         return f"{text}\n<nav>{nav}</nav>" if block.level == 1 else text
     if isinstance(block, Items):
-        return "<ul>\n" + "".join(f"<li>{escape(line)}</li>\n" for line in block.lines) + "</ul>"
+        return "<ul>\n" + "".join(f"<li>{html(line)}</li>\n" for line in block.lines) + "</ul>"
     if isinstance(block, Table):
         return _html_table(block)
     if isinstance(block, Hidden):
         inside = "\n".join(_html(figure, folder, nav) for figure in block.figures)
-        return f"<details><summary>{escape(block.title)}</summary>\n{inside}\n</details>"
+        return f"<details><summary>{html(block.title)}</summary>\n{inside}\n</details>"
     data = base64.b64encode(block.path.read_bytes()).decode()
-    link = escape(block.path.with_suffix(".svg").relative_to(folder).as_posix())
+    link = html(block.path.with_suffix(".svg").relative_to(folder).as_posix())
     return (
-        f'<figure><img alt="{escape(block.title)}" src="data:image/png;base64,{data}">\n'
-        f'<figcaption>{escape(block.caption)} <a href="{link}">SVG</a></figcaption></figure>'
+        f'<figure><img alt="{html(block.title)}" src="data:image/png;base64,{data}">\n'
+        f'<figcaption>{html(block.caption)} <a href="{link}">SVG</a></figcaption></figure>'
     )
 
 
 def _html_table(table: Table) -> str:
     words = ' class="words"' if not any(table.header) else ""
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in table.header)
-    rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n" for row in table.rows)
+    head = "".join(f"<th>{html(cell)}</th>" for cell in table.header)
+    rows = "".join("<tr>" + "".join(f"<td>{html(cell)}</td>" for cell in row) + "</tr>\n" for row in table.rows)
     head = f"<thead><tr>{head}</tr></thead>\n" if any(table.header) else ""
-    caption = f'<p class="caption">{escape(table.caption)}</p>' if table.caption else ""
+    caption = f'<p class="caption">{html(table.caption)}</p>' if table.caption else ""
     return f'<div class="wide"><table{words}>\n{head}<tbody>\n{rows}</tbody></table></div>\n{caption}'
 
 
 def _markdown(block: Block, folder: Path) -> str:
     if isinstance(block, Heading):
-        return f"{'#' * block.level} {block.text}\n"
+        return f"{'#' * block.level} {markdown(block.text)}\n"
     if isinstance(block, Items):
-        return "".join(f"- {line}\n" for line in block.lines)
+        return "".join(f"- {markdown(line)}\n" for line in block.lines)
     if isinstance(block, Table):
         align = ["---", *["---:" if any(block.header) else "---"] * (len(block.header) - 1)]
-        lines = [block.header, align, *block.rows]
-        text = "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
-        return f"{text}\n{block.caption}\n" if block.caption else text
+        lines = [map(markdown, block.header), align, *(map(markdown, row) for row in block.rows)]
+        text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+        return f"{text}\n{markdown(block.caption)}\n" if block.caption else text
     if isinstance(block, Hidden):
         return "\n".join(_markdown(figure, folder) for figure in block.figures)
     path = block.path.relative_to(folder).as_posix()
-    return f"![{block.title}]({path})\n\n{block.caption}\n"
+    title = markdown(block.title).replace("[", r"\[").replace("]", r"\]")
+    return f"![{title}]({path})\n\n{markdown(block.caption)}\n"
 
 
 def _latex(table: Table) -> str:
     lines = [
-        f"% {table.title}",
+        f"% {plain(table.title)}",
         r"\begin{table}",
         r"\centering",
-        f"\\caption{{{_tex(table.title)}. {_tex(table.caption)}}}",
+        f"\\caption{{{latex(table.title)}. {latex(table.caption)}}}",
         f"\\begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}",
         r"\toprule",
-        " & ".join(map(_tex, table.header)) + r" \\",
+        " & ".join(map(latex, table.header)) + r" \\",
         r"\midrule",
-        *(" & ".join(map(_tex, row)) + r" \\" for row in table.rows),
+        *(" & ".join(map(latex, row)) + r" \\" for row in table.rows),
         r"\bottomrule",
         r"\end{tabular}",
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
-
-
-TEX = {"±": r"$\pm$", "−": "$-$", "–": "--", "≥": r"$\geq$", "\\": r"\textbackslash{}", "~": r"\textasciitilde{}"}
-
-
-def _tex(text: str) -> str:
-    special = {**TEX, **{sign: f"\\{sign}" for sign in "&%$#_{}"}, "^": r"\textasciicircum{}"}
-    return "".join(special.get(sign, sign) for sign in text)
 
 
 def _anchor(text: str) -> str:

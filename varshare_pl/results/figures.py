@@ -24,6 +24,7 @@ from varshare_pl.results.scores import Solving
 from varshare_pl.results.statistics import average
 from varshare_pl.results.style import (
     ENV_STEPS,
+    LONGEST_LABEL,
     PANEL_HEIGHT,
     Panel,
     Style,
@@ -32,6 +33,7 @@ from varshare_pl.results.style import (
     task_colors,
     write_sheet,
 )
+from varshare_pl.text import shortened
 
 MOST_TASKS = 24  # panels of a sheet by task
 SECONDS = "seconds of training"
@@ -158,7 +160,9 @@ def _by_task(results: SuiteResults, styles: dict[str, Style]) -> Iterator[_Sheet
     reach = [band.mean + sign * np.nan_to_num(band.std) for band in found for sign in (-1, 1)]
     limits = return_limits(np.concatenate([*reach, np.zeros(0)]), suite.info.solved_return)  # all panels alike
     panels = [
-        _methods_panel(results, styles, metric, f"{m}: {name}", "return", "mean", task=m, limits=limits)
+        _methods_panel(
+            results, styles, metric, f"{m}: {shortened(name, LONGEST_LABEL)}", "return", "mean", task=m, limits=limits
+        )
         for m, name in enumerate(suite.names[:MOST_TASKS])
     ]
     more = "" if len(suite.names) <= MOST_TASKS else f" The first {MOST_TASKS} of {len(suite.names)} tasks."

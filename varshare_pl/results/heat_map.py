@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
+from varshare_pl.results.drawing import Figure, FigureCanvasAgg, as_plain_text, colormaps
 from varshare_pl.results.run_tables import Array, RunTables
-from varshare_pl.results.style import DPI, write_image
+from varshare_pl.results.style import DPI, LONGEST_TITLE, write_image
+from varshare_pl.text import shortened, text_width
 
 COSINE = "gradients/cosine_with_"
 MAP, BESIDE, ABOVE, CHARACTER, LARGEST_WITH_NUMBERS = 3.4, 0.9, 0.75, 0.075, 12  # inches, and tasks
@@ -37,6 +36,7 @@ def cosine_matrices(run: RunTables) -> dict[str, Array]:
     return matrices
 
 
+@as_plain_text()
 def write_heat_maps(path: Path, title: str, matrices: Mapping[str, Array], names: Sequence[str]) -> Path:
     """Draw means over a run (M, M), from −1 to 1, side by side.
 
@@ -46,12 +46,12 @@ def write_heat_maps(path: Path, title: str, matrices: Mapping[str, Array], names
         matrices: By network.
         names: Of the tasks.
     """
-    names = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in names]
-    room = 0.3 + CHARACTER * max(map(len, names))
+    names = [shortened(name, LONGEST_NAME) for name in names]
+    room = 0.3 + CHARACTER * max(map(text_width, names))
     width, height = len(matrices) * (MAP + BESIDE) + room, ABOVE + MAP + room
     figure = Figure(figsize=(width, height), dpi=DPI)
     FigureCanvasAgg(figure)
-    figure.text(0.12 / width, 1 - 0.1 / height, title, va="top", fontsize=13, weight="bold", parse_math=False)
+    figure.text(0.12 / width, 1 - 0.1 / height, shortened(title, LONGEST_TITLE), va="top", fontsize=13, weight="bold")
     for i, (name, matrix) in enumerate(matrices.items()):
         left = room + i * (MAP + BESIDE)
         axes = figure.add_axes((left / width, room / height, MAP / width, MAP / height))
@@ -60,8 +60,6 @@ def write_heat_maps(path: Path, title: str, matrices: Mapping[str, Array], names
         axes.set_xticks(range(len(names)), names, rotation=90)
         axes.set_yticks(range(len(names)), names if i == 0 else [""] * len(names))
         axes.tick_params(labelsize=9, color="#888888")
-        for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
-            label.set_parse_math(False)
         if len(names) <= LARGEST_WITH_NUMBERS:
             for (row, column), value in np.ndenumerate(matrix):
                 if np.isfinite(value):

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from varshare_pl.results.drawing import Axes, Line2D, Patch
 from varshare_pl.results.files import Diagnostics
 from varshare_pl.results.style import BLACK, GREY, Handle, task_colors
 

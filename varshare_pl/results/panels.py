@@ -7,14 +7,14 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from varshare_pl.results.curves import Band
+from varshare_pl.results.drawing import Axes, Line2D
 from varshare_pl.results.lines import solved_line
 from varshare_pl.results.scores import THRESHOLDS, Difference, Estimate, Solving
-from varshare_pl.results.style import BLACK, ENV_STEPS, GREY, Handle, Panel, Style
+from varshare_pl.results.style import BLACK, ENV_STEPS, GREY, LONGEST_LABEL, Handle, Panel, Style
+from varshare_pl.text import shortened
 
 Array = NDArray[np.float64]
 Line = tuple[str, Style, Band]
@@ -99,7 +99,7 @@ def _interval(axes: Axes, y: float, centre: float, low: float, high: float, colo
 
 def _rows(axes: Axes, names: Sequence[str]) -> None:
     """Names down the side, the first on top."""
-    axes.set_yticks(range(len(names)), labels=list(names))
+    axes.set_yticks(range(len(names)), labels=[shortened(name, LONGEST_LABEL) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
 
 

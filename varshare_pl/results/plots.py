@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from varshare_pl.errors import ConfigError
+from varshare_pl.paths import user_path
+from varshare_pl.results.drawing import Axes, Patch
 from varshare_pl.results.heat_map import cosine_matrices, write_heat_maps
 from varshare_pl.results.lines import (
     by_task,
@@ -52,6 +52,7 @@ def plot_run(
     Returns:
         The images written.
     """
+    run = user_path(run)
     data = read_tables(run)
     given: dict[str, Any] = {} if solved_return is None else {"solved_return": solved_return}
     if task_names:
@@ -67,7 +68,7 @@ def plot_run(
         ("kl_sigma", "KL and σ" if networks_of(data.details, "sharing/sigma") else "KL", _kl_sigma(data), 2),
         ("losses", "Losses", _losses(data), 4),
     ]
-    folder = Path(run) / "plots"
+    folder = run / "plots"
     written = [
         write_sheet(folder / f"{name}.png", f"{topic}: {heading}" if heading else topic, panels, columns)
         for name, topic, panels, columns in sheets

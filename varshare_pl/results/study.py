@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from varshare_pl.errors import ConfigError
+from varshare_pl.paths import user_path
 from varshare_pl.results.anchors import Anchors, anchors_of
 from varshare_pl.results.info import RunInfo, read_json
 from varshare_pl.results.variant import SeedRun, Variant, is_run, listed, read_run, read_runs
@@ -88,7 +89,7 @@ def read_study(folder: Path | str) -> Study:
         ConfigError: if it holds no run, if runs that belong together differ in more than the seed, or if a file is
             spoilt.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     if not folder.is_dir():
         raise ConfigError(f"{folder} is not a folder")
     if (folder / STUDY_FILE).is_file():

@@ -15,13 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matplotlib import colormaps, rc_context
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.ticker import AutoLocator, FuncFormatter, MaxNLocator
+from varshare_pl.results.drawing import (
+    AutoLocator,
+    Axes,
+    Figure,
+    FigureCanvasAgg,
+    FuncFormatter,
+    Line2D,
+    MaxNLocator,
+    Patch,
+    as_plain_text,
+    colormaps,
+)
+from varshare_pl.text import plain, shortened, text_width
 
 Handle = Line2D | Patch
 Style = tuple[Any, Any]  # a colour and a dash pattern, as matplotlib takes them
@@ -40,6 +46,7 @@ LEFT, RIGHT, TOP, BETWEEN_ROWS, BETWEEN_COLUMNS = 0.72, 0.15, 0.75, 0.62, 0.8
 UNDER_AXES, LEGEND_LINE, CHARACTER, HANDLE = 0.5, 0.21, 0.077, 0.5
 TICK_CHARACTER, TICKS_BESIDE_LABEL, TICKS_ALONE = 0.08, 5, 7  # how many characters of a tick fit left of a panel
 CAPTION_LINE, CAPTION_CHARACTER = 0.165, 0.06
+LONGEST_LABEL, LONGEST_PANEL, LONGEST_TITLE = 36, 60, 90  # characters that have room
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,7 @@ def method_styles(methods: Sequence[str]) -> dict[str, Style]:
     return {label: (OKABE_ITO[k % colors], DASHES[(k + k // colors) % len(DASHES)]) for label, k in slots.items()}
 
 
+@as_plain_text()
 def write_sheet(
     path: Path,
     title: str,
@@ -128,7 +136,7 @@ def write_sheet(
     lines = [_legend_lines(entries, share * width) for entries, share in zip(legends.values(), shares, strict=True)]
     below = UNDER_AXES + (max(lines) * LEGEND_LINE + 0.3 if lines else 0.0)
     legend_top = below - UNDER_AXES
-    note = textwrap.wrap(caption, int((width - 0.24) / CAPTION_CHARACTER))
+    note = textwrap.wrap(plain(caption), int((width - 0.24) / CAPTION_CHARACTER))
     below, legend_top = (size + len(note) * CAPTION_LINE + 0.1 * bool(note) for size in (below, legend_top))
     height = TOP + rows * panel_height + (rows - 1) * between_rows + below
     figure.set_size_inches(width, height)
@@ -142,8 +150,8 @@ def write_sheet(
         wspace=between / panel_width,
         hspace=between_rows / panel_height,
     )
-    figure.text(0.12 / width, 1 - 0.1 / height, title, va="top", fontsize=13, weight="bold", parse_math=False)
-    figure.text(0.12 / width, 0.1 / height, "\n".join(note), va="bottom", fontsize=8.5, parse_math=False)
+    figure.text(0.12 / width, 1 - 0.1 / height, shortened(title, LONGEST_TITLE), va="top", fontsize=13, weight="bold")
+    figure.text(0.12 / width, 0.1 / height, "\n".join(note), va="bottom", fontsize=8.5)
     start = 0.0
     for (name, entries), share, count in zip(legends.items(), shares, lines, strict=True):
         _legend(figure, name, entries, (start + share / 2, legend_top / height), math.ceil(len(entries) / count))
@@ -163,9 +171,9 @@ def short_label(value: float, _position: int | None = None) -> str:
 
 def _dress(axes: Axes, panel: Panel, labelled: bool) -> float:
     """Title, labels, ticks and grid; gives the inches that long y ticks need beyond the usual margin."""
-    axes.set_ylabel(panel.ylabel, fontsize=9.5)
+    axes.set_ylabel(plain(panel.ylabel), fontsize=9.5)
     if labelled:
-        axes.set_xlabel(panel.xlabel, fontsize=9.5)
+        axes.set_xlabel(plain(panel.xlabel), fontsize=9.5)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
@@ -186,7 +194,7 @@ def _dress(axes: Axes, panel: Panel, labelled: bool) -> float:
     ticks = [tick for tick, y in zip(formatter.format_ticks(places), places, strict=True) if low <= y <= high]
     # To look for a free place takes a fifth of the time of a drawing; only a factor "1e−5" may be in the way.
     height = None if formatter.get_offset() else 1.0
-    axes.set_title(panel.title, fontsize=10.5, loc="left", pad=5, y=height)
+    axes.set_title(shortened(panel.title, LONGEST_PANEL), fontsize=10.5, loc="left", pad=5, y=height)
     fitting = TICKS_BESIDE_LABEL if panel.ylabel else TICKS_ALONE
     return TICK_CHARACTER * max(0, max(map(len, ticks), default=0) - fitting)
 
@@ -196,6 +204,7 @@ def _legend(
 ) -> None:
     legend = figure.legend(
         handles=list(entries.values()),
+        labels=[" "] * len(entries),  # matplotlib would leave out a name that begins with _
         loc="upper center",
         bbox_to_anchor=top_center,
         ncols=columns,
@@ -207,8 +216,8 @@ def _legend(
         columnspacing=1.3,
         borderaxespad=0.0,
     )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    for text, label in zip(legend.get_texts(), entries, strict=True):
+        text.set_text(shortened(label, LONGEST_LABEL))
 
 
 def _legend_shares(legends: dict[str, dict[str, Handle]], width: float) -> list[float]:
@@ -228,7 +237,7 @@ def _legend_lines(entries: dict[str, Handle], width: float) -> int:
 
 def _length(label: str) -> float:
     """Inches of a legend's entry."""
-    return HANDLE + CHARACTER * len(label)
+    return HANDLE + CHARACTER * min(text_width(plain(label)), LONGEST_LABEL)
 
 
 def _ramp(count: int) -> list[str | tuple[float, ...]]:
@@ -246,7 +255,8 @@ def write_image(figure: Figure, path: Path) -> Path:
     else:
         options["metadata"] = {"Date": None, "Creator": None}
     try:
-        with rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "none"}):  # the same bytes each time; text as text
+        # the same bytes each time; text as text
+        with as_plain_text({"svg.hashsalt": path.stem, "svg.fonttype": "none"}):
             figure.savefig(part, **options)
         part.replace(path)
     finally:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from varshare_pl.results.statistics import average
+from varshare_pl.text import plain, text_width
 
 
 def evaluation_table(
@@ -38,13 +39,15 @@ def text_table(rows: Sequence[Sequence[str]], words: int = 2, total: bool = True
 
     The first ``words`` columns are words, the others numbers.
     """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows = [[plain(cell) for cell in row] for row in rows]
+    widths = [max(map(text_width, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
-        left = (cell.ljust(width) for cell, width in zip(row[:words], widths[:words], strict=True))
-        right = (cell.rjust(width) for cell, width in zip(row[words:], widths[words:], strict=True))
+        spaces = [" " * (columns - text_width(cell)) for cell, columns in zip(row, widths, strict=True)]
+        left = map("".join, zip(row[:words], spaces[:words], strict=True))
+        right = map("".join, zip(spaces[words:], row[words:], strict=True))
         lines.append("  ".join([*left, *right]).rstrip())
-    rule = "-" * max(map(len, lines))
+    rule = "-" * max(map(text_width, lines))
     return [lines[0], rule, *lines[1:-1], rule, lines[-1]] if total else [lines[0], rule, *lines[1:]]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from varshare_pl.errors import ConfigError
+from varshare_pl.paths import user_path
 from varshare_pl.results.info import read_json
 from varshare_pl.study import values
 from varshare_pl.study.search import BUDGET_FILE, Tuning, read_tuning
@@ -221,7 +222,7 @@ def _options(options: dict[str, Any], key: str) -> dict[str, Any]:
 
 def _tuned_folder(given: str, study: Path) -> Path:
     """The folder as it is given, else seen from one that the study's file is in: shipped studies are used anywhere."""
-    places = [Path(given), *(parent / given for parent in study.resolve().parents)]
+    places = [user_path(given), *(parent / given for parent in study.resolve().parents)]
     return next((place for place in places if place.is_dir()), places[0])
 
 

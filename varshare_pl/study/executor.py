@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,3 +41,10 @@ class Executor(Protocol):
     def stop(self, number: int) -> None:
         """Send a signal to all: the first stops them between two rollouts, a second one at once."""
         ...
+
+
+def log_in_utf8() -> None:
+    """Have this process write UTF-8 to the file that its output goes to, whatever the locale."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8")

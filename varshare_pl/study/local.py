@@ -14,7 +14,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-from varshare_pl.study.executor import Ended
+from varshare_pl.study.executor import Ended, log_in_utf8
 from varshare_pl.study.runs import Run
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -133,6 +133,7 @@ def _train(main: Callable[[list[str]], int], args: list[str], log: str) -> None:
     with open(os.devnull) as nothing, open(log, "ab", buffering=0) as output:  # noqa: PTH123
         for target, source in ((0, nothing), (1, output), (2, output)):
             os.dup2(source.fileno(), target)
+    log_in_utf8()
     sys.argv[1:] = args
     sys.modules["__main__"].__spec__ = find_spec("varshare_pl.__main__")  # further devices: python -m varshare_pl
     sys.exit(main(args))

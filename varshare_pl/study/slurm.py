@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from varshare_pl.errors import ConfigError, RunError
 from varshare_pl.study.definition import Slurm
-from varshare_pl.study.executor import Ended
+from varshare_pl.study.executor import Ended, log_in_utf8
 from varshare_pl.study.runs import Run
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Job:
     def __call__(self) -> int:
         from submitit import JobEnvironment
 
+        log_in_utf8()
         JobEnvironment().paths.result_pickle.unlink(missing_ok=True)  # of the job before it was put back
         return 0 if self._run.finished else self._main(self._run.command)
 

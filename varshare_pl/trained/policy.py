@@ -22,6 +22,7 @@ from varshare_pl.networks.actor_critic import ActorCritic
 from varshare_pl.networks.groups import TaskGroups
 from varshare_pl.networks.method import SharingMethod
 from varshare_pl.networks.options import NetworkOptions, NormalisationOptions
+from varshare_pl.paths import user_path
 from varshare_pl.run_folder import CHECKPOINTS, CONFIG_FILE
 from varshare_pl.sharing.matching import matched_hidden_sizes
 from varshare_pl.trained.export import export_actor
@@ -122,7 +123,7 @@ class TrainedPolicy:
         Raises:
             ConfigError: for a task that does not exist, another ending, or a file that is there already.
         """
-        path, index = Path(path), self.task_id(task)
+        path, index = user_path(path), self.task_id(task)
         if path.suffix != ".pt2":
             raise ConfigError(f"path: {path} is not allowed; a file that ends in .pt2 is")
         if path.exists() and not overwrite:
@@ -154,7 +155,7 @@ def load_policy(path: Path | str, checkpoint: Literal["last", "best"] = "last") 
     Raises:
         ConfigError: if there is no checkpoint, it is damaged, or the run's suite or method is not there.
     """
-    path = Path(path)
+    path = user_path(path)
     if checkpoint not in ("last", "best"):
         raise ConfigError(f"checkpoint: {checkpoint!r} is not allowed; 'last' or 'best' is")
     if path.is_dir():

@@ -1,0 +1,66 @@
+"""All of matplotlib that is used here. Figures go to files alone, so its backend for windows is left as it was.
+
+A notebook hands its own backend to the commands that it starts, by MPLBACKEND; where that is not installed, to import
+matplotlib would fail.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from types import MappingProxyType
+from typing import Any
+
+
+@contextmanager
+def _without_backend() -> Iterator[None]:
+    """Import matplotlib without a look at MPLBACKEND; later, where it can be used, that holds as ever."""
+    wanted = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
+    try:
+        yield
+    finally:
+        if wanted is not None:
+            os.environ["MPLBACKEND"] = wanted
+    if wanted:
+        import matplotlib as mpl
+
+        with suppress(ValueError):
+            mpl.rcParams["backend"] = wanted
+
+
+with _without_backend():
+    from matplotlib import colormaps, rc_context
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+    from matplotlib.ticker import AutoLocator, FuncFormatter, MaxNLocator
+
+__all__ = [
+    "AutoLocator",
+    "Axes",
+    "Figure",
+    "FigureCanvasAgg",
+    "FuncFormatter",
+    "Line2D",
+    "MaxNLocator",
+    "Patch",
+    "as_plain_text",
+    "colormaps",
+]
+
+
+@contextmanager
+def as_plain_text(settings: Mapping[str, Any] = MappingProxyType({})) -> Iterator[None]:
+    """Draw names as they are: no formulas between dollars, whatever the user's matplotlibrc says.
+
+    A character that the font lacks becomes a box in the PNG; the SVG, whose text is text, has it.
+    """
+    chosen: Any = {"text.parse_math": False, "text.usetex": False, **settings}
+    with rc_context(chosen), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)
+        yield

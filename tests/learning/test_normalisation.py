@@ -8,7 +8,7 @@ from helpers import collect, make_policy, perturb, randn
 from varshare_pl.learning.normalisation import moment_details, normalise_targets
 from varshare_pl.networks.groups import TaskGroups
 from varshare_pl.ppo.options import PPOOptions
-from varshare_pl.ppo.update import build_rows, evaluate_values
+from varshare_pl.ppo.update import build_rows, evaluate
 from varshare_pl.rollout.advantages import gae
 from varshare_pl.sharing import method_names
 
@@ -91,9 +91,7 @@ def test_advantages_come_from_raw_values(mode):
     rollout.truncated[7, 1] = True
     rollout.terminated[7, 1] = False
     rollout.final_obs[7, 1] = randn(4, dtype=torch.float32)
-    task = rollout.task.flatten()
-    obs = policy.encode(rollout.obs.flatten(0, 1), task)
-    values, following = evaluate_values(policy, rollout, obs, TaskGroups.from_rows(task, 5))
+    _, values, following = evaluate(policy, rollout)
 
     def value(obs, task):
         output = policy.critic(obs[None], task[None]).squeeze()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers import fit
 
-from varshare_pl.learning.schedules import kl_factor, warmup_ramp
+from varshare_pl.learning.schedules import warmup_ramp
 from varshare_pl.ppo.losses import kl_scale
 from varshare_pl.sharing import Shared
 
@@ -20,11 +20,6 @@ def test_warm_up_hold_and_ramp():
     values = [warmup_ramp(k / 1000) for k in range(1001)]
     assert values == sorted(values)  # it never falls
     assert max(b - a for a, b in pairwise(values)) < 0.0101  # and never jumps
-
-
-def test_constant_is_one():
-    assert {kl_factor("constant", k / 10) for k in range(11)} == {1.0}
-    assert kl_factor("warmup_ramp", 0.9) == warmup_ramp(0.9)
 
 
 def kl_shares(run):

@@ -31,7 +31,7 @@ MIXES = {
 
 
 def make(cls, tasks=M, dtype=torch.float64):
-    layer = cls(IN, OUT, tasks).to(dtype)
+    layer = drawn(cls(IN, OUT, tasks)).to(dtype)
     perturb(layer)
     return layer
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from helpers import generator, perturb, randn
+from helpers import drawn, generator, perturb, randn
 
 from varshare_pl.networks.noise import flipout_noise, local_noise, weight_noise
 from varshare_pl.sharing import FlipoutNoise, LocalNoise, VarShareLinear
@@ -15,7 +15,7 @@ TASK = torch.tensor([2, 0, 1, 2, 2, 0])
 
 @pytest.fixture
 def layer():
-    layer = VarShareLinear(IN, OUT, M).double()
+    layer = drawn(VarShareLinear(IN, OUT, M)).double()
     perturb(layer)
     return layer
 

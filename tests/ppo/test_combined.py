@@ -2,28 +2,30 @@
 
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
-from helpers import collect, fit, generator, make_policy, make_spec, option_names, perturb, weights_of
-from varshare_pl.ppo.objective import Objective
-from varshare_pl.ppo.step import GradientStep, Work
+from helpers import collect, fit, generator, make_policy, option_names, perturb, weights_of
 
 from varshare_pl.combiners import GradientCombiner, GradientRule, combiner_names
 from varshare_pl.envs import get_suite
 from varshare_pl.errors import ConfigError, NonFiniteError
 from varshare_pl.learning.optimizer import build_optimizer
 from varshare_pl.networks.groups import TaskGroups
+from varshare_pl.networks.noise import local_noise, weight_noise
 from varshare_pl.networks.size import shared_parameters
-from varshare_pl.ppo.combined import CombinedStep, Combining, one_group
+from varshare_pl.ppo.combined import CombinedSteps, Combining, one_group
+from varshare_pl.ppo.losses import StepInput, compute_losses, kl_scale, total_loss
 from varshare_pl.ppo.module import PPOModule
-from varshare_pl.rollout.minibatches import Minibatches
+from varshare_pl.ppo.options import Options
+from varshare_pl.ppo.update import PlainSteps
+from varshare_pl.rollout.minibatches import minibatches, task_weights
 from varshare_pl.sharing import Independent, SharedOneHot, VarShare, method_names
+from varshare_pl.sharing.varshare import VarShareLowRank
+from varshare_pl.types import RolloutPlan
 
 COMBINERS = {name: cls for name, cls in combiner_names().items() if cls.__module__.startswith("varshare_pl.")}
 METHODS = {name: cls for name, cls in method_names().items() if cls.__module__.startswith("varshare_pl.")}
-OBJECTIVE = Objective(clip_range=0.2, value_clip_range=0.5, value_coef=0.5, entropy_coef=0.01, kl_weight=0.1)
-ADAM = (3e-3, 1e-3, 7e-3, 1e-5, 1e-8)
+OPTIONS = Options(value_clip_range=0.5, lr_actor=3e-3, lr_critic=1e-3, lr_log_var=7e-3)
 SUITE = "MultiTaskCartPole"
 M = 6
 
@@ -62,7 +64,7 @@ def make(method="varshare"):
     return policy
 
 
-def works(policy, ragged=True, minibatches=3, local=True):
+def inputs(policy, ragged=True, number=3, local=True):
     """Minibatches with noise; ragged: task 3 has no rows, and the others have different numbers."""
     (rollout,) = collect(policy, SUITE, 6, 30, mode="mean")
     task = rollout.task.flatten()
@@ -74,41 +76,45 @@ def works(policy, ragged=True, minibatches=3, local=True):
     rows = dict(zip(("log_prob", "values", "advantages", "returns"), columns, strict=True))
     rows["log_prob"] = rows["log_prob"] * 0.1 - 0.7
     rows |= {"obs": rollout.obs.flatten(0, 1)[keep], "actions": rollout.actions.flatten()[keep], "task": task}
-    noise = policy.actor.draw_weight_noise(generator(3))
-    for batch in Minibatches(rows, TaskGroups.from_rows(task, M), minibatches).epoch(generator(2)):
-        drawn = policy.critic.draw_local_noise(*batch.weight.shape, np.random.Generator(np.random.SFC64(5)))
-        yield Work(batch, noise, drawn if local else None)
+    of_actor = [weight_noise(layer, generator(3)) for _, layer in policy.actor.layers()]
+    groups = TaskGroups.from_rows(task, M)
+    for batch in minibatches(rows, groups, number, task_weights(task, M), generator(2)):
+        of_critic = [local_noise(layer, *batch.weight.shape, generator(5)) for _, layer in policy.critic.layers()]
+        yield StepInput(batch, of_actor, of_critic if local else None)
 
 
-def combined_step(policy, combiner, max_norm=None):
-    combining = Combining(combiner, policy, 4, seed=1)
-    return CombinedStep(policy, OBJECTIVE, build_optimizer(policy, *ADAM), max_norm, combining)
+def plain_steps(policy):
+    return PlainSteps(policy, build_optimizer(policy, OPTIONS), OPTIONS, None)
 
 
-def gradients(step, work, kl_scale=None):
-    """What a step clips, before the optimizer takes it."""
-    norms = []
-    step._advance = lambda: norms.append(step.optimizer.gradient.clone())
-    step.take([work], 0, None, kl_scale)
-    return norms[0]
+def combined_steps(policy, combiner, max_norm=None):
+    optimizer = build_optimizer(policy, OPTIONS)
+    return CombinedSteps(policy, optimizer, OPTIONS, max_norm, Combining(combiner, policy, seed=1))
+
+
+def gradients(steps, step, scale=None):
+    """By parameter, what a step hands to the optimizer, which does not take it."""
+    steps.optimizer.step = lambda: None
+    steps.run([step], kl_scale(OPTIONS.kl_weight, steps.policy) if scale is None else scale, 0)
+    return {name: p.grad.clone() for name, p in steps.policy.named_parameters()}
 
 
 @pytest.mark.parametrize("ragged", [False, True])
 @pytest.mark.parametrize("method", [m for m in METHODS if m != "independent"])
 def test_the_mean_is_the_plain_gradient(method, ragged):
     ours, plain = make(method), make(method)
-    for work in works(plain, ragged):
-        expected = gradients(GradientStep(plain, OBJECTIVE, build_optimizer(plain, *ADAM), None), work)
-        found = gradients(combined_step(ours, COMBINERS["mean"]()), work)
+    for step in inputs(plain, ragged):
+        expected = gradients(plain_steps(plain), step)
+        found = gradients(combined_steps(ours, COMBINERS["mean"]()), step)
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
-        assert expected.abs().max() > 1e-2
+        assert max(gradient.abs().max() for gradient in expected.values()) > 1e-2
 
 
 NOISES = [
     {},
     {"actor_noise": "stored", "critic_noise": "flipout", "cosine_every": 1},
     {"actor_noise": "mean", "critic_noise": "weights"},
-    {"sharing": VarShare(rank=2), "critic_noise": "flipout"},
+    {"sharing": VarShareLowRank(rank=2), "critic_noise": "flipout"},
     {"normalize_observations": True, "normalize_returns": "popart"},
 ]
 
@@ -125,22 +131,21 @@ def test_torchjds_mean_trains_as_plain_training_does(options):
 @pytest.mark.parametrize("method", ["varshare", "shared_onehot", "soft_modularization"])
 def test_rows_are_each_tasks_gradient_of_its_mean_loss(method):
     policy, combiner = make(method), Keep()
-    step = combined_step(policy, combiner)
-    for work in works(policy):
-        gradients(step, work)
-        present = work.batch.group_task.tolist()
+    steps = combined_steps(policy, combiner)
+    for step in inputs(policy):
+        gradients(steps, step)
+        present = step.batch.group_task.tolist()
         assert present == [0, 1, 2, 4, 5]
-        for network, torso in policy.networks():
-            given = combiner.seen[network]
+        for name, network in policy.networks():
+            given = combiner.seen[name]
             assert given.tasks.tolist() == present
             for row, loss, group in zip(given.gradients, given.losses, range(5), strict=True):
-                one = one_group(work, group)
-                surrogate, error, entropy = OBJECTIVE(policy, *one).sums.sum(1)
-                total = surrogate - 0.01 * entropy if network == "actor" else 0.5 * error
-                total = total * 5  # shares of five tasks
-                own = torch.autograd.grad(total, shared_parameters(torso, 4), materialize_grads=True)
+                losses = compute_losses(policy, one_group(step, group), OPTIONS)
+                total = losses.policy - 0.01 * losses.entropy if name == "actor" else 0.5 * losses.value
+                total = total.sum() * 5  # shares of five tasks
+                own = torch.autograd.grad(total, shared_parameters(network, 4), materialize_grads=True)
                 torch.testing.assert_close(loss, total.detach())
-                # in the optimizer's order, which is that of the parameters
+                # in the order of the parameters
                 torch.testing.assert_close(row, torch.cat([g.flatten() for g in own]), rtol=1e-4, atol=1e-6)
 
 
@@ -156,15 +161,15 @@ def test_what_is_shared_in_varshare():
 def test_no_tasks_own_part_is_shared(method):
     """By the gradients of all tasks: what two tasks' losses move is shared, what only one moves is not."""
     policy = make(method)
-    (work, *_) = works(policy, ragged=False, minibatches=1)
-    groups = [one_group(work, g) for g in range(M)]
-    for _, torso in policy.networks():
-        shared = {id(p) for p in shared_parameters(torso, 4)}
-        parameters = list(torso.parameters())
-        moved = [
-            torch.autograd.grad(OBJECTIVE.data_terms(policy, *g)[0].sum(), parameters, materialize_grads=True)
-            for g in groups
-        ]
+    (step,) = inputs(policy, ragged=False, number=1)
+    groups = [one_group(step, g) for g in range(M)]
+    for _, network in policy.networks():
+        shared = {id(p) for p in shared_parameters(network, 4)}
+        parameters = list(network.parameters())
+        moved = []
+        for group in groups:
+            loss = total_loss(compute_losses(policy, group, OPTIONS), None, 0.0, OPTIONS)
+            moved.append(torch.autograd.grad(loss, parameters, materialize_grads=True))
         for parameter, *own in zip(parameters, *moved, strict=True):
             count = torch.stack([g != 0 for g in own]).sum(0)
             assert bool((count > 1).any()) == (id(parameter) in shared)
@@ -172,41 +177,34 @@ def test_no_tasks_own_part_is_shared(method):
 
 def test_own_parameters_and_the_kl_are_not_combined():
     ours, plain = make(), make()
-    (work, *_) = works(plain)
-    expected = gradients(GradientStep(plain, OBJECTIVE, build_optimizer(plain, *ADAM), None), work)
-    step = combined_step(ours, Nothing())
-    found = gradients(step, work)
-    split, reference = step.optimizer.split(found), build_optimizer(plain, *ADAM).split(expected)
-    for (name, mine), other in zip(ours.named_parameters(), plain.parameters(), strict=True):
+    (step, *_) = inputs(plain)
+    expected = gradients(plain_steps(plain), step)
+    steps = combined_steps(ours, Nothing())
+    found, without = gradients(steps, step), gradients(steps, step, scale=0.0)
+    for name, gradient in found.items():
         if name.endswith(("theta", "bias")):
-            assert not split[id(mine)].any()
+            assert not gradient.any()
         else:
-            torch.testing.assert_close(split[id(mine)], reference[id(other)], rtol=1e-5, atol=1e-6)
-            without = gradients(step, work, kl_scale=0.0)
-            assert not torch.equal(step.optimizer.split(without)[id(mine)], split[id(mine)])
+            torch.testing.assert_close(gradient, expected[name], rtol=1e-5, atol=1e-6)
+            assert not torch.equal(without[name], gradient)
 
 
 @pytest.mark.parametrize("name", ["uncertainty", "famo"])
 def test_a_weighting_of_losses_weighs_the_whole_loss_of_a_task(name):
     ours, plain = make(), make()
-    step = combined_step(ours, COMBINERS[name]())
-    for work in works(plain, minibatches=2):
-        weights = {}
-        for network, rule in step._combining.rules.items():
-            rule.weights, keep = _kept(weights, network, rule.weights), rule.weights
-            rule.keep = keep
-        found = gradients(step, work)
-        for rule in step._combining.rules.values():
-            rule.weights = rule.keep
-        actor, critic = (weights[n][work.batch.group_task] for n in ("actor", "critic"))
-        losses = OBJECTIVE(plain, *work)
-        surrogate, error, entropy = losses.sums
-        total = (actor * (surrogate - 0.01 * entropy)).sum() + (critic * 0.5 * error).sum()
-        total = total + OBJECTIVE.kl_scale(plain) * losses.kl.sum()
+    steps = combined_steps(ours, COMBINERS[name]())
+    weights = {}
+    for network, rule in steps._combining.rules.items():
+        rule.weights = _kept(weights, network, rule.weights)
+    for step in inputs(plain, number=2):
+        found = gradients(steps, step)
+        actor, critic = (weights[n][step.batch.group_task] for n in ("actor", "critic"))
+        losses = compute_losses(plain, step, OPTIONS)
+        total = (actor * (losses.policy - 0.01 * losses.entropy)).sum() + (critic * 0.5 * losses.value).sum()
+        total = total + kl_scale(OPTIONS.kl_weight, plain) * plain.kl().sum()
         own = torch.autograd.grad(total, list(plain.parameters()))
-        split = step.optimizer.split(found)
-        for mine, gradient in zip(ours.parameters(), own, strict=True):
-            torch.testing.assert_close(split[id(mine)], gradient, rtol=1e-4, atol=1e-6)
+        expected = dict(zip(found, own, strict=True))
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
     assert not torch.equal(weights["critic"], torch.ones(M))
 
 
@@ -220,37 +218,37 @@ def _kept(weights, network, function):
 
 def test_clipping_comes_after_combining():
     policy = make()
-    (work, *_) = works(policy)
-    step = combined_step(policy, COMBINERS["pcgrad"](), max_norm=0.01)
-    gradient = gradients(step, work)
-    for part in step.optimizer.parts(gradient):
-        assert float(part.norm()) == pytest.approx(0.01, rel=1e-3)
+    (step, *_) = inputs(policy)
+    gradients(combined_steps(policy, COMBINERS["pcgrad"](), max_norm=0.01), step)
+    for _, network in policy.networks():
+        norm = torch.cat([p.grad.flatten() for p in network.parameters()]).norm()
+        assert float(norm) == pytest.approx(0.01, rel=1e-3)
 
 
 @pytest.mark.parametrize("name", COMBINERS)
 def test_a_gradient_that_is_not_finite_leaves_the_weights_alone(name):
     policy = make()
     before = weights_of(policy)
-    (work, *_) = works(policy)
-    work.batch.returns[0, 0] = torch.nan
-    step = combined_step(policy, COMBINERS[name]())
-    with pytest.raises(NonFiniteError, match=r"critic is not finite in rollout 0, gradient step 0 .*: total, value"):
-        step.take([work], 0, None)
+    (step, *_) = inputs(policy)
+    step.batch.returns[0, 0] = torch.nan
+    steps = combined_steps(policy, COMBINERS[name]())
+    with pytest.raises(NonFiniteError, match=r"critic is not finite in rollout 0, gradient step 0 .*loss: value$"):
+        steps.run([step], 1.0, 0)
     assert all(torch.equal(p, before[n]) for n, p in policy.named_parameters())
 
 
-def spec_of(suite):
-    return make_spec(get_suite(suite), rollout_rows=128)
+def module_of(suite, method, **options):
+    plan = RolloutPlan(rows=128, count=3)
+    return PPOModule(get_suite(suite).env_spec(), plan, method, COMBINERS["pcgrad"](), minibatch_size=64, **options)
 
 
 def test_refusals():
-    pcgrad = COMBINERS["pcgrad"]
     with pytest.raises(ConfigError, match=r"model.combiner: pcgrad is not allowed where tasks share no parameter"):
-        PPOModule(spec_of(SUITE), Independent(), combiner=pcgrad(), minibatch_size=64)
+        module_of(SUITE, Independent())
     with pytest.raises(ConfigError, match=r"model.combiner: pcgrad is not allowed with one task"):
-        PPOModule(spec_of("CartPole"), VarShare(), combiner=pcgrad(), minibatch_size=64)
+        module_of("CartPole", VarShare())
     with pytest.raises(ConfigError, match=r"model.compile: true is not allowed with model.combiner"):
-        PPOModule(spec_of(SUITE), VarShare(), combiner=pcgrad(), minibatch_size=64, compile=True)
+        module_of(SUITE, VarShare(), compile=True)
 
 
 def test_mixed_precision():
@@ -259,7 +257,7 @@ def test_mixed_precision():
 
 
 def test_a_loss_scale_is_refused():
-    module = PPOModule(spec_of(SUITE), VarShare(), combiner=COMBINERS["pcgrad"](), minibatch_size=64)
+    module = module_of(SUITE, VarShare())
     plugin = SimpleNamespace(scaler=object())  # there is one on GPUs only
     module._trainer = SimpleNamespace(precision="16-mixed", precision_plugin=plugin, world_size=1)
     with pytest.raises(ConfigError, match=r"trainer.precision: 16-mixed is not allowed with model.combiner"):

@@ -5,21 +5,21 @@ import csv
 import pytest
 import torch
 from helpers import collect, fit, make_policy, perturb
-from varshare_pl.ppo.objective import Objective
 
 from varshare_pl.callbacks.heartbeat import Heartbeat
 from varshare_pl.errors import ConfigError
-from varshare_pl.learning.acting import rollout_noise
+from varshare_pl.learning.weight_noise import make_actor_noise
 from varshare_pl.networks.size import shared_parameters
 from varshare_pl.ppo.cosine import CosineMatrix, cosine_record, cosines
-from varshare_pl.ppo.update import UpdateOptions, build_rows
+from varshare_pl.ppo.options import PPOOptions
+from varshare_pl.ppo.update import build_rows
 from varshare_pl.results.heat_map import cosine_matrices
 from varshare_pl.results.plots import plot_run
 from varshare_pl.results.run_tables import read_tables
+from varshare_pl.rollout.minibatches import task_weights
 from varshare_pl.sharing import Independent, SharedOneHot
 
-OBJECTIVE = Objective(clip_range=0.2, value_clip_range=None, value_coef=0.5, entropy_coef=0.01, kl_weight=0.1)
-OPTIONS = UpdateOptions(4, 4, 0.99, 0.95, "task", "rollout", "local", None, 1)
+OPTIONS = PPOOptions(value_coef=0.5, entropy_coef=0.01)
 RUN = {"suite": "ComplexCartPole", "num_envs": 5, "total_env_steps": 480}
 
 
@@ -35,25 +35,27 @@ def test_it_is_that_of_each_tasks_loss_over_the_rollout():
     perturb(policy, 0.2)
     (rollout,) = collect(policy, "ComplexCartPole", 5, 40)
     rows, groups = build_rows(policy, rollout, OPTIONS)
-    found = CosineMatrix(policy, 4)(rows, groups, 0, OBJECTIVE, OPTIONS)
-    noise = rollout_noise(policy, "rollout", 1, 0)
-    for network, torso in policy.networks():
+    of_actor = make_actor_noise("rollout", policy.actor, 1)
+    weight = task_weights(rows["task"], 5)
+    found = CosineMatrix(policy).measure(rows, groups, weight, 0, OPTIONS, of_actor, 1)
+    noise = of_actor.acting(0, 0, 5)
+    for name, network in policy.networks():
         gradients = []
         for task in range(5):
             mine = rows["task"] == task
             obs, actions = rows["obs"][mine], rows["actions"][mine]
-            if network == "actor":
+            if name == "actor":
                 output = policy.actor(obs, rows["task"][mine], noise)
                 chosen = torch.distributions.Categorical(logits=output)
                 ratio = (chosen.log_prob(actions) - rows["log_prob"][mine]).exp()
                 loss = -(ratio * rows["advantages"][mine]).mean() - 0.01 * chosen.entropy().mean()
             else:
                 loss = (policy.critic(obs, rows["task"][mine]).squeeze(1) - rows["returns"][mine]).square().mean()
-            own = torch.autograd.grad(loss, shared_parameters(torso, 4))
+            own = torch.autograd.grad(loss, shared_parameters(network, 4))
             gradients.append(torch.cat([g.flatten() for g in own]))
         for m in range(5):
             expected = torch.nn.functional.cosine_similarity(torch.stack(gradients), gradients[m][None])
-            torch.testing.assert_close(found[network][m], expected, rtol=1e-3, atol=1e-4)
+            torch.testing.assert_close(found[name][m], expected, rtol=1e-3, atol=1e-4)
     metrics, details = cosine_record(found)
     assert len(details) == 2 * 10
     assert metrics["gradients/cosine"] == pytest.approx(sum(d.value for d in details) / 20, abs=1e-6)

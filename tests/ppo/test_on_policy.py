@@ -8,7 +8,8 @@ import pytest
 import torch
 from helpers import fit, weights_of
 
-from varshare_pl.learning.acting import Behaviour, rollout_noise
+from varshare_pl.learning.acting import ActingPolicy
+from varshare_pl.learning.weight_noise import make_actor_noise
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.ppo.update import build_rows
 from varshare_pl.sharing import Shared, VarShare
@@ -21,12 +22,12 @@ class Recording(PPOModule):
     """Keeps each batch, and the weights before and after its update."""
 
     def training_step(self, batch, batch_idx):
-        if not hasattr(self, "steps"):
-            self.steps = []
+        if not hasattr(self, "seen"):
+            self.seen = []
         before = weights_of(self.policy)
-        log_prob = build_rows(self.policy, batch, self.options)[0]["log_prob"].clone()
+        log_prob = build_rows(self.policy, batch, self.options, self.actor_noise)[0]["log_prob"].clone()
         outputs = super().training_step(batch, batch_idx)
-        self.steps.append((copy.deepcopy(batch), before, weights_of(self.policy), log_prob))
+        self.seen.append((copy.deepcopy(batch), before, weights_of(self.policy), log_prob))
         return outputs
 
 
@@ -34,7 +35,8 @@ def recompute(module, weights, batch, mode):
     """The distributions that these weights give on the observations of a rollout."""
     policy = copy.deepcopy(module.policy)
     policy.load_state_dict(weights)
-    noise = rollout_noise(policy, mode, module.seed, batch.index)
+    of_actor = make_actor_noise(mode, policy.actor, module.options.seed)
+    noise = None if of_actor is None else of_actor.acting(batch.index, 0, policy.num_tasks)
     with torch.no_grad():
         params = policy.actor(batch.obs.flatten(0, 1), batch.task.flatten(), noise)
     return params.view(batch.dist_params.shape)
@@ -48,7 +50,7 @@ def recompute(module, weights, batch, mode):
 )
 def test_a_rollout_is_acted_by_the_weights_after_the_update_before_it(mode, sharing, data):
     run = fit(data, module_class=Recording, sharing=sharing(), actor_noise=mode)
-    steps = run.module.steps
+    steps = run.module.seen
     assert [batch.index for batch, *_ in steps] == [0, 1, 2]
     for k, (batch, before, after, log_prob) in enumerate(steps):
         if k:
@@ -76,7 +78,7 @@ def test_fresh_noise_without_noise_is_quiet_and_on_policy():
 
 
 def test_envs_go_on_from_one_rollout_to_the_next():
-    steps = fit(module_class=Recording).module.steps
+    steps = fit(module_class=Recording).module.seen
     for (before, *_), (after, *_) in pairwise(steps):
         assert torch.equal(before.last_obs, after.obs[0])
         assert torch.equal(before.last_task, after.task[0])
@@ -86,9 +88,9 @@ def test_envs_go_on_from_one_rollout_to_the_next():
 def test_rollouts_have_noise_of_their_own():
     """Weight noise and action noise differ between rollouts, and hang on the run's seed."""
     run = fit(module_class=Recording)
-    steps, policy = run.module.steps, run.module.policy
+    steps, policy = run.module.seen, run.module.policy
     assert not torch.equal(steps[0][0].actions, steps[1][0].actions)
-    draws = [rollout_noise(policy, "rollout", seed, k)[0] for seed, k in KEYS]
+    draws = [make_actor_noise("rollout", policy.actor, seed).acting(k, 0, 2)[0] for seed, k in KEYS]
     assert not any(torch.equal(draws[a], draws[b]) for a in range(3) for b in range(a))
-    actions = [Behaviour(policy, "mean", seed, k, torch.device("cpu")).draw_action_noise(2, 3) for seed, k in KEYS]
+    actions = [ActingPolicy(policy, None, seed, k).draw_noise(2, 3) for seed, k in KEYS]
     assert not any(torch.equal(actions[a], actions[b]) for a in range(3) for b in range(a))

@@ -1,17 +1,18 @@
 """Every option of PPOModule changes what it should, and nothing where it should not."""
 
 import dataclasses
-import inspect
 
 import pytest
 import torch
-from helpers import fit, make_spec
+from helpers import fit
 
 from varshare_pl.combiners import combiner_names
 from varshare_pl.envs import get_suite
 from varshare_pl.errors import ConfigError
 from varshare_pl.ppo.module import PPOModule
+from varshare_pl.ppo.options import Options
 from varshare_pl.sharing import Independent, Shared, VarShare
+from varshare_pl.types import RolloutPlan
 
 BOTH, ACTOR, CRITIC = {"actor", "critic"}, {"actor"}, {"critic"}
 ONE_ROLLOUT = {"total_env_steps": 128}
@@ -47,20 +48,21 @@ WEIGHTS = {
 # Where other actions may or may not follow, and with them other rewards for the critic.
 AT_LEAST = {"actor_noise"}
 # Options with a test of their own below; compile has a folder.
-OTHERS = {"spec", "sharing", "hidden_sizes", "match_parameters", "anneal_lr", "diagnostics_every", "compile"}
+OTHERS = {"hidden_sizes", "match_parameters", "anneal_lr", "diagnostics_every", "compile"}
 OTHERS |= {"normalize_observations", "normalize_returns", "normalize_rewards"}  # networks get other names
-OTHERS |= {"combiner", "cosine_every"}
+OTHERS |= {"cosine_every"}
+SPEC = get_suite("MirroredCartPole").env_spec()
 
 
 def test_no_option_is_without_a_test():
-    options = set(inspect.signature(PPOModule.__init__).parameters) - {"self"}
-    assert options == set(WEIGHTS) | OTHERS
+    assert {field.name for field in dataclasses.fields(Options)} == set(WEIGHTS) | OTHERS
 
 
 def changed(a, b):
     """The networks whose weights differ in any bit."""
-    state_a, state_b = a.module.policy.state_dict(), b.module.policy.state_dict()
-    return {name.split(".")[0] for name in state_a if not torch.equal(state_a[name], state_b[name])}
+    state_a, state_b = (dict(run.module.policy.named_parameters()) for run in (a, b))
+    both = state_a.keys() & state_b.keys()
+    return {name.split(".")[0] for name in both if not torch.equal(state_a[name], state_b[name])}
 
 
 @pytest.fixture(scope="module")
@@ -171,30 +173,20 @@ def test_spec():
     assert run.module.policy.actor.stack["layer_1"].mu.shape == (5, 8, 4)
 
 
-def moved(a, b):
-    """The networks whose weights differ, whatever is around them."""
-    named = []
-    for run in (a, b):
-        state = run.module.policy.state_dict().items()
-        named.append({name.replace("network.", ""): value for name, value in state if "moments" not in name})
-    first, second = named
-    return {name.split(".")[0] for name in first.keys() & second.keys() if not torch.equal(first[name], second[name])}
-
-
 def test_normalize_observations(baseline):
     normalised = fit(normalize_observations=True)
-    assert moved(normalised, fit()) == BOTH
-    assert moved(fit(ONE_ROLLOUT, normalize_observations=True), baseline) == set()  # moments of no rows yet
+    assert changed(normalised, fit()) == BOTH
+    assert changed(fit(ONE_ROLLOUT, normalize_observations=True), baseline) == set()  # moments of no rows yet
 
 
 def test_normalize_returns(baseline):
     running, popart = (fit(ONE_ROLLOUT, normalize_returns=mode) for mode in ("running", "popart"))
     assert changed(fit(ONE_ROLLOUT, normalize_returns="none"), baseline) == set()
-    assert moved(running, baseline) == moved(popart, baseline) == moved(popart, running) == CRITIC
+    assert changed(running, baseline) == changed(popart, baseline) == changed(popart, running) == CRITIC
 
 
 def test_normalize_rewards(baseline):
-    assert moved(fit(ONE_ROLLOUT, normalize_rewards=True), baseline) == BOTH
+    assert changed(fit(ONE_ROLLOUT, normalize_rewards=True), baseline) == BOTH
 
 
 def test_diagnostics_every():
@@ -226,21 +218,22 @@ def test_optimizer_groups_have_the_options_values():
 
 
 def test_a_minibatch_size_that_does_not_divide_raises():
-    spec = make_spec(get_suite("MirroredCartPole"), rollout_rows=128)
     with pytest.raises(ConfigError, match=r"model.minibatch_size: 48 .*128"):
-        PPOModule(spec, VarShare(), minibatch_size=48)
+        PPOModule(SPEC, RolloutPlan(128, 3), VarShare(), minibatch_size=48)
 
 
 def test_bad_sizes_and_method_options_name_their_key():
-    spec = make_spec(get_suite("MirroredCartPole"), rollout_rows=1280)
-    with pytest.raises(ConfigError, match=r"model\.hidden_sizes"):
-        PPOModule(spec, VarShare(), hidden_sizes=())
-    with pytest.raises(ConfigError, match="prior_scale: -1"):
-        PPOModule(spec, VarShare(prior_scale=-1.0))
+    with pytest.raises(ConfigError, match=r"^model\.hidden_sizes"):
+        PPOModule(SPEC, RolloutPlan(1280, 3), VarShare(), hidden_sizes=())
+    with pytest.raises(ConfigError, match=r"^model\.sharing\.init_args\.prior_scale: -1"):
+        PPOModule(SPEC, RolloutPlan(1280, 3), VarShare(prior_scale=-1.0))
 
 
 def test_minibatch_size_sets_the_number_of_steps():
-    spec = make_spec(get_suite("MirroredCartPole"), rollout_rows=128)
-    assert PPOModule(spec, VarShare(), minibatch_size=32).options.num_minibatches == 4
     assert fit(ONE_ROLLOUT, minibatch_size=32, update_epochs=3).records[0].metrics["gradient_steps"] == 12
-    assert dataclasses.asdict(PPOModule(spec, VarShare(), minibatch_size=32, gamma=0.5).options)["gamma"] == 0.5
+    assert fit(ONE_ROLLOUT, minibatch_size=128, update_epochs=3).records[0].metrics["gradient_steps"] == 3
+
+
+def test_an_option_that_is_not_there_is_refused():
+    with pytest.raises(TypeError, match="learning_rate"):
+        PPOModule(SPEC, RolloutPlan(1280, 3), VarShare(), learning_rate=1.0)

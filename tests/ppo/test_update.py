@@ -4,37 +4,23 @@ import dataclasses
 
 import pytest
 import torch
-from helpers import METHODS, collect, generator, make_policy, perturb, weights_of
+from helpers import METHODS, collect, generator, make_policy, perturb, update, weights_of
 from torch import nn
-from varshare_pl.ppo.objective import Objective
-from varshare_pl.ppo.step import GradientStep
 
-from varshare_pl.learning.optimizer import build_optimizer
-from varshare_pl.networks.groups import TaskGroups
-from varshare_pl.ppo.update import UpdateOptions, build_rows, evaluate_values, noise_ratio_std, update
+from varshare_pl.networks.noise import weight_noise
+from varshare_pl.ppo.diagnostics import noise_ratio_std
+from varshare_pl.ppo.losses import total_loss
+from varshare_pl.ppo.options import Options
+from varshare_pl.ppo.update import build_rows, evaluate
 from varshare_pl.random import stream
-from varshare_pl.rollout.minibatches import Plan
 from varshare_pl.sharing import Shared, VarShare
 
-OPTIONS = UpdateOptions(
-    epochs=2,
-    num_minibatches=4,
-    gamma=0.9,
-    gae_lambda=0.8,
-    advantage_norm="task",
-    actor_noise="rollout",
-    critic_noise="local",
-    target_kl=None,
-    seed=1,
-)
-OBJECTIVE = Objective(clip_range=0.2, value_clip_range=None, value_coef=0.5, entropy_coef=0.01, kl_weight=0.1)
-ADAM = {"lr_actor": 3e-3, "lr_critic": 1e-3, "lr_log_var": None, "eps": 1e-5, "eps_log_var": 1e-8}
+CHOICES = {"gamma": 0.9, "gae_lambda": 0.8, "update_epochs": 2, "lr_actor": 3e-3, "lr_critic": 1e-3}
+OPTIONS = Options(**CHOICES)
 
 
-def run(policy, rollout, options=OPTIONS, objective=OBJECTIVE, max_norm=0.5):
-    step = GradientStep(policy, objective, build_optimizer(policy, **ADAM), max_norm)
-    rows, groups = build_rows(policy, rollout, options)
-    return update(policy, rows, groups, rollout.index, objective, options, step)
+def run(policy, rollout, **options):
+    return update(policy, rollout, 4, **CHOICES | options)
 
 
 def doubled(rollout):
@@ -49,10 +35,9 @@ def doubled(rollout):
     return dataclasses.replace(rollout, **fields)
 
 
-def plain_network(torso):
-    layers = [layer for _, layer in torso.layers()]
+def plain_network(network):
     modules = []
-    for layer in layers:
+    for _, layer in network.layers():
         linear = nn.Linear(layer.in_features, layer.out_features).double()
         linear.load_state_dict(layer.state_dict())
         modules += [linear, nn.Tanh()]
@@ -85,12 +70,9 @@ def plain_ppo(actor, critic, rollout, max_norm):
         torch.optim.Adam(network.parameters(), lr, eps=1e-5) for network, lr in ((actor, 3e-3), (critic, 1e-3))
     ]
     order = stream(1, "minibatches", rollout.index)
-    plan = Plan(TaskGroups.from_rows(torch.zeros(steps * envs, dtype=torch.int64), 1), 4)
     losses = []
     for _ in range(2):
-        index = plan.draw(order)
-        for b in range(4):
-            i = index[b, 0]
+        for i in torch.randperm(steps * envs, generator=order).split(steps * envs // 4):
             distribution = torch.distributions.Categorical(logits=actor(obs[i]))
             ratio = (distribution.log_prob(actions[i]) - old[i]).exp()
             surrogate = torch.min(ratio * advantages[i], ratio.clamp(0.8, 1.2) * advantages[i]).mean()
@@ -116,12 +98,12 @@ def test_one_task_with_one_net_is_plain_ppo(max_norm):
     actor, critic = plain_network(policy.actor), plain_network(policy.critic)
     start = weights_of(policy)
     loss = plain_ppo(actor, critic, rollout, max_norm)
-    result = run(policy, rollout, max_norm=max_norm)
-    assert result.terms.total.item() == pytest.approx(loss, abs=1e-6)
-    assert result.steps == 8
-    for torso, plain in ((policy.actor, actor), (policy.critic, critic)):
+    taken = run(policy, rollout, max_grad_norm=max_norm)
+    assert total_loss(taken.losses, None, 0.0, OPTIONS).mean().item() == pytest.approx(loss, abs=1e-6)
+    assert len(taken.norms) == 8
+    for network, plain in ((policy.actor, actor), (policy.critic, critic)):
         expected = [p.detach() for p in plain.parameters()]
-        torch.testing.assert_close([p.detach() for p in torso.parameters()], expected, rtol=0, atol=1e-6)
+        torch.testing.assert_close([p.detach() for p in network.parameters()], expected, rtol=0, atol=1e-6)
     assert all((p - start[name]).abs().max() > 5e-5 for name, p in policy.named_parameters())
 
 
@@ -132,7 +114,7 @@ def test_values_are_those_of_the_observation_that_followed():
     rollouts = collect(policy, "ComplexCartPole", 3, 60, rollouts=2, task_assignment="cycle")
     policy, rollout = policy.double(), doubled(rollouts[0])
     rollout.task = torch.randint(5, (60, 3), generator=generator(5))  # the task may change at every step
-    values, next_values = evaluate_values(policy, rollout, TaskGroups.from_rows(rollout.task.flatten(), 5))
+    _, values, next_values = evaluate(policy, rollout)
     for t in range(60):
         for env in range(3):
             value = policy.critic(rollout.obs[t, env][None], rollout.task[t, env][None])
@@ -152,12 +134,11 @@ def test_values_are_those_of_the_observation_that_followed():
 def test_values_are_those_of_the_posterior_mean():
     policy = make_policy("MirroredCartPole", VarShare(prior_scale=1.0))
     (rollout,) = collect(policy, "MirroredCartPole", 2, 10)
-    groups = TaskGroups.from_rows(rollout.task.flatten(), 2)
-    first, _ = evaluate_values(policy, rollout, groups)
+    _, first, _ = evaluate(policy, rollout)
     with torch.no_grad():
         for *_, layer in policy.layers():
             layer.log_var += 5.0
-    second, _ = evaluate_values(policy, rollout, groups)
+    _, second, _ = evaluate(policy, rollout)
     assert torch.equal(first, second)
 
 
@@ -171,15 +152,14 @@ def test_ratio_is_1_before_the_first_step(method, suite, num_envs, options):
     perturb(policy, 0.2)
     for mode in ("rollout", "mean"):
         (rollout,) = collect(policy, suite, num_envs, 24, mode=mode, **options)
-        result = run(policy, rollout, dataclasses.replace(OPTIONS, actor_noise=mode))
-        assert result.first_ratio_deviation <= 1e-6
+        assert run(policy, rollout, actor_noise=mode).losses.log_ratio[0].abs().max() <= 1e-6
 
 
 def test_ratio_is_not_1_under_fresh_noise():
     policy = make_policy("ComplexCartPole", VarShare(prior_scale=1.0))
     perturb(policy)
     (rollout,) = collect(policy, "ComplexCartPole", 10, 24, mode="fresh")
-    assert run(policy, rollout, dataclasses.replace(OPTIONS, actor_noise="fresh")).first_ratio_deviation > 1e-3
+    assert run(policy, rollout, actor_noise="fresh").losses.log_ratio[0].abs().max() > 1e-3
 
 
 def test_log_probs_are_those_of_the_policy_that_acted():
@@ -187,7 +167,8 @@ def test_log_probs_are_those_of_the_policy_that_acted():
     perturb(policy)
     (rollout,) = collect(policy, "ComplexCartPole", 10, 24)
     rows, _ = build_rows(policy, rollout, OPTIONS)
-    noise = policy.actor.draw_weight_noise(stream(1, "weight_noise", 0))
+    drawn = stream(1, "weight_noise", 0)
+    noise = [weight_noise(layer, drawn) for _, layer in policy.actor.layers()]
     with torch.no_grad():
         params = policy.actor(rows["obs"], rollout.task.flatten(), noise)
     expected = torch.distributions.Categorical(logits=params).log_prob(rows["actions"])
@@ -214,15 +195,16 @@ def test_target_kl_stops_before_the_step_that_goes_too_far():
         policy = make_policy("CartPole", Shared())
         perturb(policy)
         (rollout,) = collect(policy, "CartPole", 4, 32)
-        return run(policy, rollout, dataclasses.replace(OPTIONS, target_kl=target_kl)), weights_of(policy)
+        taken = run(policy, rollout, target_kl=target_kl)
+        assert len(taken.losses.policy) == len(taken.norms) + taken.stopped_early
+        return (len(taken.norms), taken.stopped_early), weights_of(policy)
 
     free, weights = final(None)
-    assert (free.steps, free.stopped_early) == (8, False)
     lax, same = final(1e3)
-    assert (lax.steps, lax.stopped_early) == (8, False)
+    assert free == lax == (8, False)
     torch.testing.assert_close(same, weights, rtol=0, atol=0)
     strict, _ = final(1e-9)
-    assert (strict.steps, strict.stopped_early) == (1, True)
+    assert strict == (1, True)
 
 
 def test_order_noise_and_all_hang_on_the_rollout_and_the_seed_only():
@@ -230,7 +212,7 @@ def test_order_noise_and_all_hang_on_the_rollout_and_the_seed_only():
         policy = make_policy("ComplexCartPole")
         (rollout,) = collect(policy, "ComplexCartPole", 5, 24)
         torch.manual_seed(global_seed)
-        run(policy, dataclasses.replace(rollout, index=index), dataclasses.replace(OPTIONS, seed=seed))
+        run(policy, dataclasses.replace(rollout, index=index), seed=seed)
         return torch.cat([p.flatten() for p in weights_of(policy).values()])
 
     assert torch.equal(final(), final(global_seed=5))
@@ -247,7 +229,7 @@ def test_an_absent_task_learns_nothing_from_data(method):
     zeros = torch.zeros_like(rollout.task)
     rollout = dataclasses.replace(rollout, task=zeros, last_task=zeros[0])
     before = weights_of(policy)
-    run(policy, rollout, objective=dataclasses.replace(OBJECTIVE, kl_weight=0.0))
+    run(policy, rollout, kl_weight=0.0)
     for name, p in policy.named_parameters():
         moved = (p.detach() - before[name]).abs() > 0
         if name.endswith(("mu", "log_var")) or method == "independent":
@@ -260,10 +242,9 @@ def test_noise_ratio_std():
     stds = []
     for scale in (1e-6, 0.1, 1.0):
         policy = make_policy("ComplexCartPole", VarShare(prior_scale=scale))
-        perturb_theta = [layer.theta for *_, layer in policy.layers()]
         with torch.no_grad():
-            for theta in perturb_theta:
-                theta += torch.randn(theta.shape, generator=generator(1))
+            for *_, layer in policy.layers():
+                layer.theta += torch.randn(layer.theta.shape, generator=generator(1))
         (rollout,) = collect(policy, "ComplexCartPole", 5, 24, mode="mean")
         rows, groups = build_rows(policy, rollout, OPTIONS)
         stds.append(noise_ratio_std(policy, rows, groups, 0, 1))

@@ -1,0 +1,52 @@
+import torch
+
+from varshare_pl.learning.episodes import EpisodeLog
+from varshare_pl.types import Episodes
+
+
+def episodes(*rows, **info):
+    task, returns = ([row[i] for row in rows] for i in (0, 1))
+    lengths = [int(r) for r in returns]
+    return Episodes(
+        torch.tensor(task, dtype=torch.int64),
+        torch.tensor(returns, dtype=torch.float32),
+        torch.tensor(lengths, dtype=torch.int64),
+        {name: torch.tensor(values, dtype=torch.float32) for name, values in info.items()},
+    )
+
+
+def test_returns_per_task():
+    log = EpisodeLog(3)
+    metrics, details = log.add(episodes((0, 10.0), (2, 5.0), (0, 20.0), success=[1.0, 0.0, 0.0]))
+    returns = {"train/return_task_0": 15.0, "train/return_task_2": 5.0}
+    assert metrics == {"episodes": 3, **returns, "train/success_mean": 0.25}  # a mean over tasks
+    assert {(d.metric, d.task): d.value for d in details} == {
+        ("train/length", 0): 15.0,
+        ("train/length", 2): 5.0,
+        ("train/success", 0): 0.5,
+        ("train/success", 2): 0.0,
+    }
+
+
+def test_mean_waits_for_every_task_and_uses_the_latest_of_each():
+    log = EpisodeLog(2)
+    assert "train/return_mean" not in log.add(episodes((0, 10.0), (0, 10.0), (0, 10.0)))[0]
+    assert log.add(episodes((1, 50.0)))[0]["train/return_mean"] == 30.0  # each task weighs the same
+    metrics, _ = log.add(episodes((1, 70.0)))
+    assert metrics == {"episodes": 5, "train/return_task_1": 70.0, "train/return_mean": 40.0}
+    metrics, _ = log.add(episodes())
+    assert metrics == {"episodes": 5, "train/return_mean": 40.0}
+
+
+def test_state_survives_a_state_dict():
+    log, other = EpisodeLog(2), EpisodeLog(2)
+    log.add(episodes((0, 10.0), (1, 20.0)))
+    other.load_state_dict(log.state_dict())
+    assert other.add(episodes())[0] == {"episodes": 2, "train/return_mean": 15.0}
+
+
+def test_one_task_is_still_a_list_of_tasks():
+    metrics, details = EpisodeLog(1).add(episodes((0, 10.0), (0, 20.0), success=[1.0, 0.0]))
+    assert metrics["train/return_task_0"] == metrics["train/return_mean"] == 15.0
+    assert metrics["train/success_mean"] == 0.5
+    assert ("train/length", 0) in {(d.metric, d.task) for d in details}

@@ -75,7 +75,8 @@ class ActorCritic(nn.Module):
             return sharing.make_torso(TorsoSpec(network, *sizes, activation, hidden_gain, head_gain), generator)
 
         tasks = spec.num_tasks
-        self.observation_moments = TaskMoments(tasks, (spec.obs_size,)) if normalize_observations else None
+        wide = torch.float64 if spec.obs_dtype == "float64" else None
+        self.observation_moments = TaskMoments(tasks, (spec.obs_size,), wide) if normalize_observations else None
         self.return_moments = None if normalize_returns == "none" else TaskMoments(tasks)
         self.reward_moments = TaskMoments(tasks) if normalize_rewards else None
         self.actor = torso("actor", self.head.num_outputs, actor_head_gain)
@@ -85,6 +86,12 @@ class ActorCritic(nn.Module):
             self.critic = NormalisedInput(self.critic, self.observation_moments)
         if normalize_returns == "popart":
             self.critic = RescaledOutput(self.critic)
+
+    @property
+    def obs_dtype(self) -> torch.dtype:
+        """In which observations are read: float64 where they are normalised in it, else as the networks compute."""
+        moments, network = self.observation_moments, next(self.parameters()).dtype
+        return network if moments is None or moments.mean.dtype != torch.float64 else torch.float64
 
     def networks(self) -> Iterator[tuple[str, Torso]]:
         """The torsos by name."""
@@ -128,8 +135,7 @@ class ActorCritic(nn.Module):
         Returns:
             A function from observations (rows, *obs) and tasks (rows,) to actions (rows,), on any device.
         """
-        some = next(self.parameters())
-        device, dtype = some.device, some.dtype
+        device, dtype = next(self.parameters()).device, self.obs_dtype
         tasks = torch.arange(self.num_tasks, device=device)
         with torch.no_grad():
             prepared = self.actor.prepare_shared(tasks) if shared_only else self.actor.prepare(tasks)

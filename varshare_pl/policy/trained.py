@@ -89,8 +89,8 @@ class TrainedPolicy:
         """(rows, P) parameters of the action distributions: logits. Of obs (rows, *obs) and task ids (rows,)."""
         groups = TaskGroups.from_rows(task, self.suite.num_tasks)
         prepared = self._prepared(tuple(groups.group_task.tolist()))
-        dtype = next(self.policy.parameters()).dtype
-        return groups.ungroup(self.policy.actor.compute(prepared, groups.group(obs.to(dtype).flatten(1))))
+        rows = groups.group(obs.to(self.policy.obs_dtype).flatten(1))
+        return groups.ungroup(self.policy.actor.compute(prepared, rows))
 
     def task_id(self, task: int | str) -> int:
         """The id of one task, given as its name or its id.
@@ -108,8 +108,9 @@ class TrainedPolicy:
     def export(self, path: Path | str, task: int | str, overwrite: bool = False) -> Path:
         """Write one task's policy as a program that needs only torch: ``torch.export.load(path).module()``.
 
-        The module maps observations (rows, *obs), float32, to the most likely actions (rows,) and the parameters of
-        their distributions (rows, P), for any number of rows. It holds the task's weights alone.
+        The module maps observations (rows, *obs), float32, or float64 where they are normalised in it, to the most
+        likely actions (rows,) and the parameters of their distributions (rows, P), for any number of rows. It holds the
+        task's weights alone.
 
         Args:
             path: A file that ends in .pt2.
@@ -174,6 +175,7 @@ def load_policy(path: Path | str, checkpoint: Literal["last", "best"] = "last") 
             suite.num_actions,
             rollout_rows=1,
             num_rollouts=1,
+            obs_dtype=str(suite.observation_space.dtype),
         )
         normalised = {name: model[name] for name in NORMALISATION if name in model}  # not in older configs
         sizes = matched_hidden_sizes(spec, sharing, model["hidden_sizes"], model.get("match_parameters"))
@@ -184,8 +186,7 @@ def load_policy(path: Path | str, checkpoint: Literal["last", "best"] = "last") 
     weights = {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
     identity = {"suite": suite.name, "num_tasks": suite.num_tasks}
     check_checkpoint({**content, "state_dict": weights}, identity, policy.state_dict(), "load_policy")
-    policy.to(next(w.dtype for w in weights.values() if w.is_floating_point()))
-    policy.load_state_dict(weights)
+    policy.load_state_dict(weights, assign=True)  # each tensor in its own precision
     return TrainedPolicy(policy, suite, saved["sharing"], saved["env_steps"])
 
 

@@ -102,14 +102,15 @@ class NormalisedInput(Wrapper):
         return PreparedWrapper(inner, scale.unsqueeze(1), shift.unsqueeze(1))
 
     def compute(self, prepared: PreparedWrapper, x: Tensor) -> Tensor:
-        return self.network.compute(prepared.inner, _normalised(x, prepared))
+        return self.network.compute(prepared.inner, self._normalised(x, prepared))
 
     def with_pullback(self, group_task: Tensor, noise: Sequence[Noise] | None, x: Tensor) -> tuple[Tensor, Pullback]:
-        return self.network.with_pullback(group_task, noise, _normalised(x, self._prepared(None, group_task)))
+        return self.network.with_pullback(group_task, noise, self._normalised(x, self._prepared(None, group_task)))
 
-
-def _normalised(x: Tensor, by: PreparedWrapper) -> Tensor:
-    return ((x - by.shift) * by.scale).clamp(-CLIP, CLIP)
+    def _normalised(self, x: Tensor, by: PreparedWrapper) -> Tensor:
+        """In the precision of the moments; rounded to the network's after that, where the numbers are small."""
+        normal = ((x - by.shift) * by.scale).clamp(-CLIP, CLIP)
+        return normal.to(next(self.network.parameters()).dtype) if normal.dtype is torch.float64 else normal
 
 
 class RescaledOutput(Wrapper):

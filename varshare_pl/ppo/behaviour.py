@@ -53,7 +53,7 @@ class Behaviour:
     ) -> None:
         self._policy = policy
         self._device = device
-        self._dtype = next(policy.parameters()).dtype
+        self._dtype = policy.obs_dtype
         self._context = context
         self._fresh = stream(seed, "fresh_noise/acting", rollout) if mode == "fresh" else None
         self._stored = mode == "stored"

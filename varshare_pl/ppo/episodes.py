@@ -20,22 +20,28 @@ class TaskEpisodes(Metric):
     """
 
     full_state_update = False
-    totals: Tensor  # (3, M) sums of returns, of lengths, and counts: in one, for one exchange between processes
+    totals: Tensor  # (3, M) float64 sums of returns, of lengths, and counts: in one, for one exchange between processes
 
     def __init__(self, num_tasks: int) -> None:
         super().__init__(dist_sync_fn=_over_processes)
         self.num_tasks = num_tasks
-        self.add_state("totals", torch.zeros(3, num_tasks, dtype=torch.float32), dist_reduce_fx="sum")
+        self.add_state("totals", torch.zeros(3, num_tasks), dist_reduce_fx="sum")
 
     def update(self, episodes: Episodes) -> None:
         """Count episodes that ended."""
         columns = (episodes.returns, episodes.lengths, torch.ones_like(episodes.returns))
-        self.totals.index_add_(1, episodes.task, torch.stack([column.to(torch.float32) for column in columns]))
+        rows = torch.stack([wide(column) for column in columns])
+        self.totals = self.totals.to(rows).index_add(1, episodes.task, rows)
 
     def compute(self) -> dict[str, Tensor]:
         """(M,) each: "return" and "length", NaN for a task without episodes, and "count"."""
         returns, lengths, count = self.totals
         return {"return": returns / count, "length": lengths / count, "count": count}
+
+
+def wide(numbers: Tensor) -> Tensor:
+    """The same in float64, in which a sum of many loses nothing; in float32 on Apple's GPUs, which have none."""
+    return numbers.to(torch.float32 if numbers.device.type == "mps" else torch.float64)
 
 
 def _over_processes(totals: Tensor, group: Any) -> list[Tensor]:

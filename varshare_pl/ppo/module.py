@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from typing import Any, cast
 
 import lightning.pytorch as pl
+import torch
 from jsonargparse.typing import (
     ClosedUnitInterval,
     NonNegativeFloat,
@@ -223,6 +224,13 @@ class PPOModule(pl.LightningModule):
         return optimizer
 
     def setup(self, stage: str) -> None:
+        moments = self.policy.observation_moments
+        on_mps = self.trainer.strategy.root_device.type == "mps"
+        if on_mps and moments is not None and moments.mean.dtype == torch.float64:
+            raise ConfigError(
+                "model.normalize_observations: true is not allowed for float64 observations on an Apple GPU, which has "
+                "no float64; trainer.accelerator=cpu is"
+            )
         self.stepping.check(self.trainer.world_size, str(self.trainer.precision), self._scaler())
 
     def on_train_start(self) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from varshare_pl.parallel import all_sum
 from varshare_pl.policy.actor_critic import ActorCritic
-from varshare_pl.ppo.episodes import TaskEpisodes
+from varshare_pl.ppo.episodes import TaskEpisodes, wide
 from varshare_pl.ppo.update import UpdateResult
 from varshare_pl.types import Detail, Episodes
 
@@ -27,8 +29,13 @@ class EpisodeLog(nn.Module):
     def __init__(self, num_tasks: int) -> None:
         super().__init__()
         self.metric = TaskEpisodes(num_tasks)
-        self.register_buffer("latest_return", torch.full((num_tasks,), torch.nan))
+        self.register_buffer("latest_return", torch.full((num_tasks,), torch.nan, dtype=torch.float64))
         self.register_buffer("total", torch.zeros((), dtype=torch.int64))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        if fn(torch.empty(0)).device.type == "mps":  # Apple's GPUs have no float64
+            self.latest_return = self.latest_return.float()
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def add(self, episodes: Episodes) -> tuple[dict[str, float], list[Detail]]:
         """Metrics and details of the episodes that ended in a rollout.
@@ -51,7 +58,7 @@ class EpisodeLog(nn.Module):
             metrics[f"train/return_task_{task}"] = float(means["return"][task])
             details.append(Detail("train/length", float(means["length"][task]), task=task))
         for name, values in episodes.info.items():
-            sums = torch.zeros_like(means["count"]).index_add_(0, episodes.task, values.to(means["count"].dtype))
+            sums = torch.zeros_like(means["count"]).index_add_(0, episodes.task, wide(values))
             per_task = (all_sum(sums) / means["count"])[known]
             details += [
                 Detail(f"train/{name}", value, task=task)

@@ -52,7 +52,11 @@ class Heartbeat(Callback):
         self._write(trainer, record_of(outputs))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._write(trainer, getattr(pl_module, "opening", None))
+        record = getattr(pl_module, "opening", None)
+        if record is not None and trainer.is_global_zero:  # it takes the place of the row that has no evaluation yet
+            for name in (HEARTBEAT, DIAGNOSTICS):
+                cut_rows(Path(trainer.default_root_dir) / name, record.env_steps - 1)
+        self._write(trainer, record)
 
     def _write(self, trainer: Trainer, record: Record | None) -> None:
         if record is None or self._heartbeat is None or self._diagnostics is None:
@@ -96,10 +100,15 @@ def heartbeat_row(record: Record, columns: list[str]) -> str:
 def diagnostics_rows(env_steps: int, details: Iterable[Detail]) -> str:
     """Lines of ``diagnostics.csv``; a detail without a value has none."""
     return "".join(
-        f"{env_steps},{d.metric},{d.network},{d.layer},{'' if d.task is None else d.task},{d.value:.9g}\n"
+        f"{env_steps},{_quoted(d.metric)},{d.network},{d.layer},{'' if d.task is None else d.task},{d.value:.9g}\n"
         for d in details
         if not math.isnan(d.value)
     )
+
+
+def _quoted(text: str) -> str:
+    """A cell of a CSV file; an info metric may have a comma in its name."""
+    return '"' + text.replace('"', '""') + '"' if "," in text or '"' in text else text
 
 
 def cell(value: float | None, integer: bool = False) -> str:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from varshare_pl.envs.values import is_vector_key
 from varshare_pl.errors import ConfigError
-from varshare_pl.results.files import heartbeat_columns
 
-# Of each episode, or of a task, in ``diagnostics.csv``.
-KEPT = ("train/length", "eval/length", "eval/return_shared_only", "eval/cut", "train/return", "eval/return")
+# What a run writes of its episodes anyway, under train/ or eval/.
+KEPT = ("return", "return_mean", "return_shared_only", "length", "cut")
 
 
 def check_info_metrics(names: Sequence[str], num_tasks: int) -> None:
@@ -18,7 +17,8 @@ def check_info_metrics(names: Sequence[str], num_tasks: int) -> None:
     Raises:
         ConfigError: for the first one that does not.
     """
-    written = dict.fromkeys((*heartbeat_columns(num_tasks), *KEPT), "it is the name of a metric that is always kept")
+    kept = (*KEPT, *(f"return_task_{task}" for task in range(num_tasks)))
+    written = dict.fromkeys((f"eval/{name}" for name in kept), "it is the name of a metric that is always kept")
     for name in names:
         if not name or not name.isprintable() or name != name.strip():
             raise ConfigError(f"data.info_metrics: {name!r} is not allowed; printable characters in one line are")

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import gymnasium
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from varshare_pl.envs import final_observations, get_state, set_state
 from varshare_pl.envs.values import final_numbers
 from varshare_pl.errors import EnvError
 from varshare_pl.groups import TaskGroups
+from varshare_pl.parallel import rank
 from varshare_pl.rollout.digits import Digits
 from varshare_pl.types import Episodes, Rollout
 
@@ -101,7 +101,8 @@ class Collector:
         self._whole = None
         complaint = None if self._digits is None else self._digits.complaint()
         if complaint is not None:
-            rank_zero_warn(complaint)
+            if rank() == 0:
+                warnings.warn(complaint, stacklevel=2)
             self._digits = None  # once is enough
         assert self._obs is not None
         return Rollout(

@@ -23,6 +23,7 @@ class EnvSpec:
     num_tasks: int  # M; tasks count from 0
     obs_shape: tuple[int, ...]
     action_space: Space[Any]
+    obs_dtype: str = "float32"  # or float64, as the envs observe
     tasks: tuple[str, ...] = ()  # what each task is, by which it is known again in another suite; empty: not told
 
     @property
@@ -45,9 +46,9 @@ class Episodes:
     """Episodes that ended, one row each, in the order in which they ended."""
 
     task: Tensor  # (E,) int64, the task of the episode that ended
-    returns: Tensor  # (E,) float32, undiscounted sum of raw rewards
+    returns: Tensor  # (E,) float64, undiscounted sum of raw rewards
     lengths: Tensor  # (E,) int64, env steps
-    info: dict[str, Tensor] = field(default_factory=dict)  # (E,) float32 each, scalars of the env's last info
+    info: dict[str, Tensor] = field(default_factory=dict)  # (E,) float64 each, numbers of the env's last info
 
 
 @dataclass
@@ -56,7 +57,7 @@ class Rollout:
 
     index: int  # counts rollouts from 0; the weights that acted are those after update index - 1
     env_steps: int  # env steps taken by the run when this rollout ended
-    obs: Tensor  # (T, N, *obs) float32, what the policy saw
+    obs: Tensor  # (T, N, *obs) float32, or float64 where the policy reads that; what it saw
     task: Tensor  # (T, N) int64, the task of obs
     actions: Tensor  # (T, N, *action)
     dist_params: Tensor  # (T, N, P) parameters of the distribution that each action was drawn from
@@ -64,8 +65,8 @@ class Rollout:
     rewards: Tensor  # (T, N) float32
     terminated: Tensor  # (T, N) bool, the episode ended in a state whose value is 0
     truncated: Tensor  # (T, N) bool, the episode was cut; its value goes on
-    final_obs: Tensor  # (T, N, *obs) float32, last observation of an episode that ended at this step, else 0
-    last_obs: Tensor  # (N, *obs) float32, the observation after the last step
+    final_obs: Tensor  # (T, N, *obs) like obs, last observation of an episode that ended at this step, else 0
+    last_obs: Tensor  # (N, *obs) like obs, the observation after the last step
     last_task: Tensor  # (N,) int64
     episodes: Episodes
     seconds: float  # wall time of the collection

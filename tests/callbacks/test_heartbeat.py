@@ -123,3 +123,12 @@ def test_no_details_no_lines():
     assert diagnostics_rows(256, []) == ""
     assert diagnostics_rows(256, [Detail("loss/value", float("nan"))]) == ""
     assert len(diagnostics_rows(256, make_record(1).details).splitlines()) == 5
+
+
+@pytest.mark.parametrize("name", ["train/a, b", 'train/say "hi", all', "train/x"])
+def test_a_metric_with_a_comma_in_its_name_is_one_cell(tmp_path, name):
+    (tmp_path / "diagnostics.csv").write_text(
+        "env_steps,metric,network,layer,task,value\n" + diagnostics_rows(3, [Detail(name, 0.7, task=1)])
+    )
+    found = read_diagnostics(tmp_path)
+    assert (found.metric.tolist(), found.task.tolist(), found.value.tolist()) == ([name], [1], [0.7])

@@ -74,13 +74,13 @@ def test_common_box_is_the_union(wide):
     cartpole = gym.make("CartPole-v1").observation_space
     np.testing.assert_array_equal(suite.observation_space.low, np.minimum(cartpole.low, -9))
     np.testing.assert_array_equal(suite.observation_space.high, np.maximum(cartpole.high, 2))
-    assert suite.observation_space.dtype == np.float32
+    assert suite.observation_space.dtype == np.float64  # in which one of them observes
     assert suite.name == "CartPole-v1+Wide-v0"
     assert suite.solved_return is None  # 475 and 7
     for backend in ("sync", "async"):
         vec = make_vector_env(suite, 2, backend)
         obs, _ = vec.reset()
-        assert obs.dtype == np.float32
+        assert obs.dtype == np.float64
         *_, info = vec.step(np.array([0, 0]))
         np.testing.assert_array_equal(info["extra"], [0, 3])
         vec.close()
@@ -92,11 +92,11 @@ def test_all_tasks_of_a_cycle_share_one_stream(wide):
     obs, _ = vec.reset()
     rng = gym.utils.seeding.np_random(vec.envs[0]._stream_seed)[0]
     for t in range(1, 12):
-        np.testing.assert_array_equal(obs[0], rng.uniform(-1, 1, 4).astype(np.float32))
+        np.testing.assert_array_equal(obs[0], rng.uniform(-1, 1, 4))
         obs, *_, info = vec.step(np.array([0]))
         assert info["task"][0] == t // 3 % 2
         if t % 3 == 0:
-            np.testing.assert_array_equal(info["final_obs"][0], rng.uniform(-1, 1, 4).astype(np.float32))
+            np.testing.assert_array_equal(info["final_obs"][0], rng.uniform(-1, 1, 4))
 
 
 def test_overrides_and_suites_pass_through():

@@ -26,6 +26,9 @@ SUITES = [
     ([{"id": "varshare_pl/CartPole-v0", "kwargs": {"task": 9}}], "task=9: must be an integer from 0 to 0"),
     ([{"id": "CartPole-v1", "attributes": {"lenght": 2}}], "suite[0].attributes.lenght: CartPole-v1 has no attribute"),
     ([{"id": "CartPole-v1", "attributes": {"unwrapped": 2}}], "suite[0].attributes.unwrapped: CartPole-v1 does not"),
+    ([{"id": "NoAxis-v0"}], "suite[0]: NoAxis-v0 observes a Box of shape (); allowed: one of at least one axis, none"),
+    ([{"id": "Empty-v0"}], "suite[0]: Empty-v0 observes a Box of shape (0,); allowed: one of at least one axis, none"),
+    ([{"id": "Hollow-v0"}], "suite[0]: Hollow-v0 observes a Box of shape (2, 0); allowed: one of at least one axis"),
     (
         [CARTPOLE, {"id": "CartPole-v1", "name": "CartPole-v1"}],
         "suite[1].name='CartPole-v1': another task has that name",
@@ -52,6 +55,8 @@ def _odd_envs():
         "Three-v0": (box, gym.spaces.Discrete(3)),
         "FromOne-v0": (box, gym.spaces.Discrete(2, start=1)),
     }
+    for name, shape in (("NoAxis-v0", ()), ("Empty-v0", (0,)), ("Hollow-v0", (2, 0))):
+        spaces[name] = (gym.spaces.Box(-1, 1, shape, dtype=np.float32), gym.spaces.Discrete(2))
     for name, (obs, actions) in spaces.items():
         kwargs = {"observation_space": obs, "action_space": actions}
         gym.register(name, entry_point=Spaces, kwargs=kwargs)

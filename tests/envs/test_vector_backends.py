@@ -202,7 +202,7 @@ def test_task_assignment(num_envs, assignment, expected):
 
 def test_auto_backend():
     assert type(make_vector_env("CartPole", 1)).__name__ == "BatchedVectorEnv"
-    assert type(make_vector_env([{"id": "CartPole-v1"}], 1)).__name__ == "SyncVectorEnv"
+    assert type(make_vector_env([{"id": "CartPole-v1"}], 1)).__name__ == "SyncEnvs"
 
 
 def test_async_works_with_spawn():

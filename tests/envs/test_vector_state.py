@@ -5,8 +5,10 @@ import json
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium import wrappers
 
 from varshare_pl.envs import get_state, get_suite, make_vector_env, set_state
+from varshare_pl.errors import ConfigError, EnvError
 
 # Newer Pythons warn of a fork in a process with threads, which other tests may have started.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -113,16 +115,181 @@ def test_env_that_cannot_tell_its_state_restarts_its_episode(backend):
     vec.close()
 
 
-def test_unknown_wrappers_are_not_resumed_mid_episode():
-    # Frame stacking holds state that nobody saves here.
-    gym.register(
-        "Stacked-v0",
-        entry_point=lambda: gym.wrappers.FrameStackObservation(gym.make("varshare_pl/CartPole-v0"), 2),
-    )
-    vec = make_vector_env([{"id": "Stacked-v0"}], 1)
+class Tally(gym.Wrapper):
+    """A wrapper of a user's own: doubles every third reward of its life."""
+
+    def __init__(self, env):
+        super().__init__(env)
+        self.count = 0
+
+    def step(self, action):
+        obs, reward, *rest = super().step(action)
+        self.count += 1
+        return obs, reward * (2 if self.count % 3 == 0 else 1), *rest
+
+
+class Teller(Tally):
+    """The same with methods of its own, and something that is no plain data."""
+
+    def __init__(self, env):
+        super().__init__(env)
+        self.call = lambda: None
+
+    def get_state(self):
+        return {"count": np.int64(self.count)}
+
+    def set_state(self, state):
+        self.count = state["count"]
+
+
+class Hidden(gym.Wrapper):
+    """Keeps its count where nobody sees it."""
+
+    def __init__(self, env):
+        super().__init__(env)
+        self.count = iter(range(10**9)).__next__
+
+
+WRAPPERS = {
+    "limit": lambda env: wrappers.TimeLimit(env, 7),
+    "stack": lambda env: wrappers.FrameStackObservation(env, 3),
+    "delay": lambda env: wrappers.DelayObservation(env, 2),
+    "time": lambda env: wrappers.TimeAwareObservation(wrappers.TimeLimit(env, 20), normalize_time=False),
+    "normal obs": wrappers.NormalizeObservation,
+    "normal reward": wrappers.NormalizeReward,
+    "sticky": lambda env: wrappers.StickyAction(env, 0.5),
+    "statistics": wrappers.RecordEpisodeStatistics,
+    "clip": lambda env: wrappers.ClipReward(env, max_reward=0.5),
+    "all": lambda env: wrappers.FrameStackObservation(
+        wrappers.NormalizeObservation(wrappers.TimeLimit(Tally(wrappers.StickyAction(env, 0.5)), 6)), 2
+    ),
+    "tally": Tally,
+    "teller": Teller,
+}
+
+
+@pytest.fixture
+def register():
+    def make(wrap):
+        gym.register(
+            "Wrapped-v0",
+            lambda: wrap(gym.make("varshare_pl/ComplexCartPole-v0", task=0).env),
+            max_episode_steps=400,
+        )
+
+    yield make
+    gym.registry.pop("Wrapped-v0", None)
+
+
+@pytest.mark.parametrize("cycle", [False, True])
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_what_wrappers_remember_is_part_of_the_state(register, name, cycle):
+    """Also in a cycle: what the wrappers of the tasks that an env does not have now remember."""
+    register(WRAPPERS[name])
+
+    def make():
+        tasks = [{"id": "Wrapped-v0"}] * (2 if cycle else 1)
+        return make_vector_env(tasks, 1, seed=2, task_assignment="cycle" if cycle else "auto")
+
+    def told(vec, actions):
+        """Also what the last infos tell, but for the time that it took."""
+        rows = []
+        for action in actions:
+            obs, rewards, terminated, truncated, info = vec.step(action)
+            episode = info.get("final_info", {}).get("episode", {})
+            numbers = [episode[key][0] for key in ("r", "l") if key in episode]
+            rows.append((obs, rewards, terminated, truncated, info["task"], np.array(numbers)))
+        return rows
+
+    vec, actions = make(), np.random.default_rng(1).integers(0, 2, (120, 1))
     vec.reset()
-    assert get_state(vec)["envs"][0]["env"] is None
-    del gym.registry["Stacked-v0"]
+    steps(vec, actions[:59])
+    state = json.loads(json.dumps(get_state(vec)))
+    assert state["envs"][0]["env"] is not None
+    expected = told(vec, actions[59:])
+    resumed = make()
+    set_state(resumed, state)
+    assert get_state(resumed) == state
+    assert_same(expected, told(resumed, actions[59:]))
+    assert any(row[2][0] or row[3][0] for row in expected)
+
+
+def test_a_wrapper_that_keeps_what_is_no_plain_data_is_not_resumed_mid_episode(register):
+    register(lambda env: Hidden(wrappers.NormalizeObservation(env)))
+    vec = make_vector_env([{"id": "Wrapped-v0"}], 1)
+    vec.reset()
+    steps(vec, np.zeros((5, 1), dtype=np.int64))
+    state = get_state(vec)
+    assert state["envs"][0]["env"] is None
+    # What is known of the others outlives the episode that is lost.
+    other = make_vector_env([{"id": "Wrapped-v0"}], 1)
+    set_state(other, state)
+    assert get_state(other)["envs"][0]["wrappers"][2]["obs_rms"]["__moments__"]["count"] > 6
+
+
+class Memory(gym.Env):
+    """What it tells is what it must not forget; two of three attributes are arrays."""
+
+    observation_space, action_space = gym.spaces.Box(-9, 9, (2,)), gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place = np.zeros(2, np.float32)
+        self.life = getattr(self, "life", 0) + 1
+        return self.place, {}
+
+    def step(self, action):
+        self.place[action] += 1
+        return self.place, float(self.life), bool(self.place.sum() == 4), False, {}
+
+    def get_state(self):
+        return {"place": self.place, "life": (self.life,)}
+
+    def set_state(self, state):
+        self.place, (self.life,) = state["place"], state["life"]
+
+
+@pytest.mark.parametrize("backend", ["sync", "async"])
+def test_arrays_and_tuples_are_plain_enough_and_no_task_of_a_cycle_is_forgotten(register, backend):
+    gym.register("Wrapped-v0", Memory)
+
+    def make():
+        return make_vector_env([{"id": "Wrapped-v0"}] * 3, 2, backend, task_assignment="cycle")
+
+    vec, actions = make(), np.zeros((40, 2), np.int64)
+    vec.reset()
+    steps(vec, actions[:22])
+    state = json.loads(json.dumps(get_state(vec)))
+    expected = steps(vec, actions[22:])
+    vec.close()
+    vec = make()
+    set_state(vec, state)
+    assert_same(expected, steps(vec, actions[22:]))
+    assert max(row[1][0] for row in expected) == 4.0
+    vec.close()
+
+
+def test_a_state_that_is_no_plain_data_is_one_line(register):
+    class Odd(Memory):
+        def get_state(self):
+            return {"place": object()}
+
+    gym.register("Wrapped-v0", Odd)
+    vec = make_vector_env([{"id": "Wrapped-v0", "name": "odd"}], 1)
+    vec.reset()
+    with pytest.raises(
+        EnvError, match=r"^env 0 \(task 0, odd\) at step 0 of its episode has a object in what its get_st"
+    ):
+        get_state(vec)
+
+
+def test_the_state_of_an_earlier_version_is_refused():
+    vec = make_vector_env("CartPole", 1)
+    vec.reset()
+    state = get_state(vec)
+    del state["envs"][0]["wrappers"]
+    with pytest.raises(ConfigError, match="state: it was written by an earlier version"):
+        set_state(vec, state)
 
 
 def test_single_env_continues_exactly():

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from varshare_pl.learning.episodes import EpisodeLog
@@ -50,3 +51,22 @@ def test_one_task_is_still_a_list_of_tasks():
     assert metrics["train/return_task_0"] == metrics["train/return_mean"] == 15.0
     assert metrics["train/success_mean"] == 0.5
     assert ("train/length", 0) in {(d.metric, d.task) for d in details}
+
+
+def test_means_of_many_episodes_keep_their_digits():
+    """Sums of as many numbers in float32 are off by tens."""
+    log = EpisodeLog(2)
+    n = 1 << 16
+    task = torch.zeros(n, dtype=torch.int64)
+    values = torch.full((n,), 1_000_003.0, dtype=torch.float64)
+    metrics, details = log.add(Episodes(task, values, values.long(), {"success": values / 3}))
+    assert metrics["train/return_task_0"] == 1_000_003.0
+    found = {d.metric: d.value for d in details}
+    assert found["train/length"] == 1_000_003.0
+    assert found["train/success"] == pytest.approx(1_000_003.0 / 3, rel=1e-12)
+    for number, mean in ((0.1, 0.1), (16_777_217.0, 16_777_217.0)):
+        one = Episodes(task[:1] + 1, torch.tensor([number], dtype=torch.float64), torch.tensor([1]))
+        assert log.add(one)[0]["train/return_mean"] == pytest.approx((1_000_003.0 + mean) / 2, rel=1e-12)
+    other = EpisodeLog(2)
+    other.load_state_dict(log.state_dict())
+    assert other.add(episodes())[0]["train/return_mean"] == (1_000_003.0 + 16_777_217.0) / 2

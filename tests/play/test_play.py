@@ -11,7 +11,8 @@ from PIL import Image
 
 from varshare_pl.cli.main import main
 from varshare_pl.envs import get_suite
-from varshare_pl.errors import ConfigError
+from varshare_pl.envs.single import DynamicsEnv
+from varshare_pl.errors import ConfigError, EnvError
 from varshare_pl.play.episodes import Episodes, Panel
 from varshare_pl.play.output import Window
 from varshare_pl.play.picture import CAPTION, WIDTH, columns_of, picture
@@ -213,3 +214,20 @@ def test_help_and_mistakes_load_no_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.endswith("2 False\n")
     assert "--stochastic" in done.stdout
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Gymnasium warns of the same
+@pytest.mark.parametrize("kind", [np.float64, np.float32, np.int64, np.bool_])
+def test_an_image_that_is_not_of_uint8_is_told(kind, monkeypatch):
+    policy = TrainedPolicy(make_policy("MirroredCartPole"), get_suite("MirroredCartPole"), "varshare", 0)
+    monkeypatch.setattr(DynamicsEnv, "render", lambda self: np.zeros((4, 6, 3), kind))
+    with pytest.raises(ConfigError, match=f"'baseline' cannot be drawn: its env gives an image of {kind.__name__} at"):
+        played(policy)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_an_env_that_fails_is_told_in_one_line(monkeypatch):
+    policy = TrainedPolicy(make_policy("MirroredCartPole"), get_suite("MirroredCartPole"), "varshare", 0)
+    monkeypatch.setattr(DynamicsEnv, "step", lambda self, action: (self._observe(), None, False, False, {}))
+    with pytest.raises(EnvError, match=r"env 0 \(task 0, baseline\) at step 1 of its episode gave the reward None"):
+        played(policy)

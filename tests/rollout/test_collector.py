@@ -1,5 +1,6 @@
 """What the collector writes down, against envs stepped by hand."""
 
+import copy
 import dataclasses
 import json
 
@@ -283,3 +284,56 @@ def test_two_collectors_collect_what_one_does():
     for name in ("obs", "task", "actions", "rewards", "terminated", "final_obs"):
         assert torch.equal(torch.cat([getattr(left, name), getattr(right, name)], 1), getattr(whole, name)), name
     assert left.env_steps == right.env_steps == whole.env_steps == 300
+
+
+class InPlace(gym.Env):
+    """Observes the step in one array that it changes in place; truncated after five steps."""
+
+    observation_space, action_space = Box(-1, 100, (1,), np.float32), Discrete(2)
+
+    def __init__(self, scale=1.0):
+        self.buffer, self.scale = np.zeros(1, np.float32), scale
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.buffer[:] = 0
+        return self.buffer, {}
+
+    def step(self, action):
+        self.buffer += 1
+        ended = bool(self.buffer[0] == 5)
+        return self.buffer, self.scale, False, ended, {"score": 1 if self.scale == 0.1 else 0.7}
+
+
+@pytest.fixture
+def in_place():
+    gym.register("InPlace-v0", InPlace)
+    yield lambda *scales: get_suite(
+        [{"id": "InPlace-v0", "name": str(k), "kwargs": {"scale": scale}} for k, scale in enumerate(scales)]
+    )
+    del gym.registry["InPlace-v0"]
+
+
+def test_the_last_observation_of_an_env_that_changes_it_in_place(in_place):
+    """A truncation is bootstrapped from it: with V(s) = s it must be 5, not the next episode's 0."""
+    (rollout,), _ = scripted(in_place(1.0), 1, steps=10)
+    assert rollout.obs.flatten().tolist() == [0, 1, 2, 3, 4] * 2
+    assert rollout.final_obs.flatten().tolist() == [0, 0, 0, 0, 5] * 2
+
+
+@pytest.mark.filterwarnings("ignore:.*float32 cannot tell:UserWarning")
+def test_returns_and_info_metrics_are_summed_in_float64(in_place):
+    (rollout,), _ = scripted(in_place(0.1, 3.3e7 + 1), 2, steps=5, info_metrics=("score",))
+    assert rollout.episodes.returns.tolist() == [sum([0.1] * 5), 5 * (3.3e7 + 1)]
+    assert rollout.episodes.info["score"].tolist() == [1.0, 0.7]  # not the type of the first one's
+    assert rollout.rewards.dtype == torch.float32
+
+
+@pytest.mark.parametrize("value", ["good", None, [1.0, 2.0], {"a": 1}])
+def test_info_metrics_that_are_no_numbers_name_env_task_and_step(in_place, monkeypatch, value):
+    step = InPlace.step
+    monkeypatch.setattr(
+        InPlace, "step", lambda self, action: (*step(self, action)[:-1], {"score": copy.deepcopy(value)})
+    )
+    with pytest.raises(ConfigError, match=r"^data.info_metrics: 'score' is .* in env 0 \(task 0\) at step 5 of its ep"):
+        scripted(in_place(1.0, 2.0), 2, steps=5, info_metrics=("score",))

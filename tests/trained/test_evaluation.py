@@ -10,7 +10,7 @@ from helpers import make_policy, perturb
 from varshare_pl.envs import get_suite, make_vector_env
 from varshare_pl.errors import ConfigError
 from varshare_pl.random import stream_seed
-from varshare_pl.trained.evaluation import EvaluationResult, evaluate
+from varshare_pl.trained.evaluation import EvaluationResult, StoppedError, evaluate
 
 
 def bandit(**options):
@@ -145,3 +145,75 @@ def test_the_same_key_gives_the_same_result(act):
 def test_envs_per_task_must_divide():
     with pytest.raises(ConfigError, match=r"evaluation.envs_per_task: 3 .*4"):
         evaluate(always(0), **bandit(envs_per_task=3))
+
+
+class Forever(gym.Env):
+    """Ends where action 1 is taken, and after five steps of its third episode; 1 a step."""
+
+    observation_space, action_space = Box(-1, 1, (1,), np.float32), Discrete(2)
+    episode = -1
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.episode, self.time = self.episode + 1, 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.time += 1
+        ended = bool(action == 1) or (self.episode == 2 and self.time == 5)
+        return np.zeros(1, np.float32), 1.0, ended, False, {"score": 3.0} if ended else {}
+
+
+@pytest.fixture
+def endless():
+    gym.register("Forever-v0", Forever)
+    yield get_suite(["Forever-v0"])
+    del gym.registry["Forever-v0"]
+
+
+@pytest.mark.parametrize("backend", ["sync", "async"])
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_an_episode_that_does_not_end_is_cut_and_told(endless, backend):
+    options = {"info_metrics": ("score",), "max_episode_steps": 7, "backend": backend}
+    result = evaluate(always(0), endless, 6, 1, 0, envs_per_task=2, **options)
+    assert result.lengths.tolist() == [[7, 7, 5] * 2]
+    assert result.returns.tolist() == [[7.0, 7.0, 5.0] * 2]
+    assert result.cut.tolist() == [[True, True, False] * 2]
+    np.testing.assert_array_equal(result.info["score"], [[np.nan, np.nan, 3.0] * 2])
+    assert result.task_cuts == [4]
+    assert result.notes[0].startswith("cut: 4 of 6 episodes, at evaluation.max_episode_steps = 7")
+    again = EvaluationResult.from_plain(result.to_plain())
+    assert (again.task_cuts, again.notes) == (result.task_cuts, result.notes)
+
+
+def test_an_episode_as_long_as_the_limit_is_not_cut(endless):
+    result = evaluate(always(1), endless, 2, 1, 0, max_episode_steps=1)
+    assert result.cut is None
+    assert (result.task_cuts, result.notes) == ([0], [])
+
+
+@pytest.mark.parametrize("backend", ["batched", "torch", "sync"])
+def test_built_in_envs_are_cut_the_same(act, backend):
+    suite = get_suite("ComplexCartPole")
+    whole = evaluate(act, suite, 2, 1, 0, backend, envs_per_task=2)
+    cut = evaluate(act, suite, 2, 1, 0, backend, envs_per_task=2, max_episode_steps=9)
+    assert cut.returns.tolist() == np.minimum(whole.returns, 9).tolist()
+    assert 0 < sum(cut.task_cuts) == (whole.lengths > 9).sum() < 10
+
+
+def test_an_evaluation_can_be_stopped(endless):
+    asked = iter([False] * 3 + [True])
+    with pytest.raises(StoppedError):
+        evaluate(always(0), endless, 1, 1, 0, max_episode_steps=None, stopped=lambda: next(asked))
+
+
+def test_info_metrics_that_are_no_numbers_name_env_task_and_step(endless, monkeypatch):
+    monkeypatch.setattr(
+        Forever, "step", lambda self, action: (np.zeros(1, np.float32), 1.0, True, False, {"score": "good"})
+    )
+    with pytest.raises(ConfigError) as error:
+        evaluate(always(0), endless, 1, 1, 0, info_metrics=("score",))
+    where = "env 0 (task 0) at step 1 of its episode in an evaluation"
+    assert str(error.value) == (
+        f"data.info_metrics: 'score' is 'good' in {where}; a number, or an array of one, is allowed"
+    )

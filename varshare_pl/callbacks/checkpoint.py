@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from varshare_pl.callbacks.heartbeat import record_of
 from varshare_pl.errors import EnvError, writing
 from varshare_pl.run_folder import CHECKPOINTS
+from varshare_pl.types import Record
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 
@@ -47,13 +48,27 @@ class Checkpoint(LightningCheckpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
     ) -> None:
         record = record_of(outputs)
+        best = self._is_best(record)
+        if best or (self.every and (batch.index + 1) % self.every == 0):
+            self._save_last(trainer, pl_module)
+        if best:
+            self._name_best(trainer)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # The evaluation of the checkpoint that the run goes on from, if a signal had stopped it.
+        if pl_module.env_steps and self._is_best(getattr(pl_module, "opening", None)):
+            self._save_last(trainer, pl_module)
+            self._name_best(trainer)
+
+    def _is_best(self, record: Record | None) -> bool:
         value = None if record is None else record.metrics.get("eval/return_mean")
         best = value is not None and (self._best is None or value > self._best)
         if best:
             self._best = value
-        if best or (self.every and (batch.index + 1) % self.every == 0):
-            self._save_last(trainer, pl_module)
-        if best and trainer.is_global_zero:
+        return best
+
+    def _name_best(self, trainer: Trainer) -> None:
+        if trainer.is_global_zero:
             _name_also(Path(trainer.default_root_dir) / CHECKPOINTS, BEST)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -63,7 +78,8 @@ class Checkpoint(LightningCheckpoint):
             save(trainer, LAST)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._saved_at != pl_module.env_steps:  # else previous.ckpt would be the same once more
+        # Not twice: previous.ckpt would be the same. And not before the first rollout: the run starts again.
+        if pl_module.env_steps and self._saved_at != pl_module.env_steps:
             self._save_last(trainer, pl_module)
 
     def _save_last(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -53,7 +53,11 @@ class Heartbeat(Callback):
         self._write(trainer, record_of(outputs))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._write(trainer, getattr(pl_module, "opening", None))
+        record = getattr(pl_module, "opening", None)
+        if record is not None and trainer.is_global_zero:  # it takes the place of the row that has no evaluation yet
+            for name in (HEARTBEAT, DIAGNOSTICS):
+                cut_rows(Path(trainer.default_root_dir) / name, record.env_steps - 1)
+        self._write(trainer, record)
 
     def _write(self, trainer: Trainer, record: Record | None) -> None:
         if record is None or self._heartbeat is None or self._diagnostics is None:

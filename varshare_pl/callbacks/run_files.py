@@ -106,7 +106,7 @@ class RunFiles(Callback):
             suite: Any = trainer.datamodule.suite  # type: ignore[attr-defined]
             result = self._evaluation.final[1]
             names = [task.name for task in suite.tasks]
-            print(evaluation_table(result.returns, result.task_solved, names, result.solved_return))
+            print(evaluation_table(result.returns, result.task_solved, names, result.solved_return, result.notes))
         print(f"results: {folder}")
 
     def _identity(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
@@ -157,6 +157,7 @@ class RunFiles(Callback):
                 "return_per_task": final.task_returns.tolist(),
                 "solved": final.solved,
                 "solved_per_task": final.task_solved,
+                "cut_per_task": final.task_cuts,
             }
             summary["steps_to_solve"] = steps_to_solve([(steps, result.solved) for steps, result in history.items()])
         for env_steps, result in self._evaluation.history:

@@ -214,7 +214,7 @@ class VarShareCLI(LightningCLI):
         own = {key: self._get(self.config_init, key) for key in ("evaluation", "plots", "progress", "checkpoint")}
         users = init.pop("callbacks", None) or []
         users = users if isinstance(users, list) else [users]
-        callbacks = [own["evaluation"], *users]
+        callbacks = [self.signals, own["evaluation"], *users]
         recorder = MetricsToLoggers(config.logger or () if self.subcommand == "fit" else ())
         if self.subcommand == "fit":
             resume = self.resume is not None
@@ -224,7 +224,6 @@ class VarShareCLI(LightningCLI):
                 recorder,
                 own["plots"],
                 own["progress"],
-                self.signals,
                 own["checkpoint"],
             ]
             callbacks = [run_files, *callbacks, *recorders]
@@ -299,6 +298,6 @@ def run(args: list[str], resume: Path | None = None) -> int:
             raise
     if cli.signals.received is None or not cli.signals.agreed or not cli.trainer.is_global_zero:
         return 0  # a process that ended with an error code would have Lightning kill the first one
-    folder = cli.trainer.default_root_dir
-    print(f"varshare: stopped by {cli.signals.received.name}; go on with: varshare resume {folder}", file=sys.stderr)
+    hint = f"; go on with: varshare resume {cli.trainer.default_root_dir}" if args[0] == "fit" else ""
+    print(f"varshare: stopped by {cli.signals.received.name}{hint}", file=sys.stderr)
     return 128 + cli.signals.received

@@ -16,7 +16,7 @@ from varshare_pl.errors import ConfigError
 def play_command(args: list[str]) -> int:
     """Play a run's episodes into a file or a window; gives the exit code."""
     options = _parser().parse_args(args)
-    for name in ("episodes", "fps"):
+    for name in ("episodes", "fps", "max_steps"):
         if getattr(options, name) < 1:
             raise ConfigError(f"--{name}: {getattr(options, name)} is not allowed; a positive integer is")
     if options.seed < 0:
@@ -34,7 +34,8 @@ def play_command(args: list[str]) -> int:
     try:
         policy = load_policy(options.run, options.checkpoint)
         window = Window(f"varshare play {options.run}") if options.window else None
-        with closing(Episodes(policy, options.episodes, options.seed, options.stochastic)) as episodes:
+        how = (options.episodes, options.seed, options.stochastic, options.max_steps)
+        with closing(Episodes(policy, *how)) as episodes:
             every = max(1, round(episodes.fps / options.fps))
             seconds = every / episodes.fps
             pictures: Iterable[Any] = (picture(panels) for panels in episodes.panels(every))
@@ -46,6 +47,9 @@ def play_command(args: list[str]) -> int:
             else:
                 for _ in pictures:
                     pass
+            if episodes.cuts:
+                total = options.episodes * policy.suite.num_tasks
+                print(f"cut: {episodes.cuts} of {total} episodes, at --max_steps {options.max_steps}")
         if window is not None:
             window.close()
     finally:
@@ -67,6 +71,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--window", action="store_true", help="show them in a window; writes no file without --output")
     parser.add_argument("--checkpoint", choices=("last", "best"), default="last", help="which one of the run's folder")
     parser.add_argument("--episodes", type=int, default=1, metavar="N", help="episodes of each task (default: 1)")
+    parser.add_argument(
+        "--max_steps", type=int, default=2000, metavar="N", help="cut an episode after so many (default: 2000)"
+    )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the start states (default: 1)")
     parser.add_argument(
         "--stochastic", action="store_true", help="draw actions from the policy; without it: the most likely ones"

@@ -91,6 +91,7 @@ def _evaluate(cli: DescribeCLI, checkpoint: dict[str, Any]) -> EvaluationResult:
         data.backend,
         how.envs_per_task,
         data.info_metrics,
+        how.max_episode_steps,
     )
 
 

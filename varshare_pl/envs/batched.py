@@ -204,6 +204,8 @@ class BatchedVectorEnv(VectorEnv[FloatObs, NDArray[np.int64], Any]):
             "steps": int(self._steps[i]),
             "obs": obs,
             "rng": rng,
+            # As a single env's: all that is remembered around its physics is the count of its time limit.
+            "wrappers": [{"_elapsed_steps": int(self._steps[i])}] if self.dynamics.max_episode_steps else [],
             "env": {"state": [float(row[i]) for row in self._state], "rng": rng},
         }
 
@@ -214,8 +216,7 @@ class BatchedVectorEnv(VectorEnv[FloatObs, NDArray[np.int64], Any]):
             The current observations, (N, D) float32, and their tasks, (N,) int64.
         """
         self._pool = ResetPool(self.dynamics, [restore_stream(env["rng"]) for env in state["envs"]])
-        # Gymnasium counts no steps where there is no limit.
-        self._steps = np.array([env["steps"] or 0 for env in state["envs"]], dtype=np.int64)
+        self._steps = np.array([env["steps"] for env in state["envs"]], dtype=np.int64)
         self._set_tasks(np.arange(self.num_envs), np.array([env["task"] for env in state["envs"]], dtype=np.int64))
         for i, env in enumerate(state["envs"]):
             for row, value in zip(self._state, env["env"]["state"], strict=True):

@@ -110,6 +110,11 @@ def _probe(k: int, spec: TaskSpec) -> tuple[Box, Discrete, float | None]:
 def _check_obs(k: int, spec: TaskSpec, space: Space[Any]) -> Box:
     if not isinstance(space, Box) or not np.issubdtype(space.dtype, np.floating):
         raise ConfigError(f"suite[{k}]: {spec.env_id} observes {space}; allowed: a Box of floats")
+    if not space.shape or 0 in space.shape:
+        raise ConfigError(
+            f"suite[{k}]: {spec.env_id} observes a Box of shape {space.shape}; allowed: one of at least one axis, none "
+            "of length 0"
+        )
     return space
 
 
@@ -123,10 +128,11 @@ def _common_box(spaces: Sequence[Box]) -> Box:
     for k, space in enumerate(spaces):
         if space.shape != spaces[0].shape:
             raise ConfigError(f"suite[{k}]: observations have shape {space.shape}, those of suite[0] {spaces[0].shape}")
-    with np.errstate(over="ignore"):  # a float64 bound beyond float32 becomes infinite
-        low = np.min([space.low for space in spaces], axis=0).astype(np.float32)
-        high = np.max([space.high for space in spaces], axis=0).astype(np.float32)
-    return Box(low, high, dtype=np.float32)
+    dtype: Any = np.float64 if any(space.dtype.itemsize > 4 for space in spaces) else np.float32
+    with np.errstate(over="ignore"):  # a bound beyond the type becomes infinite
+        low = np.min([space.low for space in spaces], axis=0).astype(dtype)
+        high = np.max([space.high for space in spaces], axis=0).astype(dtype)
+    return Box(low, high, dtype=dtype)
 
 
 def _common_actions(spaces: Sequence[Discrete]) -> Discrete:

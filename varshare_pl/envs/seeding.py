@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from gymnasium.utils import seeding
 
+SPACES = 0x59ACE5  # apart from an env's index, for the stream that an env's spaces draw from
+
 
 def stream_seed(seed: int, index: int) -> int:
     """The seed of the env with global index ``index`` in a run with seed ``seed``."""

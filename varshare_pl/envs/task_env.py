@@ -8,22 +8,31 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 from numpy.typing import NDArray
 
-from varshare_pl.envs.seeding import get_stream_state, restore_stream, stream_seed
-from varshare_pl.envs.tasks import CommonBox, TaskSuite
+from varshare_pl.envs.seeding import SPACES, get_stream_state, new_stream, restore_stream, stream_seed
+from varshare_pl.envs.spaces import draw_from, own_spaces
+from varshare_pl.envs.tasks import TaskSuite
+from varshare_pl.envs.values import as_flag, as_number, is_vector_key, kept, short
+from varshare_pl.envs.wrapper_state import (
+    NotPlainError,
+    as_plain,
+    can_tell,
+    from_plain,
+    get_wrapper_states,
+    set_wrapper_states,
+)
 from varshare_pl.errors import EnvError
 
-# Wrappers whose state is known, so that an env inside them can be resumed exactly.
-_KNOWN_WRAPPERS = (TimeLimit, OrderEnforcing, PassiveEnvChecker, CommonBox)
+LARGEST_REWARD = float(np.finfo(np.float32).max)  # what is learned from is float32
 
 
 class TaskEnv(gym.Wrapper[Any, Any, Any, Any]):
     """One env of a suite; in a cycle it takes the next task at every reset after the first.
 
-    ``info["task"]`` (int) is the task of the observation returned. All tasks draw from one random stream, so that a
-    trajectory does not depend on which backend runs it.
+    ``info["task"]`` (int) is the task of the observation returned. All tasks draw from one random stream, and their
+    spaces from another, so that a trajectory does not depend on which backend runs it. What it returns is its own: an
+    env may go on with the arrays that it handed out.
 
     Args:
         suite: where the tasks come from.
@@ -49,36 +58,51 @@ class TaskEnv(gym.Wrapper[Any, Any, Any, Any]):
         self._start_task = start_task
         self._cycle = cycle
         self._env_index = env_index
-        self._steps = 0  # of the episode, for messages
+        self._steps = 0  # of the episode
         self._stream_seed = stream_seed(seed, env_index)
-        self._envs = {start_task: suite.make_task(start_task, render_mode)}
+        self._space_stream = new_stream(stream_seed(self._stream_seed, SPACES))
+        self._envs = {start_task: self._made(start_task)}
         super().__init__(self._envs[start_task])
         self.task = start_task
-        self.last_obs: NDArray[np.float32] | None = None  # None until the first reset
+        self.last_obs: NDArray[np.floating[Any]] | None = None  # None until the first reset
+
+    def _made(self, task: int) -> gym.Env[Any, Any]:
+        env = self._suite.make_task(task, self._render_mode)
+        own_spaces(env)
+        draw_from(env, self._space_stream)
+        return env
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    ) -> tuple[NDArray[np.floating[Any]], dict[str, Any]]:
         if seed is None and self.last_obs is None:
             seed = self._stream_seed
         if seed is not None:
+            self._space_stream = new_stream(stream_seed(seed, SPACES))
             self._switch(self._start_task)
         elif self._cycle:
             self._switch((self.task + 1) % self._suite.num_tasks)
+        return self._begin(seed, options)
+
+    def _begin(
+        self, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.floating[Any]], dict[str, Any]]:
+        """Start an episode of the current task."""
         self._steps = 0
+        draw_from(self.env, self._space_stream)
         with self._fault():
             obs, info = self.env.reset(seed=seed, options=options)
-        self._check(obs, 0.0)
-        self.last_obs = obs
-        return obs, {**info, "task": self.task}
+        draw_from(self.env, self._space_stream)  # of spaces that the env made, or seeded, in its reset too
+        self.last_obs = self._observed(obs)
+        return self.last_obs.copy(), self._told(info)
 
-    def step(self, action: Any) -> tuple[NDArray[np.float32], Any, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[NDArray[np.floating[Any]], float, bool, bool, dict[str, Any]]:
         self._steps += 1
         with self._fault():
             obs, reward, terminated, truncated, info = self.env.step(action)
-        self._check(obs, reward)
-        self.last_obs = obs
-        return obs, reward, terminated, truncated, {**info, "task": self.task}
+        self.last_obs = self._observed(obs)
+        flags = self._flag("terminated", terminated), self._flag("truncated", truncated)
+        return self.last_obs.copy(), self._reward(reward), *flags, self._told(info)
 
     @contextmanager
     def _fault(self) -> Iterator[None]:
@@ -86,14 +110,43 @@ class TaskEnv(gym.Wrapper[Any, Any, Any, Any]):
         try:
             yield
         except Exception as error:
-            raise EnvError(f"{self._here()} raised {type(error).__name__}: {error}") from error
+            text = " ".join(str(error).split())
+            raise EnvError(f"{self._here()} raised {type(error).__name__}: {text}") from error
 
-    def _check(self, obs: Any, reward: Any) -> None:
-        shape = self.observation_space.shape
-        if np.shape(obs) != shape:
-            raise EnvError(f"{self._here()} gave an observation of shape {np.shape(obs)}; {shape} is its space's")
-        if not (np.isfinite(obs).all() and np.isfinite(reward)):
+    def _observed(self, obs: Any) -> NDArray[np.floating[Any]]:
+        """A copy of an observation, as the suite's space has it."""
+        space = self._suite.observation_space
+        try:
+            with np.errstate(over="ignore"):  # becomes infinite, which is told below
+                copy: NDArray[np.floating[Any]] = np.array(obs, space.dtype)
+        except (TypeError, ValueError):
+            allowed = f"an array of numbers of shape {space.shape} is allowed"
+            raise EnvError(f"{self._here()} gave the observation {short(obs)}; {allowed}") from None
+        if copy.shape != space.shape:
+            raise EnvError(f"{self._here()} gave an observation of shape {copy.shape}; {space.shape} is its space's")
+        if not np.isfinite(copy).all():
             raise EnvError(f"{self._here()} gave an observation or reward that is not finite")
+        return copy
+
+    def _reward(self, reward: Any) -> float:
+        number = as_number(reward)
+        if number is None:
+            raise EnvError(f"{self._here()} gave the reward {short(reward)}; a number is allowed")
+        if not abs(number) <= LARGEST_REWARD:
+            raise EnvError(f"{self._here()} gave an observation or reward that is not finite")
+        return number
+
+    def _flag(self, name: str, value: Any) -> bool:
+        flag = as_flag(value)
+        if flag is None:
+            raise EnvError(f"{self._here()} gave {name} = {short(value)}; True or False is allowed")
+        return flag
+
+    def _told(self, info: Any) -> dict[str, Any]:
+        """A copy of an info with the task, without what a vector env would take for its own."""
+        if not isinstance(info, dict):
+            raise EnvError(f"{self._here()} gave the info {short(info)}; a dict is allowed")
+        return {key: kept(value) for key, value in info.items() if not is_vector_key(key)} | {"task": self.task}
 
     def _here(self) -> str:
         name = self._suite.tasks[self.task].name
@@ -104,14 +157,19 @@ class TaskEnv(gym.Wrapper[Any, Any, Any, Any]):
         if task == self.task:
             return
         stream = self.env.unwrapped.np_random
-        if task not in self._envs:
-            self._envs[task] = self._suite.make_task(task, self._render_mode)
-            # Seeds what does not draw from np_random; the shared stream is not touched by it.
-            self._envs[task].reset(seed=self._stream_seed)
+        self._make(task)
         self.task = task
         self.env = self._envs[task]
         self.env.unwrapped.np_random = stream
         self._cached_spec = None
+
+    def _make(self, task: int) -> None:
+        """See to it that a task's env is there."""
+        if task not in self._envs:
+            self._envs[task] = self._made(task)
+            # Seeds what does not draw from np_random; the shared streams are not touched by it.
+            draw_from(self._envs[task], new_stream(0))
+            self._envs[task].reset(seed=self._stream_seed)
 
     def close(self) -> None:
         for env in self._envs.values():
@@ -122,32 +180,66 @@ class TaskEnv(gym.Wrapper[Any, Any, Any, Any]):
 
         Raises:
             ResetNeeded: before the first reset.
+            EnvError: if the env's own ``get_state`` gives what is no plain data.
         """
         if self.last_obs is None:
             raise gym.error.ResetNeeded("call reset before get_state")
-        limit, core = self._time_limit(), self.env.unwrapped
+        # Of a built-in suite nothing outlives an episode, and nothing draws from a space.
+        built_in = self._suite.dynamics is not None
+        envs = {self.task: self.env} if built_in else self._envs
+        states = {task: self._state_of(env) for task, env in envs.items()}
+        others = {str(task): state for task, state in states.items() if task != self.task}
+        more = {} if built_in else {"spaces": get_stream_state(self._space_stream), "others": others}
         return {
             "task": self.task,
-            "steps": None if limit is None else limit._elapsed_steps,
+            "steps": self._steps,
             "obs": self.last_obs.tolist(),
-            "rng": get_stream_state(core.np_random),
-            "env": core.get_state() if self._can_resume() else None,  # type: ignore[attr-defined]
+            "rng": get_stream_state(self.env.unwrapped.np_random),
+            "wrappers": states[self.task]["wrappers"],
+            # If any task's env cannot tell its state, going on would not be exact.
+            "env": None if any(state["env"] is None for state in states.values()) else states[self.task]["env"],
+            **more,
         }
+
+    def _state_of(self, env: gym.Env[Any, Any]) -> dict[str, Any]:
+        """The states of an env's wrappers, and its own: None if one of them is not known."""
+        wrappers, core = get_wrapper_states(env), env.unwrapped
+        if not can_tell(core):
+            return {"wrappers": wrappers, "env": None}
+        with self._fault():
+            state = core.get_state()  # type: ignore[attr-defined]
+        try:
+            plain = as_plain(state)
+        except NotPlainError as error:
+            raise EnvError(
+                f"{self._here()} has a {error} in what its get_state gives; lists, dicts, numbers, strings and arrays "
+                "are allowed"
+            ) from None
+        return {"wrappers": wrappers, "env": None if None in wrappers else plain}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on where ``get_state`` was called, or restart that episode if the env cannot tell its state."""
+        for task, other in state.get("others", {}).items():
+            self._make(int(task))
+            self._set_state_of(self._envs[int(task)], other)
         self._switch(state["task"])
-        self.env.reset()  # the wrappers step only after a reset; its draws do not count
-        core = self.env.unwrapped
-        core.np_random = restore_stream(state["rng"])
+        self._set_state_of(self.env, state)
+        self.env.unwrapped.np_random = restore_stream(state["rng"])
+        if "spaces" in state:
+            self._space_stream = restore_stream(state["spaces"])
+        draw_from(self.env, self._space_stream)
         if state["env"] is None:
-            self.last_obs, _ = self.env.reset()
+            self._begin()
             return
-        core.set_state(state["env"])  # type: ignore[attr-defined]
-        self.last_obs = np.array(state["obs"], dtype=np.float32)
-        limit = self._time_limit()
-        if limit is not None:
-            limit._elapsed_steps = state["steps"]
+        self._steps = state["steps"]
+        self.last_obs = np.array(state["obs"], dtype=self._suite.observation_space.dtype)
+
+    def _set_state_of(self, env: gym.Env[Any, Any], state: dict[str, Any]) -> None:
+        env.reset(seed=self._stream_seed)  # the wrappers step only after a reset; its draws do not count
+        set_wrapper_states(env, state["wrappers"])
+        if state["env"] is not None:
+            with self._fault():
+                env.unwrapped.set_state(from_plain(state["env"]))  # type: ignore[attr-defined]
 
     # As an attribute too: set_attr is the one way into the processes of an AsyncVectorEnv with a value for each env.
     @property
@@ -157,19 +249,3 @@ class TaskEnv(gym.Wrapper[Any, Any, Any, Any]):
     @env_state.setter
     def env_state(self, state: dict[str, Any]) -> None:
         self.set_state(state)
-
-    def _layers(self) -> Iterator[gym.Env[Any, Any]]:
-        """The wrappers inside, from the outermost to the env itself."""
-        env: gym.Env[Any, Any] = self.env
-        while isinstance(env, gym.Wrapper):
-            yield env
-            env = env.env
-        yield env
-
-    def _time_limit(self) -> Any:
-        return next((layer for layer in self._layers() if isinstance(layer, TimeLimit)), None)
-
-    def _can_resume(self) -> bool:
-        *wrappers, core = self._layers()
-        known = all(type(wrapper) in _KNOWN_WRAPPERS for wrapper in wrappers)
-        return known and hasattr(core, "get_state") and hasattr(core, "set_state")

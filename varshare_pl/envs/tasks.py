@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,7 +60,28 @@ class TaskSpec:
             except AttributeError as error:
                 env.close()
                 raise ConfigError(f"attributes.{key}: {self.env_id} does not let it be set ({error})") from error
-        return env
+        return _with_own_observations(env)
+
+
+class OwnObservations(gym.ObservationWrapper[Any, Any, Any]):
+    """Copies the observations of an env, which may be one array that it changes in place.
+
+    A wrapper that keeps some, as a stack of frames does, would see its old ones change.
+    """
+
+    def observation(self, observation: Any) -> Any:
+        return observation.copy() if isinstance(observation, np.ndarray) else copy.deepcopy(observation)
+
+
+def _with_own_observations(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+    """Put ``OwnObservations`` around the env inside all wrappers."""
+    innermost = env
+    while isinstance(innermost, gym.Wrapper) and isinstance(innermost.env, gym.Wrapper):
+        innermost = innermost.env
+    if not isinstance(innermost, gym.Wrapper):
+        return OwnObservations(env)
+    innermost.env = OwnObservations(innermost.env)
+    return env
 
 
 class CommonBox(gym.ObservationWrapper[Any, Any, Any]):
@@ -69,8 +91,8 @@ class CommonBox(gym.ObservationWrapper[Any, Any, Any]):
         super().__init__(env)
         self.observation_space = space
 
-    def observation(self, observation: Any) -> NDArray[np.float32]:
-        return np.asarray(observation, dtype=np.float32)
+    def observation(self, observation: Any) -> NDArray[Any]:
+        return np.asarray(observation, dtype=self.observation_space.dtype)
 
 
 @dataclass(frozen=True)
@@ -80,7 +102,7 @@ class TaskSuite:
     Attributes:
         name: of the suite; letters that are safe in a file name.
         tasks: the M tasks, counted from 0.
-        observation_space: the one Box (float32) of all tasks.
+        observation_space: the one Box of all tasks, float32, or float64 where a task observes in it.
         action_space: the one Discrete of all tasks.
         solved_return: a task counts as solved from this mean return on; None where unknown.
         version: changes when results stop being comparable.
@@ -102,7 +124,8 @@ class TaskSuite:
     def env_spec(self) -> EnvSpec:
         """What networks need to know."""
         shape = tuple(self.observation_space.shape)
-        return EnvSpec(self.name, self.num_tasks, shape, self.action_space, self.identities())
+        dtype = str(self.observation_space.dtype)
+        return EnvSpec(self.name, self.num_tasks, shape, self.action_space, dtype, self.identities())
 
     def identities(self) -> tuple[str, ...]:
         """A line for each task, the same for equal tasks: its name, and its physics or how its env is made."""

@@ -14,6 +14,7 @@ from varshare_pl.envs.batched import BatchedVectorEnv
 from varshare_pl.envs.suites import get_suite
 from varshare_pl.envs.task_env import TaskEnv
 from varshare_pl.envs.tasks import GymTask, TaskSuite
+from varshare_pl.envs.values import VectorInfos
 from varshare_pl.errors import ConfigError
 
 Backend = Literal["auto", "batched", "torch", "sync", "async"]
@@ -72,8 +73,16 @@ def make_vector_env(
         for task, g in zip(start_tasks, indices, strict=True)
     ]
     if backend == "async":
-        return AsyncVectorEnv(make_fns, context=context, autoreset_mode=AutoresetMode.SAME_STEP)
-    return SyncVectorEnv(make_fns, autoreset_mode=AutoresetMode.SAME_STEP)
+        return AsyncEnvs(make_fns, context=context, autoreset_mode=AutoresetMode.SAME_STEP)
+    return SyncEnvs(make_fns, autoreset_mode=AutoresetMode.SAME_STEP)
+
+
+class SyncEnvs(VectorInfos, SyncVectorEnv):
+    """Gymnasium's, with infos of any types."""
+
+
+class AsyncEnvs(VectorInfos, AsyncVectorEnv):
+    """Gymnasium's, with infos of any types."""
 
 
 def _torch_env() -> type[BatchedVectorEnv]:
@@ -102,8 +111,10 @@ def get_state(vec: VectorEnv[Any, Any, Any]) -> dict[str, Any]:
     """Everything the next steps of a vector env depend on, as plain data (numbers, strings, lists, dicts).
 
     The layout is the same in every backend: ``{"envs": [...]}``, for each env its ``task``, ``steps`` (of the episode),
-    ``obs``, ``rng`` (its random stream) and ``env``. ``env`` is None where the env cannot tell its state (its unwrapped
-    class has no ``get_state`` and ``set_state``); then ``set_state`` restarts its episode.
+    ``obs``, ``rng`` (its random stream), ``wrappers`` (what those around it remember) and ``env``. ``env`` is None
+    where the env cannot tell its state (its unwrapped class has no ``get_state`` and ``set_state``, or a wrapper keeps
+    what is no plain data); then ``set_state`` restarts its episode. An env of a custom suite adds ``spaces`` (the
+    stream that its spaces draw from) and ``others`` (the states of the tasks that it does not have at the moment).
 
     Args:
         vec: made by ``make_vector_env``, after its first reset.
@@ -124,6 +135,8 @@ def set_state(vec: VectorEnv[Any, Any, Any], state: dict[str, Any]) -> tuple[NDA
     """
     if len(state["envs"]) != vec.num_envs:
         raise ConfigError(f"state: it holds {len(state['envs'])} envs, the vector env has num_envs={vec.num_envs}")
+    if any("wrappers" not in env for env in state["envs"]):
+        raise ConfigError("state: it was written by an earlier version, which did not keep all of an env's state")
     if isinstance(vec, BatchedVectorEnv):
         return vec.set_state(state)
     # An attribute, not a call: the only way to hand each sub-env of an AsyncVectorEnv a value of its own.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from varshare_pl.parallel import all_sum
+from varshare_pl.parallel import all_sum, double
 from varshare_pl.types import Detail, Episodes
 
 
@@ -20,17 +21,18 @@ class TaskEpisodes(Metric):
     """
 
     full_state_update = False
-    totals: Tensor  # (3, M) sums of returns, of lengths, and counts: in one, for one exchange between processes
+    totals: Tensor  # (3, M) float64 sums of returns, of lengths, and counts: in one, for one exchange between processes
 
     def __init__(self, num_tasks: int) -> None:
         super().__init__(dist_sync_fn=_over_processes)
         self.num_tasks = num_tasks
-        self.add_state("totals", torch.zeros(3, num_tasks, dtype=torch.float32), dist_reduce_fx="sum")
+        self.add_state("totals", torch.zeros(3, num_tasks), dist_reduce_fx="sum")
 
     def update(self, episodes: Episodes) -> None:
         """Count episodes that ended."""
         columns = (episodes.returns, episodes.lengths, torch.ones_like(episodes.returns))
-        self.totals.index_add_(1, episodes.task, torch.stack([column.to(torch.float32) for column in columns]))
+        rows = torch.stack([double(column) for column in columns])
+        self.totals = self.totals.to(rows).index_add(1, episodes.task, rows)
 
     def compute(self) -> dict[str, Tensor]:
         """(M,) each: "return" and "length", NaN for a task without episodes, and "count"."""
@@ -57,8 +59,13 @@ class EpisodeLog(nn.Module):
     def __init__(self, num_tasks: int) -> None:
         super().__init__()
         self.metric = TaskEpisodes(num_tasks)
-        self.register_buffer("latest_return", torch.full((num_tasks,), torch.nan))
+        self.register_buffer("latest_return", torch.full((num_tasks,), torch.nan, dtype=torch.float64))
         self.register_buffer("total", torch.zeros((), dtype=torch.int64))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        if fn(torch.empty(0)).device.type == "mps":  # Apple's GPUs have no float64
+            self.latest_return = self.latest_return.float()
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def add(self, episodes: Episodes) -> tuple[dict[str, float], list[Detail]]:
         """Metrics and details of the episodes that ended in a rollout.
@@ -81,7 +88,7 @@ class EpisodeLog(nn.Module):
             metrics[f"train/return_task_{task}"] = float(means["return"][task])
             details.append(Detail("train/length", float(means["length"][task]), task=task))
         for name, values in episodes.info.items():
-            sums = torch.zeros_like(means["count"]).index_add_(0, episodes.task, values.to(means["count"].dtype))
+            sums = torch.zeros_like(means["count"]).index_add_(0, episodes.task, double(values))
             per_task = (all_sum(sums) / means["count"])[known]
             details += [
                 Detail(f"train/{name}", value, task=task)

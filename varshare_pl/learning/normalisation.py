@@ -11,7 +11,7 @@ from torch import Tensor
 
 from varshare_pl.networks.actor_critic import ActorCritic
 from varshare_pl.networks.moments import TaskMoments
-from varshare_pl.parallel import gather_plain, rank, world_size
+from varshare_pl.parallel import double, gather_plain, rank, world_size
 from varshare_pl.rollout.minibatches import Rows
 from varshare_pl.types import Detail, Rollout
 
@@ -64,9 +64,10 @@ class RewardScaling:
     def scale(self, rollout: Rollout) -> Rollout:
         """The same rollout with scaled rewards; its R enter the moments first."""
         task, running = rollout.task.flatten(), self._running
-        running = torch.zeros_like(rollout.rewards[0]) if running is None else running.to(rollout.rewards)
+        rewards = double(rollout.rewards)
+        running = torch.zeros_like(rewards[0]) if running is None else running.to(rewards)
         seen = []
-        for reward, done in zip(rollout.rewards, rollout.terminated | rollout.truncated, strict=True):
+        for reward, done in zip(rewards, rollout.terminated | rollout.truncated, strict=True):
             seen.append(torch.add(reward, running, alpha=self._gamma))
             running = seen[-1].masked_fill(done, 0.0)
         self._running = running

@@ -73,8 +73,9 @@ class ActorCritic(nn.Module):
             )
             return sharing.make_network(sizes, stream(seed, f"init/{name}"))
 
+        wide = torch.float64 if spec.obs_dtype == "float64" else None
         self.observation_moments = (
-            TaskMoments(tasks, (spec.obs_size,)) if normalisation.normalize_observations else None
+            TaskMoments(tasks, (spec.obs_size,), wide) if normalisation.normalize_observations else None
         )
         self.return_moments = None if normalisation.normalize_returns == "none" else TaskMoments(tasks)
         self.reward_moments = TaskMoments(tasks) if normalisation.normalize_rewards else None
@@ -88,6 +89,12 @@ class ActorCritic(nn.Module):
     def dtype(self) -> torch.dtype:
         """Of the weights."""
         return next(self.actor.parameters()).dtype
+
+    @property
+    def obs_dtype(self) -> torch.dtype:
+        """In which observations are read: float64 where they are normalised in it, else as the networks compute."""
+        moments = self.observation_moments
+        return self.dtype if moments is None or moments.mean.dtype != torch.float64 else torch.float64
 
     @property
     def device(self) -> torch.device:

@@ -22,6 +22,7 @@ class TaskMoments(nn.Module):
     Args:
         num_tasks: M.
         shape: Of a row, such as (obs_size,); () for numbers.
+        dtype: Of mean and variance; None: torch's default.
 
     Attributes:
         count: (M,) int64, rows.
@@ -36,11 +37,11 @@ class TaskMoments(nn.Module):
     mean: Tensor
     variance: Tensor
 
-    def __init__(self, num_tasks: int, shape: tuple[int, ...] = ()) -> None:
+    def __init__(self, num_tasks: int, shape: tuple[int, ...] = (), dtype: torch.dtype | None = None) -> None:
         super().__init__()
         self.register_buffer("count", torch.zeros(num_tasks, dtype=torch.int64))
-        self.register_buffer("mean", torch.zeros(num_tasks, *shape))
-        self.register_buffer("variance", torch.ones(num_tasks, *shape))
+        self.register_buffer("mean", torch.zeros(num_tasks, *shape, dtype=dtype))
+        self.register_buffer("variance", torch.ones(num_tasks, *shape, dtype=dtype))
 
     @property
     def std(self) -> Tensor:

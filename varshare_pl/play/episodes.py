@@ -7,17 +7,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from gymnasium.error import DependencyNotInstalled
 from numpy.typing import NDArray
 
 from varshare_pl.envs import TaskSuite
+from varshare_pl.envs.task_env import TaskEnv
 from varshare_pl.errors import ConfigError
 from varshare_pl.random import stream, stream_seed
 from varshare_pl.trained.policy import TrainedPolicy
 
 USUAL_FPS = 30.0  # of envs that don't say
+LONGEST_EPISODE = 2000
+"""Steps after which an episode is cut, unless told otherwise: a policy may never end one, and all steps are drawn."""
 
 
 @dataclass
@@ -34,12 +36,14 @@ class Panel:
 class _Player:
     """One task: its env and where its episode is."""
 
-    def __init__(self, suite: TaskSuite, task: int, episodes: int, seed: int) -> None:
+    def __init__(self, suite: TaskSuite, task: int, episodes: int, seed: int, max_steps: int) -> None:
         self.name = suite.tasks[task].name
         self.env = _make(suite, task)
         self.panel: Panel | None = None
         self.obs: NDArray[Any]
         self._left = episodes
+        self._max_steps = max_steps
+        self.cuts = 0  # episodes that the limit ended
         self._seed: int | None = stream_seed(seed, "play", task)
         self.step, self.episode_return, self.over = 0, 0.0, True
 
@@ -57,8 +61,10 @@ class _Player:
     def act(self, action: Any) -> None:
         self.obs, reward, terminated, truncated, _ = self.env.step(action)
         self.step += 1
-        self.episode_return += float(reward)
-        self.over = terminated or truncated
+        self.episode_return += reward
+        cut = not (terminated or truncated) and self.step >= self._max_steps
+        self.cuts += cut
+        self.over = terminated or truncated or cut
 
     def look(self) -> Panel:
         """The panel of this moment; after the last episode it stays as it is."""
@@ -67,9 +73,14 @@ class _Player:
                 image: Any = self.env.render()
             except DependencyNotInstalled as error:
                 raise ConfigError(f"play: {error}") from error
-            if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3:
+            if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3 or not image.size:
                 raise ConfigError(f"play: the task {self.name!r} cannot be drawn: its env gives no image")
-            self.panel = Panel(self.name, image, self.step, self.episode_return, self.ended)
+            if image.dtype != np.uint8:
+                raise ConfigError(
+                    f"play: the task {self.name!r} cannot be drawn: its env gives an image of {image.dtype} at step "
+                    f"{self.step}; uint8 is allowed"
+                )
+            self.panel = Panel(self.name, image.copy(), self.step, self.episode_return, self.ended)
         return self.panel
 
 
@@ -81,18 +92,26 @@ class Episodes:
         episodes: Of each task, one after the other.
         seed: Start states and drawn actions hang on it.
         stochastic: Draw actions from their distributions instead of taking the most likely ones.
+        max_steps: Cut an episode after so many.
 
     Raises:
         ConfigError: if an env cannot be drawn.
     """
 
-    def __init__(self, policy: TrainedPolicy, episodes: int, seed: int, stochastic: bool = False) -> None:
+    def __init__(
+        self,
+        policy: TrainedPolicy,
+        episodes: int,
+        seed: int,
+        stochastic: bool = False,
+        max_steps: int = LONGEST_EPISODE,
+    ) -> None:
         self._policy = policy
         self._generator = stream(seed, "play/actions") if stochastic else None
         self._players: list[_Player] = []
         try:
             for task in range(policy.suite.num_tasks):
-                self._players.append(_Player(policy.suite, task, episodes, seed))
+                self._players.append(_Player(policy.suite, task, episodes, seed, max_steps))
         except BaseException:
             self.close()
             raise
@@ -101,6 +120,11 @@ class Episodes:
     def fps(self) -> float:
         """Env steps in a second of the envs' own time; of the first task, if they differ."""
         return float(self._players[0].env.metadata.get("render_fps") or USUAL_FPS)
+
+    @property
+    def cuts(self) -> int:
+        """How many episodes the limit of steps has ended so far."""
+        return sum(player.cuts for player in self._players)
 
     def panels(self, every: int) -> Iterator[list[Panel]]:
         """One panel a task, at each ``every``-th step until all episodes are over."""
@@ -119,7 +143,7 @@ class Episodes:
         for task in tasks:
             if self._players[task].over:
                 self._players[task].begin()
-        obs = np.stack([np.asarray(self._players[task].obs, np.float32) for task in tasks])
+        obs = np.stack([self._players[task].obs for task in tasks])
         actions = self._policy(obs, tasks, generator=self._generator)
         for task, action in zip(tasks, actions, strict=True):
             self._players[task].act(action)
@@ -130,12 +154,12 @@ class Episodes:
             player.env.close()
 
 
-def _make(suite: TaskSuite, task: int) -> gym.Env[Any, Any]:
+def _make(suite: TaskSuite, task: int) -> TaskEnv:
     name = suite.tasks[task].name
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Gymnasium warns of what is told below
-            env = suite.make_task(task, "rgb_array")
+            env = TaskEnv(suite, task, env_index=task, render_mode="rgb_array")
     except Exception as error:  # whatever a foreign constructor raises
         raise ConfigError(f"play: the task {name!r} cannot be drawn: {' '.join(str(error).split())}") from error
     if env.render_mode != "rgb_array":

@@ -231,6 +231,11 @@ class PPOModule(pl.LightningModule):
         return PlainSteps(*basis, scaler, lambda: cast("LightningOptimizer", self.optimizers()).step())
 
     def setup(self, stage: str) -> None:
+        if self.policy.obs_dtype != self.policy.dtype and self.trainer.strategy.root_device.type == "mps":
+            raise ConfigError(
+                "model.normalize_observations: true is not allowed for float64 observations on an Apple GPU, which has "
+                "no float64; trainer.accelerator=cpu is"
+            )
         precision, scaler = str(self.trainer.precision), self._scaler()
         if self.options.compile and (self.trainer.world_size > 1 or scaler is not None):
             what = "several processes" if self.trainer.world_size > 1 else f"trainer.precision={precision}"

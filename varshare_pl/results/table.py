@@ -12,7 +12,11 @@ from varshare_pl.text import plain, text_width
 
 
 def evaluation_table(
-    returns: NDArray[np.float64], solved: Sequence[bool | None], names: Sequence[str], solved_return: float | None
+    returns: NDArray[np.float64],
+    solved: Sequence[bool | None],
+    names: Sequence[str],
+    solved_return: float | None,
+    notes: Sequence[str] = (),
 ) -> str:
     """A line per task and the mean over tasks.
 
@@ -21,6 +25,7 @@ def evaluation_table(
         solved: Whether each task is solved; None where that has no meaning.
         names: Of the tasks.
         solved_return: The mean return from which on a task counts as solved.
+        notes: Lines to stand below.
     """
     rows = [("task", "", "mean return", "min", "episodes", "solved")]
     for task, (values, name, done) in enumerate(zip(returns, names, solved, strict=True)):
@@ -31,7 +36,7 @@ def evaluation_table(
     note = "deterministic evaluation: posterior mean, most likely action"
     if solved_return is not None:
         note += f"; solved: mean return >= {solved_return:g}"
-    return "\n".join([*lines, note])
+    return "\n".join([*lines, note, *notes])
 
 
 def text_table(rows: Sequence[Sequence[str]], words: int = 2, total: bool = True) -> list[str]:

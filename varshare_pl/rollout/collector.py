@@ -15,8 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from varshare_pl.envs import final_observations, get_state, set_state
-from varshare_pl.errors import ConfigError, EnvError
+from varshare_pl.envs.values import final_numbers
+from varshare_pl.errors import EnvError
 from varshare_pl.networks.groups import TaskGroups
+from varshare_pl.parallel import rank
+from varshare_pl.rollout.digits import Digits
 from varshare_pl.types import Episodes, Rollout
 
 if TYPE_CHECKING:
@@ -45,6 +48,7 @@ class Collector:
         total_envs: Envs of the run over all processes; None: all are here.
         first_env: Global index of the first env here.
         compiled: Act and step as machine code, where envs and policy allow it.
+        obs_dtype: In which the policy reads observations.
     """
 
     def __init__(
@@ -55,13 +59,18 @@ class Collector:
         total_envs: int | None = None,
         first_env: int = 0,
         compiled: bool = False,
+        obs_dtype: np.dtype[Any] | None = None,
     ) -> None:
         self._envs = envs
         self._compile = compiled
         self._acting: Any = None
         self._num_tasks = num_tasks
         self._info_metrics = tuple(info_metrics)
-        self._obs: NDArray[np.float32] | None = None
+        self._obs: NDArray[np.floating[Any]] | None = None
+        self._obs_dtype = np.dtype(np.float32) if obs_dtype is None else obs_dtype
+        space = envs.single_observation_space
+        rounds = space.dtype == np.float64 and self._obs_dtype == np.float32
+        self._digits = Digits(num_tasks, space.shape or ()) if rounds else None
         self._task = np.zeros(envs.num_envs, np.int64)
         self._groups: TaskGroups | None = None
         self._return = np.zeros(envs.num_envs)
@@ -90,6 +99,11 @@ class Collector:
         played = self._step_by_step(policy, noise) if acting is None else self._in_chunks(acting, policy, noise)
         self.env_steps += steps * self._total_envs
         self._whole = None
+        complaint = None if self._digits is None else self._digits.complaint()
+        if complaint is not None:
+            if rank() == 0:
+                warnings.warn(complaint, stacklevel=2)
+            self._digits = None  # once is enough
         assert self._obs is not None
         return Rollout(
             index=index,
@@ -104,7 +118,7 @@ class Collector:
     def _step_by_step(self, policy: ActingPolicy, noise: Tensor) -> dict[str, Any]:
         assert self._obs is not None
         steps, n, obs_shape = len(noise), self._envs.num_envs, self._obs.shape[1:]
-        observations = np.empty((steps, n, *obs_shape), np.float32)
+        observations = np.empty((steps, n, *obs_shape), self._obs_dtype)
         final_obs = np.zeros_like(observations)
         tasks = np.empty((steps, n), np.int64)
         rewards = np.empty((steps, n), np.float32)
@@ -118,8 +132,9 @@ class Collector:
             actions.append(action)
             params.append(distribution)
             with self._env_fault(t):
-                obs, rewards[t], terminated[t], truncated[t], info = self._envs.step(action.numpy())
-            self._return += rewards[t]
+                obs, reward, terminated[t], truncated[t], info = self._envs.step(action.numpy())
+            rewards[t] = reward
+            self._return += reward  # in float64, as envs give it
             self._length += 1
             done = terminated[t] | truncated[t]
             if done.any():
@@ -169,7 +184,7 @@ class Collector:
             "terminated": steps.terminated,
             "truncated": steps.truncated,
             "final_obs": steps.final_obs,
-            "episodes": Episodes(task[done], steps.returns[done].float(), steps.lengths[done]),
+            "episodes": Episodes(task[done], steps.returns[done], steps.lengths[done]),
         }
 
     def get_state(self) -> dict[str, Any]:
@@ -228,8 +243,10 @@ class Collector:
             raise EnvError(f"{where} {what} at step {step} of the rollout, env step {self.env_steps}") from error
 
     def _observe(self, obs: NDArray[Any], info: Mapping[str, Any]) -> None:
-        self._obs = np.asarray(obs, np.float32)
+        self._obs = np.array(obs, self._obs_dtype)
         task = np.asarray(info["task"], np.int64)
+        if self._digits is not None:
+            self._digits.see(obs, task)
         if self._groups is None or not np.array_equal(task, self._task):
             self._task, self._groups = task.copy(), None
 
@@ -239,7 +256,7 @@ class Collector:
         return self._groups
 
     def _end_episodes(self, done: NDArray[np.bool_], info: Mapping[str, Any]) -> tuple[NDArray[Any], ...]:
-        extras = [final_values(info, name, done) for name in self._info_metrics]
+        extras = [final_numbers(info, name, done, self._where) for name in self._info_metrics]
         episodes: tuple[NDArray[Any], ...] = (self._task[done], self._return[done], self._length[done], *extras)
         self._return[done] = 0.0
         self._length[done] = 0
@@ -251,8 +268,12 @@ class Collector:
         task, returns, lengths, *extras = (
             torch.from_numpy(np.concatenate(column)) for column in zip(*ended, strict=True)
         )
-        info = {name: column.float() for name, column in zip(self._info_metrics, extras, strict=True)}
-        return Episodes(task.long(), returns.float(), lengths.long(), info)
+        info = {name: column.double() for name, column in zip(self._info_metrics, extras, strict=True)}
+        return Episodes(task.long(), returns.double(), lengths.long(), info)
+
+    def _where(self, i: int) -> str:
+        env, task, step = self._here.start + i, self._task[i], self._length[i]
+        return f"env {env} (task {task}) at step {step} of its episode"
 
 
 def _dead_process(envs: Any, error: Exception) -> int | None:
@@ -266,19 +287,3 @@ def _dead_process(envs: Any, error: Exception) -> int | None:
                 return index
         time.sleep(0.01)
     return None
-
-
-def final_values(info: Mapping[str, Any], name: str, done: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """A scalar of the last info of the episodes that ended in a step, one for each env that is done.
-
-    Raises:
-        ConfigError: if an env that is done does not tell it.
-    """
-    # Under SAME_STEP the outer info belongs to the next episode already; the last step's stands in final_info.
-    final = info.get("final_info", {})
-    if name not in final or not final[f"_{name}"][done].all():
-        raise ConfigError(
-            f"data.info_metrics: {name!r} is not in the env's info at the end of an episode; it has: "
-            + (", ".join(sorted(k for k in final if not k.startswith("_"))) or "nothing")
-        )
-    return np.asarray(final[name], np.float32)[done]

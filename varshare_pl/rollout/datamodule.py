@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from lightning.pytorch.utilities import rank_zero_warn
@@ -17,9 +19,8 @@ from varshare_pl.errors import ConfigError
 from varshare_pl.parallel import gather_plain, together, world_size
 from varshare_pl.rollout.collector import Collector
 from varshare_pl.rollout.dataset import RolloutDataset
+from varshare_pl.rollout.info_metrics import check_info_metrics
 from varshare_pl.types import EnvSpec, Rollout, RolloutPlan
-
-RESERVED_METRICS = {"return", "length", "task"}
 
 
 class RolloutDataModule(pl.LightningDataModule):
@@ -72,10 +73,7 @@ class RolloutDataModule(pl.LightningDataModule):
             raise ConfigError(
                 f"data.backend: {backend} is not allowed for suite {self.suite.name}; auto, sync, async are"
             )
-        for name in RESERVED_METRICS & set(self.info_metrics):
-            raise ConfigError(
-                f"data.info_metrics: {name} is not allowed; it is the name of a metric that is always kept"
-            )
+        check_info_metrics(self.info_metrics, self.suite.num_tasks)
         self._collector: Collector | None = None
         self._resume_from: dict[str, Any] | None = None
 
@@ -140,7 +138,7 @@ class RolloutDataModule(pl.LightningDataModule):
             if restarted:
                 rank_zero_warn(
                     f"resume is not exact: {restarted} of {self.num_envs} envs cannot tell their state (no get_state "
-                    "and set_state) and start a new episode"
+                    "and set_state, or a wrapper that is not known) and start a new episode"
                 )
             before, now = self._resume_from.get("processes", 1), world_size()
             if before != now:
@@ -150,6 +148,15 @@ class RolloutDataModule(pl.LightningDataModule):
                 )
             self._resume_from = None
         return int(collector.env_steps) // (self.rollout_steps * self.num_envs)
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """What a device without float64 cannot hold, in float32."""
+        assert self.trainer is not None
+        if not isinstance(batch, Rollout) or self.trainer.strategy.root_device.type != "mps":
+            return batch
+        told = batch.episodes
+        info = {name: values.float() for name, values in told.info.items()}
+        return replace(batch, episodes=replace(told, returns=told.returns.float(), info=info))
 
     def _fixed(self) -> bool:
         return resolve_assignment(self.suite, self.num_envs, self.task_assignment) == "fixed"
@@ -177,7 +184,9 @@ class RolloutDataModule(pl.LightningDataModule):
             total_envs=self.num_envs,
         )
         compiled = module.options.compile and backend == "torch"
-        return Collector(envs, self.suite.num_tasks, self.info_metrics, self.num_envs, here.start, compiled)
+        wide = self.suite.observation_space.dtype == np.float64 and module.policy.obs_dtype == torch.float64
+        dtype = np.dtype(np.float64 if wide else np.float32)
+        return Collector(envs, self.suite.num_tasks, self.info_metrics, self.num_envs, here.start, compiled, dtype)
 
     def on_exception(self, exception: BaseException) -> None:
         self.teardown("fit")

@@ -28,6 +28,7 @@ class TaskActor(nn.Module):
         with torch.no_grad():
             self._prepared = policy.prepare_actor(torch.tensor([task]))
         tensors = tensors_of(self._prepared)
+        self._dtype = policy.obs_dtype
         self._names = [f"weight_{i}" for i in range(len(tensors))]
         for name, tensor in zip(self._names, tensors, strict=True):
             self.register_buffer(name, tensor.detach().clone())
@@ -35,13 +36,14 @@ class TaskActor(nn.Module):
     def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         (policy,) = self._policy
         prepared = with_tensors(self._prepared, iter([self.get_buffer(name) for name in self._names]))
-        params = policy.actor_outputs(prepared, obs.flatten(1).unsqueeze(0))[0]
+        params = policy.actor_outputs(prepared, obs.to(self._dtype).flatten(1).unsqueeze(0))[0]
         return policy.distribution.mode(params), params
 
 
 def export_actor(policy: ActorCritic, task: int, obs_shape: tuple[int, ...], path: Path) -> None:
     """Write the actor of one task as an exported program, for any number of rows; whole or not at all."""
-    example = torch.zeros(2, *obs_shape)
+    wide = policy.observation_moments is not None and policy.observation_moments.mean.dtype == torch.float64
+    example = torch.zeros(2, *obs_shape, dtype=torch.float64 if wide else torch.float32)
     rows = torch.export.Dim("rows", min=1)
     with torch.no_grad():
         program = torch.export.export(TaskActor(policy, task), (example,), dynamic_shapes=({0: rows},))

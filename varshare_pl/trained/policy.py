@@ -109,8 +109,9 @@ class TrainedPolicy:
     def export(self, path: Path | str, task: int | str, overwrite: bool = False) -> Path:
         """Write one task's policy as a program that needs only torch: ``torch.export.load(path).module()``.
 
-        The module maps observations (rows, *obs), float32, to the most likely actions (rows,) and the parameters of
-        their distributions (rows, P), for any number of rows. It holds the task's weights alone.
+        The module maps observations (rows, *obs), float32, or float64 where they are normalised in it, to the most
+        likely actions (rows,) and the parameters of their distributions (rows, P), for any number of rows. It holds the
+        task's weights alone.
 
         Args:
             path: A file that ends in .pt2.
@@ -179,8 +180,7 @@ def load_policy(path: Path | str, checkpoint: Literal["last", "best"] = "last") 
     weights = {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
     identity = {"suite": suite.name, "num_tasks": suite.num_tasks}
     check_checkpoint({**content, "state_dict": weights}, identity, policy.state_dict(), "load_policy")
-    policy.to(next(w.dtype for w in weights.values() if w.is_floating_point()))
-    policy.load_state_dict(weights)
+    policy.load_state_dict(weights, assign=True)  # each tensor in its own precision
     return TrainedPolicy(policy, suite, saved["sharing"], saved["env_steps"])
 
 

@@ -1,0 +1,100 @@
+"""A policy that never ends an episode: evaluations cut it, and a signal in one ends the run as between rollouts."""
+
+import importlib
+import json
+import signal
+from pathlib import Path
+
+import pytest
+from test_exact_resume import SMALL, assert_same, state
+
+from varshare_pl.cli.main import main
+
+HERE = Path(__file__).parent
+LIMIT = ["--evaluation.max_episode_steps", "120"]
+
+
+def fit(logs: Path, expected: int, **env: int) -> Path:
+    """A run with an evaluation of two endless episodes every two rollouts, three in all; gives its folder."""
+    suite = [{"id": "endless:Endless-v0", "kwargs": env}]
+    sizes = ["--data.num_envs", "4", "--data.rollout_steps", "16", "--data.total_env_steps", "384"]
+    model = ["--model.minibatch_size", "32", "--evaluation.every", "128", *LIMIT, "--logs_dir", str(logs)]
+    assert main(["fit", *SMALL, "--data.suite", json.dumps(suite), *sizes, *model]) == expected
+    return logs / "x" / "seed_1"
+
+
+@pytest.fixture(autouse=True)
+def _envs_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(HERE))
+    monkeypatch.setattr(importlib.import_module("endless").Endless, "long", 0)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that nobody stops."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(HERE))
+        return fit(tmp_path_factory.mktemp("whole"), 0)
+
+
+def test_the_cut_is_told_and_counted(whole: Path) -> None:
+    summary = json.loads((whole / "summary.json").read_text())
+    assert summary["final"]["cut_per_task"] == [2]
+    assert summary["final"]["return_per_task"] == [120.0]
+    rows = [line for line in (whole / "diagnostics.csv").read_text().splitlines() if ",eval/cut," in line]
+    assert rows == [f"{steps},eval/cut,,,0,2" for steps in (128, 256, 384)]
+
+
+@pytest.mark.parametrize(("number", "evaluation"), [(signal.SIGTERM, 1), (signal.SIGINT, 2), (signal.SIGTERM, 3)])
+def test_one_signal_in_an_evaluation_ends_the_run_which_goes_on_exactly(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    whole: Path,
+    number: signal.Signals,
+    evaluation: int,
+) -> None:
+    run = fit(tmp_path, 128 + number, number=int(number), evaluation=evaluation)
+    err = capsys.readouterr().err
+    assert f"varshare: stopped by {number.name}; go on with: varshare resume {run}" in err
+    lines = (run / "heartbeat.csv").read_text().splitlines()[1:]
+    assert [line.split(",")[0] for line in lines] == [str(64 * k) for k in range(1, 2 * evaluation + 1)]
+    assert not (run / "summary.json").exists()
+
+    monkeypatch.setattr(importlib.import_module("endless").Endless, "long", 100)
+    assert main(["resume", str(run)]) == 0
+    found, expected = state(run), state(whole)
+    for name in ("heartbeat", "diagnostics", "final"):  # the checkpoint holds the config, which differs
+        assert_same(expected[name], found[name])
+    assert (run / "checkpoints" / "best.ckpt").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_one_signal_ends_validate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], whole: Path, number: signal.Signals
+) -> None:
+    suite = json.dumps([{"id": "endless:Endless-v0", "kwargs": {"number": int(number)}}])
+    config, weights = str(whole / "config.yaml"), str(whole / "checkpoints" / "last.ckpt")
+    args = ["validate", "--config", config, "--ckpt_path", weights, "--data.suite", suite]
+    capsys.readouterr()
+    assert main(args) == 128 + number
+    out, err = capsys.readouterr()
+    assert err.splitlines()[-1] == f"varshare: stopped by {number.name}"
+    assert out == ""
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_validate_tells_of_the_cut(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config, weights = str(whole / "config.yaml"), str(whole / "checkpoints" / "last.ckpt")
+    assert main(["validate", "--config", config, "--ckpt_path", weights, "--evaluation.max_episode_steps", "9"]) == 0
+    note = "cut: 2 of 2 episodes, at evaluation.max_episode_steps = 9; they count with their return up to there\n"
+    assert capsys.readouterr().out.endswith(note)
+
+
+def test_play_cuts_and_tells(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["play", str(whole), "--output", str(tmp_path / "a.gif"), "--max_steps", "5", "--episodes", "2"]
+    capsys.readouterr()
+    assert main(args) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'a.gif'}\ncut: 2 of 2 episodes, at --max_steps 5\n"
+    assert main([*args[:5], "0"]) == 2
+    assert "--max_steps: 0 is not allowed; a positive integer is" in capsys.readouterr().err

@@ -118,7 +118,7 @@ OPTIONS: list[tuple[list[str], list[str]]] = [
 
 # The content of a config file, and what the line must hold.
 FILES: list[tuple[str, list[str]]] = [
-    ("model: [1,\n  foo: {", ["is not valid YAML", "line 2"]),
+    ("model: [1,\n  foo: {", ["is not valid YAML", "line 3"]),
     ("model: {\x01: 1}", ["is not valid YAML"]),
     ("- 1\n- 2\n", ["does not hold keys with values", "data and model"]),
     ("hello\n", ["does not hold keys with values"]),

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_warn
@@ -19,6 +18,7 @@ from varshare_pl.callbacks.signals import stopped_by_signal
 from varshare_pl.loggers import FINAL_RETURN, LOGGERS, flat, log_results
 from varshare_pl.run_folder import CONFIG_FILE, SUMMARY_FILE
 from varshare_pl.types import Detail, Record
+from varshare_pl.yaml_files import read_yaml
 
 
 class MetricsToLoggers(Callback):
@@ -51,7 +51,7 @@ class MetricsToLoggers(Callback):
         if not trainer.is_global_zero:
             return
         config = folder / CONFIG_FILE
-        params = flat(yaml.safe_load(config.read_text(encoding="utf-8"))) if config.exists() else {}
+        params = flat(read_yaml(config)) if config.exists() else {}
         for logger in trainer.loggers:
             if hasattr(logger, "experiment"):
                 _ = logger.experiment  # opens it

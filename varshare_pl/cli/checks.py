@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any
-
-import yaml
 
 from varshare_pl.cli.messages import unknown_key
 from varshare_pl.errors import ConfigError
+from varshare_pl.yaml_files import read_yaml
 
 _LENGTH = "the length of a run is data.total_env_steps"
 _VALIDATION = "evaluation.every and evaluation.episodes say when and how to evaluate"
@@ -107,7 +105,7 @@ def check_config_file(path: str, keys: Collection[str]) -> None:
     Raises:
         ConfigError: naming the file and the key.
     """
-    content = _read_yaml(path)
+    content = read_yaml(path, "--config")
     if not isinstance(content, dict):
         what = "is empty" if content is None else "does not hold keys with values"
         raise ConfigError(f"--config: {path} {what}; sections such as data and model are needed")
@@ -123,18 +121,6 @@ def config_files(args: list[str]) -> list[str]:
         if flag in ("--config", "-c") and (equals or i + 1 < len(args)):
             files.append(value if equals else args[i + 1])
     return files
-
-
-def _read_yaml(path: str) -> Any:
-    try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--config: {path} cannot be read as text ({type(error).__name__})") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = "" if mark is None else f" in line {mark.line + 1}, column {mark.column + 1}"
-        problem = getattr(error, "problem", None) or "bad characters"
-        raise ConfigError(f"--config: {path} is not valid YAML: {problem}{where}") from error
 
 
 def _check_key(key: str, value: Any, path: str, keys: Collection[str]) -> None:

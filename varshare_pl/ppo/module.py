@@ -260,8 +260,7 @@ class PPOModule(pl.LightningModule):
         # Lightning's loops are left out: a resumed fit is a fresh one over the rollouts that are left. Their counters
         # within an epoch would have to agree with ours, and an extended run would find its one epoch done.
         checkpoint.pop("loops", None)
-        tasks = {"tasks": list(self.spec.tasks)}
-        checkpoint[CHECKPOINT_KEY] = self._identity() | self.learner.state() | tasks
+        checkpoint[CHECKPOINT_KEY] = self._identity() | self.learner.state()
         if self.combining is not None:
             checkpoint[CHECKPOINT_KEY]["combiner_state"] = self.combining.state()
 
@@ -288,4 +287,4 @@ class PPOModule(pl.LightningModule):
 
     def _identity(self) -> dict[str, Any]:
         own = {"suite": self.spec.suite, "num_tasks": self.spec.num_tasks, "sharing": self.method_name}
-        return own | {"combiner": self.combiner_name}
+        return own | {"combiner": self.combiner_name, "tasks": list(self.spec.tasks)}

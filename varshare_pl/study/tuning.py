@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
 
 from varshare_pl.errors import ConfigError
 from varshare_pl.results.files import read_heartbeat
@@ -25,6 +24,7 @@ from varshare_pl.study.folder import StudyFolder, write_json, write_text
 from varshare_pl.study.runs import Run, State, make_run
 from varshare_pl.study.search import BUDGET_FILE, LENGTH, Parameter, Tuning
 from varshare_pl.study.values import arguments
+from varshare_pl.yaml_files import dump, same
 
 if TYPE_CHECKING:
     import optuna
@@ -133,7 +133,7 @@ class Search:
         """
         known = read_json(self._place / "search.json")
         for key, value in self._identity().items():
-            if known and known.get(key) != value:
+            if known and not same(known.get(key), value):
                 raise ConfigError(
                     f"tune: {key} is {json.dumps(value)}, the trials in {self._place} were made with "
                     f"{json.dumps(known.get(key))}; move them away to tune again"
@@ -242,7 +242,7 @@ class Search:
         )
         head += f"mean return {best.value:.1f} over the evaluations up to {tuning.env_steps:,} env steps, "
         head += f"seeds {list(tuning.seeds)}.\n"
-        return head + yaml.safe_dump(config, sort_keys=False)
+        return head + dump(config)
 
     def write_trials(self) -> None:
         """Write ``trials.csv``: number, state, mean return and values of each trial that has ended."""

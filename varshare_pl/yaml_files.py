@@ -49,7 +49,7 @@ _FLOAT = re.compile(
     |\.(?:nan|NaN|NAN))$""",
     re.VERBOSE,
 )
-_UNCLEAR_NUMBER = re.compile(r"^[-+]?(?:0[0-9_]+|[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?)$")
+_UNCLEAR_NUMBER = re.compile(r"^[-+]?(?:0[0-7_]+|[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?)$")
 
 
 def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
@@ -140,9 +140,9 @@ class _Loader(yaml.CSafeLoader):
         lines[value] = line
 
     def _refused(self, node: yaml.Node, place: Place, problem: str) -> ConfigError:
-        where = f"{self._source}, line" if self._source else "line"
+        where = f" ({self._source}, line {node.start_mark.line + 1})" if self._source else ""
         key = ".".join(str(node.value) if part == KEYS else part for part in place).replace(".[", "[")
-        return ConfigError(f"{key}: {problem} ({where} {node.start_mark.line + 1})")
+        return ConfigError(f"{key}: {problem}{where}")
 
 
 class _Dumper(yaml.SafeDumper):
@@ -258,5 +258,6 @@ def _readings(value: str) -> str:
         for part in digits.split(":"):
             whole = 60 * whole + float(part)
         return f'{sign * whole:.15g} (base 60) or "{value}" (text)'
-    octal = [] if set(value) & set("89") else [f"{int(value.replace('_', ''), 8)} (octal)"]
-    return ", ".join([*octal, str(int(value.replace("_", "")))]) + f' or "{value}" (text)'
+    digits = value.replace("_", "")
+    octal, decimal = int(digits, 8), int(digits)
+    return f"{decimal}" + (f" or {octal} (octal)" if octal != decimal else "") + f' or "{value}" (text)'

@@ -183,7 +183,10 @@ LINES: dict[str, tuple[str, str]] = {  # text that the file of a study holds, an
         "tune.seeds: 1:10 is not allowed; seeds",
     ),
     "octal": (PLAIN + "seeds: 010\n", "seeds: 010 is not allowed; seeds without leading zeros, as 1-10 or"),
-    "octal workers": (PLAIN + "workers: 010\n", 'workers: 010 is not allowed; 8 (octal), 10 or "010" (text) is (file'),
+    "octal workers": (
+        PLAIN + "workers: 010\n",
+        'workers: 010 is not allowed; 10 or 8 (octal) or "010" (text) is (file',
+    ),
     "base 60 steps": (
         PLAIN + "overrides: {data.total_env_steps: 1:40:00}\n",
         'overrides.data.total_env_steps: 1:40:00 is not allowed; 6000 (base 60) or "1:40:00" (text) is (file.yaml,',

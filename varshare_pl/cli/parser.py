@@ -188,8 +188,9 @@ def _whole(kind: type[int]) -> Callable[[Any], int]:
 
     def read(value: Any) -> int:
         if isinstance(value, str) and re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", value):
-            exact = Decimal(value) if abs(float(value)) < float("inf") else None
-            value = value if exact is None or exact % 1 else int(exact)
+            exact = Decimal(value)
+            whole = abs(float(value)) < float("inf") and exact == exact.to_integral_value()
+            value = int(exact) if whole else value
         return kind(value)
 
     return read

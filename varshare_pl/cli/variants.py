@@ -45,7 +45,7 @@ class CheckCLI(VarShareCLI):
 
     def saved(self) -> dict[str, Any]:
         """The config as a run would save it, by full names."""
-        text = self._parser("fit").dump(self._config, skip_none=False)
+        text = self._parser("fit").dump(self._config, skip_unset=False)
         return flat(load(text))
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from varshare_pl.callbacks.heartbeat import record_of
 from varshare_pl.callbacks.signals import stopped_by_signal
 from varshare_pl.loggers import FINAL_RETURN, LOGGERS, flat, log_results
+from varshare_pl.results.info import read_json
 from varshare_pl.run_folder import CONFIG_FILE, SUMMARY_FILE
 from varshare_pl.types import Detail, Record
 from varshare_pl.yaml_files import read_yaml
@@ -76,7 +76,7 @@ class MetricsToLoggers(Callback):
         summary = Path(trainer.default_root_dir) / SUMMARY_FILE
         if not trainer.is_global_zero or stopped_by_signal(trainer) or not summary.exists():
             return
-        results = results_to_log(json.loads(summary.read_text(encoding="utf-8")))
+        results = results_to_log(read_json(summary))
         each_logger(trainer, lambda logger: log_results(logger, results, _env_steps(pl_module)))
 
 

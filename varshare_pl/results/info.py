@@ -40,11 +40,20 @@ class RunInfo:
 
 def read_run_info(run: Path | str) -> RunInfo:
     """Read ``run.json``; without one, the folder's name is the experiment and the rest is unknown."""
-    data = read_json(Path(run) / RUN_FILE)
+    path = Path(run) / RUN_FILE
+    try:
+        return _run_info(path, read_json(path))
+    except (TypeError, ValueError, KeyError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{path} does not describe a run: {type(error).__name__}: {error}") from None
+
+
+def _run_info(path: Path, data: dict[str, Any]) -> RunInfo:
     seed, solved, version = data.get("seed"), data.get("solved_return"), data.get("suite_version")
     lengths = data.get("total_env_steps") or [None]
     return RunInfo(
-        experiment=str(data.get("experiment") or Path(run).resolve().name),
+        experiment=str(data.get("experiment") or path.parent.resolve().name),
         seed=None if seed is None else int(seed),
         suite=str(data.get("suite") or ""),
         method=str(data.get("method") or ""),

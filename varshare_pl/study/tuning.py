@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from varshare_pl.errors import ConfigError
+from varshare_pl.files import write_json, write_text
 from varshare_pl.results.files import read_heartbeat
 from varshare_pl.results.info import read_json
 from varshare_pl.study.definition import Study, Variant
-from varshare_pl.study.folder import StudyFolder, write_json, write_text
+from varshare_pl.study.folder import StudyFolder
 from varshare_pl.study.runs import Run, State, make_run
 from varshare_pl.study.search import BUDGET_FILE, LENGTH, Parameter, Tuning
 from varshare_pl.study.values import arguments
@@ -253,7 +254,9 @@ class Search:
             rows.append([number, trial.state.name.lower(), value, *(trial.params[key] for key in keys)])
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
-        write_text(self._place / "trials.csv", text.getvalue())
+        path = self._place / "trials.csv"
+        if not path.is_file() or path.read_bytes() != text.getvalue().encode():  # asked for about once a second
+            write_text(path, text.getvalue())
 
 
 def mean_return(run: Path) -> float:

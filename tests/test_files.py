@@ -27,9 +27,14 @@ DAMAGED = [
 def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     write_json(path, {"a": 1})
-    with pytest.raises(ZeroDivisionError), replacing(path) as temporary:
-        temporary.write_text("{")
-        raise ZeroDivisionError
+
+    def break_off() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("{")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        break_off()
     assert json.loads(path.read_text()) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(RunError, match=r"^cannot write .*nowhere/file: No such file"):

@@ -141,7 +141,7 @@ def test_no_space_for_a_checkpoint(
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint_module, "_fsync", full)
+        patch.setattr(checkpoint_module, "fsync", full)
         with pytest.raises(AssertionError):
             fit(tmp_path)
     message = error_line(capsys)

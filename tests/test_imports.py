@@ -25,7 +25,7 @@ FACING_LIGHTNING = (
 # Each package may import those on its own level or below. ``results`` reads files and knows nothing of training.
 ORDER = [
     {"errors"},
-    {"random", "types", "groups", "gradients", "parallel", "compilation", "compressed"},
+    {"random", "types", "groups", "gradients", "parallel", "compilation", "compressed", "files", "yaml_files"},
     {"envs", "run_folder", "checkpoints"},
     {"rollout"},
     {"sharing", "combiners"},

@@ -129,6 +129,10 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         "tuned: nowhere/complex_varshare.yaml is missing; 'varshare study --tune' makes it",
     ),
     # What only the parser of `varshare fit` knows:
+    "range of numbers for an integer": (
+        {"tune": {**TUNE, "parameters": {"model.update_epochs": {"low": 1.0, "high": 10.0}}}},
+        "complex_varshare: model.update_epochs: 3.86",
+    ),
     "option": (
         {"overrides": {"model.kl_wait": 3}},
         "complex_varshare: --model.kl_wait: unknown option; did you mean --model.kl_weight?",
@@ -151,7 +155,7 @@ def test_a_mistake_is_one_line_before_anything_is_written(
     changes, message = MISTAKES[mistake]
     monkeypatch.chdir(tmp_path)
     file = small.write(tmp_path, **changes)
-    assert main(["study", str(file)]) == 2
+    assert main(["study", str(file), *(["--tune"] if "tune" in changes else [])]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(f"varshare: error: {message}")

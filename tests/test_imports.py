@@ -27,7 +27,7 @@ ORDER = [
     {"errors"},
     {"paths", "text"},
     {"arguments"},
-    {"random", "types", "parallel", "compilation", "compressed"},
+    {"random", "types", "parallel", "compilation", "compressed", "files", "yaml_files"},
     {"envs", "run_folder", "checkpoints"},
     {"networks"},
     {"rollout", "sharing", "combiners"},

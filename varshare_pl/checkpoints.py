@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from varshare_pl.errors import ConfigError
 from varshare_pl.paths import user_path
 
 CHECKPOINT_KEY = "varshare"
+BEFORE, SHOWN = 40, 100  # characters of what a task is: before the first difference, and in all
 CONFIG_KEY = "varshare_config"  # the run's config.yaml as text, so that a checkpoint can be used without its folder
 
 
@@ -52,7 +53,7 @@ def check_checkpoint(
 
     Args:
         checkpoint: Loaded.
-        identity: Suite, number of tasks and sharing method of the model.
+        identity: Suite, number of tasks and sharing method of the model, and what each task is.
         state: The model's state dict.
         option: What brought the checkpoint, named in errors.
 
@@ -63,7 +64,9 @@ def check_checkpoint(
     if saved is None:
         raise ConfigError(f"{option}: this is not a checkpoint of varshare")
     for key, value in identity.items():
-        if saved.get(key) != value:
+        if key == "tasks":
+            _check_tasks(saved.get(key, ()), value, option)
+        elif saved.get(key) != value:
             raise ConfigError(f"{option}: the checkpoint has {key} {saved.get(key)}, the config has {value}")
     weights = checkpoint["state_dict"]
     for name in sorted(weights.keys() ^ state.keys()):
@@ -73,6 +76,17 @@ def check_checkpoint(
         if weights[name].shape != tensor.shape:
             sizes = f"{tuple(weights[name].shape)}, the config's model {tuple(tensor.shape)}"
             raise ConfigError(f"{option}: {name} has the shape {sizes}")
+
+
+def _check_tasks(saved: Sequence[str], tasks: Sequence[str], option: str) -> None:
+    for index, (old, new) in enumerate(zip(saved, tasks, strict=False)):
+        if old != new:
+            same = next((k for k, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
+            start = max(same - BEFORE, 0)
+            old, new = (f"{'…' if start else ''}{task[start : start + SHOWN]}" for task in (old, new))
+            raise ConfigError(f"{option}: the checkpoint's task {index} is ({old}), the config's is ({new})")
+    if len(saved) != len(tasks):
+        raise ConfigError(f"{option}: the checkpoint does not tell its tasks; it was written by an earlier version")
 
 
 def check_optimizer(checkpoint: Mapping[str, Any]) -> None:

@@ -85,6 +85,16 @@ OPTIONS: list[tuple[list[str], list[str]]] = [
         ["--evaluation.episodes", "5", "--evaluation.envs_per_task", "2"],
         ["evaluation.envs_per_task: 2", "divisor", "5"],
     ),
+    (["--data.total_env_steps", "1:40:00"], ["data.total_env_steps: 1:40:00 is not allowed; a positive integer is"]),
+    (["--data.total_env_steps", "1.5e0"], ["data.total_env_steps: 1.5e0 is not allowed; a positive integer is"]),
+    (["--data.total_env_steps", "1e30"], ["data.total_env_steps: 1000000000000000000000000000000 is not", "at most"]),
+    (["--data.suite", "[{id: CartPole-v1, id: x}]"], ["data.suite[0].id: given twice, in one line; once is allowed"]),
+    (
+        ["--data.suite", "[{id: CartPole-v1, kwargs: {a: 010}}]"],
+        ['data.suite[0].kwargs.a: 010 is not allowed; 10 or 8 (octal) or "010" (text) is'],
+    ),
+    (["--model", "{gamma: 0.9, gamma: 0.8}"], ["model.gamma: given twice, in one line; once is allowed"]),
+    (["--model.hidden_sizes", "[8, 010]"], ["model.hidden_sizes[1]: 010 is not allowed; 10 or 8 (octal)"]),
     (["--seed_everything", "-1"], ["seed_everything: -1 is not allowed; an integer of at least 0 is"]),
     (["--seed_everything", "true"], ["seed_everything: true is not allowed; an integer of at least 0 is"]),
     (["--seed_everything", "abc"], ["seed_everything: abc is not allowed; an integer of at least 0 is"]),
@@ -118,7 +128,7 @@ OPTIONS: list[tuple[list[str], list[str]]] = [
 
 # The content of a config file, and what the line must hold.
 FILES: list[tuple[str, list[str]]] = [
-    ("model: [1,\n  foo: {", ["is not valid YAML", "line 2"]),
+    ("model: [1,\n  foo: {", ["is not valid YAML", "line 3"]),
     ("model: {\x01: 1}", ["is not valid YAML"]),
     ("- 1\n- 2\n", ["does not hold keys with values", "data and model"]),
     ("hello\n", ["does not hold keys with values"]),
@@ -139,6 +149,20 @@ FILES: list[tuple[str, list[str]]] = [
     ("data:\n  seed: 3\n", ["data.seed: not allowed; it follows --seed_everything"]),
     ("data:\n  suite:\n    - {id: CartPole-v1, kwargs: {mass: 2}}\n", ["data.suite[0]", "CartPole-v1", "mass"]),
     ("trainer:\n  accumulate_grad_batches: 2\n", ["trainer.accumulate_grad_batches: not allowed"]),
+    ("model: {gamma: 0.9}\nmodel: {gae_lambda: 0.8}\n", ["model: given twice, first in line 1", "(my.yaml, line 2)"]),
+    ("model:\n  gamma: 0.9\n  gamma: 0.8\n", ["model.gamma: given twice, first in line 2", "(my.yaml, line 3)"]),
+    (
+        "data:\n  suite: [{id: CartPole-v1, kwargs: {a: 1, 'a': 2}}]\n",
+        ["data.suite[0].kwargs.a: given twice, in one line", "(my.yaml, line 2)"],
+    ),
+    ("seed_everything: 010\n", ["seed_everything: 010 is not allowed; 10 or 8 (octal)", "(my.yaml, line 1)"]),
+    (
+        "data:\n  total_env_steps: 1:40:00\n",
+        ['data.total_env_steps: 1:40:00 is not allowed; 6000 (base 60) or "1:40:00"', "(my.yaml, line 2)"],
+    ),
+    ("data: {total_env_steps: 1.5e0}\n", ["data.total_env_steps: 1.5 is not allowed; a positive integer is"]),
+    ("data: {total_env_steps: .inf}\n", ["data.total_env_steps: inf is not allowed; a positive integer is"]),
+    ("data:\n  suite: [{id: CartPole-v1, kwargs: &a {a: *a}}]\n", ["data.suite[0].kwargs.a: holds itself"]),
     ("seed_everything: true\n", ["seed_everything: ", "an integer of at least 0 is"]),
 ]
 
@@ -169,6 +193,28 @@ def test_bad_config_file(text: str, parts: list[str], here: Path, capsys: pytest
     assert main(["fit", *TINY, "--config", "my.yaml"]) == 2
     told(capsys, *parts)
     assert [path.name for path in here.iterdir()] == ["my.yaml"]
+
+
+def test_a_file_with_a_section(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "my.yaml").write_text("data: configs/data.yaml\n")
+    (here / "configs").mkdir()
+    (here / "configs" / "data.yaml").write_text("num_envs: 5\nnum_envs: 10\n")
+    for args in (["--config", "my.yaml"], ["--data", "configs/data.yaml"], ["--data=configs/data.yaml"]):
+        assert main(["fit", *TINY, *args]) == 2
+        told(capsys, "num_envs: given twice, first in line 1; once is allowed (configs/data.yaml, line 2)")
+
+
+@pytest.mark.parametrize("steps", ["8e1", "0.8e2", "80.0", "80"])
+def test_scientific_numbers_are_integers_where_those_are_meant(
+    steps: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "my.yaml").write_text(f"data: {{total_env_steps: {steps}}}\nmodel: {{hidden_sizes: [1e1]}}\n")
+    for args in (["--config", "my.yaml"], ["--data.total_env_steps", steps, "--model.hidden_sizes", "[1e1]"]):
+        assert main(["fit", "--seed_everything", "1e1", *args, "--print_config"]) == 0
+        printed = capsys.readouterr().out
+        assert "\n  total_env_steps: 80\n" in printed
+        assert "\n  hidden_sizes:\n  - 10\n" in printed
+        assert "seed_everything: 10\n" in printed
 
 
 def test_info_metric_that_no_env_offers(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """What goes wrong ends in one line, keeps the last good checkpoint, and the run goes on from there."""
 
+import csv
 import errno
 import json
 import os
@@ -81,6 +82,22 @@ def test_a_kill_while_the_config_is_written(tmp_path: Path) -> None:
     assert not (run / ".config.yaml.tmp").exists()
 
 
+@pytest.mark.parametrize("content", ["", '{"experiment": "x", "see'])
+def test_a_damaged_run_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str) -> None:
+    run = fit(tmp_path)
+    whole = state(run)
+    reset(run)
+    (run / "run.json").write_text(content)
+    capsys.readouterr()
+    assert main(["resume", str(run)]) == 2
+    message = error_line(capsys)
+    assert f"{run / 'run.json'} is not valid JSON" in message
+    assert message.endswith("where it is deleted, 'varshare resume' makes it anew")
+    (run / "run.json").unlink()
+    assert main(["resume", str(run)]) == 0
+    assert_same(whole, state(run))
+
+
 def test_all_checkpoints_damaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = fit(tmp_path)
     for name in ("last.ckpt", "previous.ckpt"):
@@ -124,7 +141,7 @@ def test_no_space_for_a_checkpoint(
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint_module, "_fsync", full)
+        patch.setattr(checkpoint_module, "fsync", full)
         with pytest.raises(AssertionError):
             fit(tmp_path)
     message = error_line(capsys)
@@ -256,6 +273,31 @@ def wait_for_rows(run: Path, rows: int) -> None:
     while not (path.exists() and path.read_bytes().count(b"\n") > rows):
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+def seconds(run: Path) -> float:
+    return float(json.loads((run / "summary.json").read_text())["seconds"])
+
+
+def test_the_seconds_are_those_of_all_sessions(tmp_path: Path) -> None:
+    """Work that a kill lost does not count: the clock goes on from the last checkpoint's."""
+    options = [*SMALL, "--data.num_envs", "10", "--data.total_env_steps", "16000", "--model.minibatch_size", "40"]
+    run = tmp_path / "x" / "seed_1"
+    with start("fit", *options, "--checkpoint.every", "5", "--logs_dir", str(tmp_path)) as process:
+        wait_for_rows(run, 13)
+        process.kill()
+    saved = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["varshare"]["wall_time_s"]
+    begin = time.perf_counter()
+    assert main(["resume", str(run), "--data.total_env_steps", "4000"]) == 0
+    session = time.perf_counter() - begin
+    assert saved + 0.01 < seconds(run) < saved + session
+    with (run / "heartbeat.csv").open() as table:
+        times = [float(row["wall_time_s"]) for row in csv.DictReader(table)]
+    assert times == sorted(times)
+    assert times[-1] <= seconds(run)
+    first, begin = seconds(run), time.perf_counter()
+    assert main(["resume", str(run), "--data.total_env_steps", "5600"]) == 0  # an extended run, too
+    assert first * 0.5 < seconds(run) < first + time.perf_counter() - begin
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

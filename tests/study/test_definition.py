@@ -12,6 +12,7 @@ from varshare_pl.cli.main import main
 from varshare_pl.errors import ConfigError
 from varshare_pl.study.definition import read_study
 from varshare_pl.study.values import seeds
+from varshare_pl.yaml_files import load, same
 
 
 def read(folder: Path, **content: Any) -> Any:
@@ -48,13 +49,23 @@ def test_variants_are_suites_times_methods_times_the_grid(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(7, (7,)), ("1-3", (1, 2, 3)), ("1-2, 5", (1, 2, 5)), ([1, "4-5", 9], (1, 4, 5, 9)), ([0], (0,))],
+    [
+        (1, (1,)),
+        (0, (0,)),
+        ([7], (7,)),
+        ("1-3", (1, 2, 3)),
+        ("1-2, 5", (1, 2, 5)),
+        ([1, "4-5", 9], (1, 4, 5, 9)),
+        ([0], (0,)),
+    ],
 )
 def test_seeds(value: Any, expected: tuple[int, ...]) -> None:
     assert seeds(value, "seeds") == expected
 
 
-@pytest.mark.parametrize("value", ["", [], "1-", "3-1", -1, 1.5, True, None, "one", 2**32, [[1]]])
+@pytest.mark.parametrize(
+    "value", ["", [], "1-", "3-1", -1, 1.5, True, None, "one", [2**32], [[1]], "1:10", "010", ["08"]]
+)
 def test_seeds_that_are_none(value: Any) -> None:
     with pytest.raises(ConfigError, match=r"^seeds: .*(is|are|needed)$"):
         seeds(value, "seeds")
@@ -118,6 +129,10 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         "tuned: nowhere/complex_varshare.yaml is missing; 'varshare study --tune' makes it",
     ),
     # What only the parser of `varshare fit` knows:
+    "range of numbers for an integer": (
+        {"tune": {**TUNE, "parameters": {"model.update_epochs": {"low": 1.0, "high": 10.0}}}},
+        "complex_varshare: model.update_epochs: 3.86",
+    ),
     "option": (
         {"overrides": {"model.kl_wait": 3}},
         "complex_varshare: --model.kl_wait: unknown option; did you mean --model.kl_weight?",
@@ -140,7 +155,7 @@ def test_a_mistake_is_one_line_before_anything_is_written(
     changes, message = MISTAKES[mistake]
     monkeypatch.chdir(tmp_path)
     file = small.write(tmp_path, **changes)
-    assert main(["study", str(file)]) == 2
+    assert main(["study", str(file), *(["--tune"] if "tune" in changes else [])]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(f"varshare: error: {message}")
@@ -148,11 +163,98 @@ def test_a_mistake_is_one_line_before_anything_is_written(
     assert [path.name for path in tmp_path.iterdir()] == ["file.yaml"]
 
 
-def test_a_key_given_twice(tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", [5, "5", 10, 4294967295])
+def test_one_number_may_be_a_seed_or_so_many(value: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"^seeds: {value} is not allowed; \[{value}\] .* or 1-{value} .* is$"):
+        seeds(value, "seeds")
+
+
+PLAIN = "suites: {a: cartpole}\nmethods: {b: methods/shared}\n"
+LINES: dict[str, tuple[str, str]] = {  # text that the file of a study holds, and what is said of it
+    "key twice": (
+        "suites: [cartpole]\nmethods:\n  a: methods/shared\n  a: methods/varshare\n",
+        "methods.a: given twice, first in line 3; once is allowed (file.yaml, line 4)",
+    ),
+    "section twice": (PLAIN + "seeds: 1-2\nseeds: 1-3\n", "seeds: given twice, first in line 3;"),
+    "option twice": (
+        PLAIN + "overrides: {model.gamma: 0.9, model.gamma: 0.8}\n",
+        "overrides.model.gamma: given twice, in one line; once is allowed (file.yaml, line 3)",
+    ),
+    "base 60": (PLAIN + "seeds: 1:10\n", "seeds: 1:10 is not allowed; seeds without leading zeros, as 1-10 or"),
+    "base 60 in a list": (PLAIN + "seeds: [3, 1:10]\n", "seeds: ['3', '1:10'] is not allowed; seeds without"),
+    "base 60, tuning": (
+        PLAIN + "tune: {parameters: {model.gamma: [1, 0]}, trials: 1, env_steps: 1, seeds: 1:10}\n",
+        "tune.seeds: 1:10 is not allowed; seeds",
+    ),
+    "octal": (PLAIN + "seeds: 010\n", "seeds: 010 is not allowed; seeds without leading zeros, as 1-10 or"),
+    "octal workers": (
+        PLAIN + "workers: 010\n",
+        'workers: 010 is not allowed; 10 or 8 (octal) or "010" (text) is (file',
+    ),
+    "base 60 steps": (
+        PLAIN + "overrides: {data.total_env_steps: 1:40:00}\n",
+        'overrides.data.total_env_steps: 1:40:00 is not allowed; 6000 (base 60) or "1:40:00" (text) is (file.yaml,',
+    ),
+    "seeds": (PLAIN + "seeds: 5\n", "seeds: 5 is not allowed; [5] (this seed alone) or 1-5 (so many seeds) is"),
+    "part of an integer": (PLAIN + "workers: 1.5e0\n", "workers: 1.5 is not allowed; an integer of at least 1 is"),
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_what_yaml_would_read_otherwise_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, message = LINES[name]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file.yaml").write_text(text)
+    assert main(["study", "file.yaml", "--dry-run"]) == 2
+    assert capsys.readouterr().err.startswith(f"varshare: error: {message}")
+    assert [path.name for path in tmp_path.iterdir()] == ["file.yaml"]
+
+
+@pytest.mark.parametrize("word", ["on", "off", "yes", "no", "null", "true", "1e3", "007", "2026-01-01", "0x10", "1.0"])
+def test_names_and_labels_are_what_the_file_says(word: str, tmp_path: Path) -> None:
     file = tmp_path / "file.yaml"
-    file.write_text("suites: [cartpole]\nmethods:\n  a: methods/shared\n  a: methods/varshare\n")
-    with pytest.raises(ConfigError, match=r"^a: given twice, the second time before line 5"):
-        read_study(file, resolve_config)
+    file.write_text(
+        f"name: {word}\nsuites: {{{word}: cartpole}}\nmethods:\n  {word}: methods/shared\n  b: {{model.gamma: 0.5}}\n"
+        f"reference: {word}\ndescription: {word}\n"
+    )
+    study = read_study(file, resolve_config)
+    assert (study.name, study.suites, study.methods, study.reference) == (word, [word], [word, "b"], word)
+    assert study.description == word
+    assert [variant.name for variant in study.variants] == [f"{word}_{word}", f"{word}_b"]
+
+
+def test_scientific_numbers_are_integers_where_those_are_meant(tmp_path: Path) -> None:
+    file = tmp_path / "file.yaml"
+    tune = "{parameters: {model.gamma: [0.9, 0.8]}, trials: 1e1, env_steps: 2.5e3, seeds: [9]}"
+    file.write_text(f"{PLAIN}workers: 2e0\nslurm: {{cpus: 4e0}}\ntune: {tune}\n")
+    study = read_study(file, resolve_config)
+    assert study.tuning is not None
+    found = study.workers, study.slurm.cpus, study.tuning.trials, study.tuning.env_steps
+    assert found == (2, 4, 10, 2500)
+    assert all(isinstance(number, int) for number in found)
+
+
+def test_configs_are_found_beside_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "small.yaml").write_text("data: {suite: CartPole}\n")
+    (tmp_path / "mine" / "file.yaml").write_text(
+        "suites: [small.yaml, cartpole]\nmethods: {a: {configs: [small.yaml]}}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    beside = ("--config", "mine/small.yaml")
+    first, second = read_study(Path("mine/file.yaml"), resolve_config).variants
+    assert (first.name, first.args, second.args) == ("small_a", beside * 2, ("--config", "cartpole", *beside))
+
+
+def test_values_of_a_suite_reach_the_command_line_as_they_are(tmp_path: Path) -> None:
+    text = "[{id: CartPole-v1, name: on, kwargs: {a: 'off', b: off, c: .nan, d: {1: '1'}, e: \"x\\ny\"}}]"
+    (tmp_path / "file.yaml").write_text(f"{PLAIN}overrides: {{data.suite: {text}}}\n")
+    (variant,) = read_study(tmp_path / "file.yaml", resolve_config).variants
+    (task,) = load(variant.args[variant.args.index("--data.suite") + 1])
+    kwargs = {"a": "off", "b": False, "c": float("nan"), "d": {1: "1"}, "e": "x\ny"}
+    assert same(task, {"id": "CartPole-v1", "name": "on", "kwargs": kwargs})
 
 
 @pytest.mark.parametrize(

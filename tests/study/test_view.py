@@ -9,6 +9,7 @@ import struct
 import termios
 from pathlib import Path
 
+import pytest
 import small
 
 from varshare_pl.study.runs import Progress, Run, State, read_progress
@@ -28,6 +29,17 @@ def test_progress_is_the_newest_whole_row(tmp_path: Path) -> None:
     assert progress.time_left(960) == 1.5
     heartbeat.write_text(HEADER + "".join(f"{i},{i / 100},{i + 0.5},\n" for i in range(1, 5000)))
     assert read_progress(tmp_path) == Progress(4999, 4999.5, 49.99)
+
+
+@pytest.mark.parametrize("tasks", [800, 3000])
+def test_progress_with_many_tasks(tasks: int, tmp_path: Path) -> None:
+    columns = ["env_steps", "wall_time_s", "train/return_mean", *(f"train/return_task_{m}" for m in range(tasks))]
+    values = ["-1.2345678901234567e-05"] * tasks
+    with (tmp_path / "heartbeat.csv").open("w") as table:
+        table.write(",".join(columns) + "\n")
+        for i in range(1, 30):
+            table.write(",".join([str(i), str(i / 10), f"{i}.5", *values]) + "\n")
+    assert read_progress(tmp_path) == Progress(29, 29.5, 2.9)
 
 
 def rows() -> list[Row]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from varshare_pl.callbacks.heartbeat import record_of
 from varshare_pl.errors import EnvError, writing
+from varshare_pl.files import fsync
 from varshare_pl.run_folder import CHECKPOINTS
 from varshare_pl.types import Record
 
@@ -95,11 +95,11 @@ def save(trainer: Trainer, name: str) -> None:
         trainer.save_checkpoint(temporary, weights_only=False)  # all of the state; it loads with weights_only=True
         if not trainer.is_global_zero:
             return
-        _fsync(temporary)
+        fsync(temporary)
         if name == LAST and (folder / LAST).exists():
             _name_also(folder, PREVIOUS)
         temporary.replace(folder / name)
-        _fsync(folder)
+        fsync(folder)
 
 
 def _name_also(folder: Path, name: str) -> None:
@@ -111,11 +111,3 @@ def _name_also(folder: Path, name: str) -> None:
     except OSError:  # a file system without hard links
         shutil.copyfile(folder / LAST, link)
     link.replace(folder / name)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -23,6 +23,7 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
 
 from varshare_pl.errors import ConfigError, RunError
+from varshare_pl.files import replacing, write_text
 from varshare_pl.paths import user_path
 from varshare_pl.results.info import read_run_info
 
@@ -87,7 +88,7 @@ class Wandb(WandbLogger):
         except wandb.Error as error:
             raise RunError(f"wandb: {error}; with WANDB_MODE=offline the run is logged without the server") from error
         id_file.parent.mkdir(exist_ok=True)
-        id_file.write_text(run.id + "\n", encoding="utf-8")
+        write_text(id_file, run.id + "\n")
         run.define_metric("env_steps")
         run.define_metric("*", step_metric="env_steps", step_sync=True)
         where = self._folder / "wandb" / "offline-run-*"
@@ -173,12 +174,10 @@ class _CsvTable(ExperimentWriter):
 
     def _replace(self, columns: list[str], rows: list[dict[str, Any]]) -> None:
         path = Path(self.metrics_file_path)
-        temporary = path.with_name(f".{path.name}.tmp")  # a kill leaves the old table or the new one
-        with temporary.open("w", encoding="utf-8", newline="") as file:
+        with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=columns)
             writer.writeheader()
             writer.writerows(rows)
-        temporary.replace(path)
 
 
 LOGGERS: dict[str, type[Wandb] | type[TensorBoard] | type[Csv]] = {

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_warn
@@ -17,8 +15,10 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from varshare_pl.callbacks.heartbeat import record_of
 from varshare_pl.callbacks.logger_classes import FINAL_RETURN, LOGGERS, flat, log_results
 from varshare_pl.callbacks.signals import stopped_by_signal
+from varshare_pl.results.info import read_json
 from varshare_pl.run_folder import CONFIG_FILE, SUMMARY_FILE
 from varshare_pl.types import Detail, Record
+from varshare_pl.yaml_files import read_yaml
 
 
 class MetricsToLoggers(Callback):
@@ -51,7 +51,7 @@ class MetricsToLoggers(Callback):
         if not trainer.is_global_zero:
             return
         config = folder / CONFIG_FILE
-        params = flat(yaml.safe_load(config.read_text(encoding="utf-8"))) if config.exists() else {}
+        params = flat(read_yaml(config)) if config.exists() else {}
         for logger in trainer.loggers:
             if hasattr(logger, "experiment"):
                 _ = logger.experiment  # opens it
@@ -76,7 +76,7 @@ class MetricsToLoggers(Callback):
         summary = Path(trainer.default_root_dir) / SUMMARY_FILE
         if not trainer.is_global_zero or stopped_by_signal(trainer) or not summary.exists():
             return
-        results = results_to_log(json.loads(summary.read_text(encoding="utf-8")))
+        results = results_to_log(read_json(summary))
         each_logger(trainer, lambda logger: log_results(logger, results, _env_steps(pl_module)))
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import version
@@ -23,10 +21,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from varshare_pl.callbacks.evaluation import Evaluation
 from varshare_pl.callbacks.signals import stopped_by_signal
 from varshare_pl.checkpoints import CONFIG_KEY
-from varshare_pl.errors import writing
+from varshare_pl.errors import ConfigError
+from varshare_pl.files import replacing, write_json
 from varshare_pl.networks.size import network_sizes, total_size
 from varshare_pl.parallel import together
-from varshare_pl.results.info import RUN_FILE
+from varshare_pl.results.info import RUN_FILE, read_json, read_run_info
 from varshare_pl.results.statistics import average
 from varshare_pl.results.table import evaluation_table
 from varshare_pl.run_folder import CONFIG_FILE, SUMMARY_FILE, check_free, lock, make_empty
@@ -62,7 +61,6 @@ class RunFiles(Callback):
         self._resume = resume
         self._lengths: list[int] = []  # env steps that were asked for, a new one each time the run is extended
         self._lock: FileLock | None = None
-        self._start = time.perf_counter()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         with together():
@@ -81,10 +79,9 @@ class RunFiles(Callback):
             make_empty(folder)
         if length not in self._lengths[-1:]:
             self._lengths.append(length)
-        self._save_config(folder / f".{CONFIG_FILE}.tmp")
-        (folder / f".{CONFIG_FILE}.tmp").replace(folder / CONFIG_FILE)
+        with replacing(folder / CONFIG_FILE) as temporary:
+            self._save_config(temporary)
         write_json(folder / RUN_FILE, self._identity(trainer, pl_module))
-        self._start = time.perf_counter()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.is_global_zero:
@@ -141,7 +138,7 @@ class RunFiles(Callback):
             "gradient_steps": module.gradient_steps,
             "finished": module.env_steps >= data.total_env_steps,
             "extended": any(later > before for before, later in pairwise(self._lengths)),
-            "seconds": round(time.perf_counter() - self._start, 3),
+            "seconds": round(module.learner.wall_time, 3),
             "peak_memory_mb": round(peak_memory_mb(), 1),
             "parameters": total_size(network_sizes(module.policy, module.spec.obs_size).values())._asdict(),
         }
@@ -189,9 +186,10 @@ def code_commit() -> str | None:
 def read_lengths(path: Path) -> list[int]:
     """The lengths that a run was given so far; none if it was killed before it could write them."""
     try:
-        return list(json.loads(path.read_text(encoding="utf-8"))["total_env_steps"])
-    except FileNotFoundError:
-        return []
+        length = read_run_info(path.parent).length  # also sees that the rest is whole
+        return [] if length is None else list(read_json(path)["total_env_steps"])
+    except ConfigError as error:
+        raise ConfigError(f"{error}; where it is deleted, 'varshare resume' makes it anew") from None
 
 
 def steps_to_solve(history: list[tuple[int, bool | None]]) -> int | None:
@@ -207,11 +205,3 @@ def peak_memory_mb() -> float:
     """The most memory that this process has held, in MB of 10⁶ bytes."""
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return kilobytes / 1e6 if sys.platform == "darwin" else kilobytes * 1024 / 1e6
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with writing(path):
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 
 from varshare_pl.cli.messages import unknown_key
 from varshare_pl.errors import ConfigError
+from varshare_pl.yaml_files import load, read_yaml
 
 _LENGTH = "the length of a run is data.total_env_steps"
 _VALIDATION = "evaluation.every and evaluation.episodes say when and how to evaluate"
@@ -107,12 +109,42 @@ def check_config_file(path: str, keys: Collection[str]) -> None:
     Raises:
         ConfigError: naming the file and the key.
     """
-    content = _read_yaml(path)
+    content = read_yaml(path, "--config")
     if not isinstance(content, dict):
         what = "is empty" if content is None else "does not hold keys with values"
         raise ConfigError(f"--config: {path} {what}; sections such as data and model are needed")
     for key, value in content.items():
         _check_key(str(key), value, path, keys)
+
+
+def check_values(args: list[str], keys: Collection[str]) -> None:
+    """See that lists and mappings on the command line, and files with a section there, hold nothing twice or unclear.
+
+    Where text is allowed as well, the parser would take the whole value for text.
+
+    Args:
+        args: Command line.
+        keys: All keys, as "model.kl_weight".
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    for i, arg in enumerate(args):
+        flag, equals, value = arg.partition("=")
+        value = value if equals else "".join(args[i + 1 : i + 2])
+        key = flag.removeprefix("--")
+        if any(name.startswith(f"{key}.") for name in keys) and Path(value).is_file():
+            read_yaml(value, flag)
+        elif key != flag and value.lstrip().startswith(("[", "{")):
+            _check_value(key, value)
+
+
+def _check_value(key: str, value: str) -> None:
+    with suppress(yaml.YAMLError):  # the parser's to tell
+        try:
+            load(value)
+        except ConfigError as error:
+            raise ConfigError(f"{key}.{error}".replace(".[", "[", 1)) from None
 
 
 def config_files(args: list[str]) -> list[str]:
@@ -125,18 +157,6 @@ def config_files(args: list[str]) -> list[str]:
     return files
 
 
-def _read_yaml(path: str) -> Any:
-    try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--config: {path} cannot be read as text ({type(error).__name__})") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = "" if mark is None else f" in line {mark.line + 1}, column {mark.column + 1}"
-        problem = getattr(error, "problem", None) or "bad characters"
-        raise ConfigError(f"--config: {path} is not valid YAML: {problem}{where}") from error
-
-
 def _check_key(key: str, value: Any, path: str, keys: Collection[str]) -> None:
     check_refused(key)
     if key.removesuffix("+") in keys:
@@ -147,5 +167,9 @@ def _check_key(key: str, value: Any, path: str, keys: Collection[str]) -> None:
     if isinstance(value, dict):
         for name, item in value.items():
             _check_key(f"{key}.{name}", item, path, keys)
-    elif value is not None and not isinstance(value, str):  # a string is the path of a file with the section
+    elif isinstance(value, str):  # the path of a file with the section
+        file = Path(path).parent / value
+        if file.is_file():
+            read_yaml(file, key)
+    elif value is not None:
         raise ConfigError(f"{key}: {value} is not allowed; a section with keys and values is ({path})")

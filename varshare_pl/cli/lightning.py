@@ -30,6 +30,7 @@ from varshare_pl.cli.checks import (
     TRAINER_DEFAULTS,
     TRAINER_FIXED,
     check_config_file,
+    check_values,
     config_files,
 )
 from varshare_pl.cli.help import DESCRIPTION, USAGE
@@ -43,7 +44,7 @@ from varshare_pl.ppo.module import PPOModule
 from varshare_pl.rollout.datamodule import RolloutDataModule
 from varshare_pl.run_folder import check_free, default_experiment, run_folder
 
-LARGEST_SEED = 2**32 - 1
+LARGEST = {"seed_everything": 2**32 - 1, "data.total_env_steps": sys.maxsize}
 PATHS = ("logs_dir", "ckpt_path", "init_from")
 
 
@@ -155,6 +156,7 @@ class VarShareCLI(LightningCLI):
         assert isinstance(known, VarShareParser)
         for path in config_files(args):
             check_config_file(path, known.keys())
+        check_values(args, known.keys())
         self.config = _parse(parser, args)
         if args[0] == "fit" and self.config.fit.ckpt_path is not None:
             self._parse_resume(parser, args[1:])
@@ -163,8 +165,9 @@ class VarShareCLI(LightningCLI):
             config[key] = plain(value)
             if isinstance(value, float) and not math.isfinite(value):
                 raise ConfigError(f"{key}: {value} is not allowed; a finite number is")
-        if config.seed_everything > LARGEST_SEED:
-            raise ConfigError(f"seed_everything: {config.seed_everything} is not allowed; at most {LARGEST_SEED} is")
+        for key, largest in LARGEST.items():
+            if config[key] > largest:
+                raise ConfigError(f"{key}: {config[key]} is not allowed; at most {largest} is")
 
     def _parse_resume(self, parser: LightningArgumentParser, args: list[str]) -> None:
         """Put the run's own config in place of the one given, see that they agree, and find the checkpoint."""
@@ -266,7 +269,7 @@ class VarShareCLI(LightningCLI):
         config = self._config.clone()
         config.overwrite = False  # a saved config, used again, must not delete a run
         config.ckpt_path = None
-        self._parser(self.subcommand).save(config, path, skip_none=False, overwrite=True, multifile=False)
+        self._parser(self.subcommand).save(config, path, skip_unset=False, overwrite=True, multifile=False)
 
 
 def _parse(parser: LightningArgumentParser, args: list[str]) -> Namespace:

@@ -26,7 +26,7 @@ _LISTS = {"Sequence", "list", "Iterable", "tuple"}
 _VALUES = (
     r"Given value: (.*)",
     r"Got value: (.*)",
-    r"Not of type \w+: (.+) does not conform",
+    r"Not of type \w+: (.+) (?:does not conform|not an integer)",
     r"invalid literal for int\(\) with base 10: '(.*)'",
     r"could not convert string to float: '(.*)'",
 )

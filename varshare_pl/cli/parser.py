@@ -7,18 +7,22 @@ import importlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from decimal import Decimal
 from typing import Any, NoReturn
 
 import yaml
-from jsonargparse import get_loader, set_loader
+from jsonargparse import set_dumper, set_loader
+from jsonargparse.typing import NonNegativeInt, PositiveInt, register_type
 from lightning.pytorch.cli import LightningArgumentParser
 
 from varshare_pl.cli.help import HelpFormatter
 from varshare_pl.cli.messages import one_line, unknown_key
 from varshare_pl.combiners import GradientCombiner, combiner_names
+from varshare_pl.envs import GymTask
 from varshare_pl.errors import ConfigError
 from varshare_pl.sharing import SharingMethod, method_names
+from varshare_pl.yaml_files import dump, load
 
 MODE = "varshare_yaml"
 
@@ -86,13 +90,12 @@ def plain(value: Any) -> Any:
     return float(value) if isinstance(value, float) else int(value)
 
 
-def expand_names(value: Any) -> Any:
-    """A config with short names, such as ``sharing: varshare``, replaced by class paths."""
-    if isinstance(value, list):
-        return [expand_names(item) for item in value]
+def expand_names(value: Any, section: str = "model") -> Any:
+    """A config, or its section ``model``, with short names, such as ``sharing: varshare``, replaced by class paths."""
     if not isinstance(value, dict):
         return value
-    return {key: _chosen(_BY_NAME[key], item) if key in _BY_NAME else expand_names(item) for key, item in value.items()}
+    chosen = {key: _chosen(_BY_NAME[key], item) if key in _BY_NAME else item for key, item in value.items()}
+    return chosen | {section: expand_names(chosen[section], "")} if section in chosen else chosen
 
 
 def _chosen(choice: Choice, value: Any) -> Any:
@@ -171,13 +174,35 @@ def _argument(choice: Choice, value: str) -> str:
     if not value.lstrip().startswith("{"):
         return class_path(choice, value)
     try:
-        return json.dumps(_chosen(choice, yaml.safe_load(value)))
+        return json.dumps(_chosen(choice, load(value)))
     except yaml.YAMLError as error:
         raise ConfigError(f"{choice.key}: {value} is not valid YAML") from error
 
 
 def _load(stream: str) -> Any:
-    return expand_names(get_loader("yaml")(stream))
+    return expand_names(load(stream))
+
+
+def _whole(kind: type[int]) -> Callable[[Any], int]:
+    """Reads integers of a kind, written as 1000, 1e3 or 1000.0."""
+
+    def read(value: Any) -> int:
+        if isinstance(value, str) and re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", value):
+            exact = Decimal(value)
+            whole = abs(float(value)) < float("inf") and exact == exact.to_integral_value()
+            value = int(exact) if whole else value
+        return kind(value)
+
+    return read
 
 
 set_loader(MODE, _load, (yaml.YAMLError,))
+set_dumper(MODE, dump)
+for _kind in (PositiveInt, NonNegativeInt):
+    register_type(_kind, int, _whole(_kind))
+# Left as it is: for values of any type the parser would take the text "off" for false, again at each reading.
+register_type(
+    GymTask,
+    serializer=lambda task: asdict(task) if isinstance(task, GymTask) else task,
+    type_check=lambda value, _: isinstance(value, GymTask | dict),
+)

@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
-from varshare_pl.callbacks.run_files import write_json
 from varshare_pl.checkpoints import CHECKPOINT_KEY, read_checkpoint
 from varshare_pl.cli.describe import DescribeCLI
 from varshare_pl.cli.process import leave_no_trace
 from varshare_pl.compressed import COMPRESSED_KEY, compress, weight_bytes
 from varshare_pl.errors import ConfigError
+from varshare_pl.files import write_json
 from varshare_pl.results.table import text_table
 from varshare_pl.run_folder import CONFIG_FILE
 from varshare_pl.sharing.varshare.pruning import mean_log_var, prunable_layers, prune_

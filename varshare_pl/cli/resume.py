@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from jsonargparse import Namespace
 
@@ -14,6 +13,7 @@ from varshare_pl.checkpoints import CHECKPOINT_KEY, read_checkpoint
 from varshare_pl.errors import ConfigError
 from varshare_pl.paths import user_path
 from varshare_pl.run_folder import CHECKPOINTS, CONFIG_FILE, SUMMARY_FILE
+from varshare_pl.yaml_files import same
 
 MAY_CHANGE = (
     "trainer.",
@@ -58,14 +58,9 @@ def run_config(
         if key in WHERE or key.startswith(MAY_CHANGE):
             continue
         for other in (final.get(key), given.get(key)):
-            if _comparable(other) != _comparable(value):
+            if not same(other, value):
                 raise ConfigError(f"{key}: {other} is not allowed when going on with {folder}; the run has {value}")
     return final
-
-
-def _comparable(value: Any) -> Any:
-    # A default may be a tuple, what is read from a file is a list.
-    return list(value) if isinstance(value, tuple) else value
 
 
 def without_configs(args: list[str]) -> list[str]:

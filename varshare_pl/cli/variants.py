@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
@@ -18,6 +17,7 @@ from varshare_pl.cli.process import leave_no_trace
 from varshare_pl.cli.resume import MAY_CHANGE, WHERE
 from varshare_pl.errors import ConfigError
 from varshare_pl.run_folder import CONFIG_FILE
+from varshare_pl.yaml_files import load, read_yaml, same
 
 LENGTH = "data.total_env_steps"
 MAY_DIFFER = tuple(key for key in MAY_CHANGE if key != LENGTH)
@@ -45,8 +45,8 @@ class CheckCLI(VarShareCLI):
 
     def saved(self) -> dict[str, Any]:
         """The config as a run would save it, by full names."""
-        text = self._parser("fit").dump(self._config, skip_none=False)
-        return flat(yaml.load(text, yaml.CSafeLoader))
+        text = self._parser("fit").dump(self._config, skip_unset=False)
+        return flat(load(text))
 
     @property
     def env_steps(self) -> int:
@@ -75,7 +75,7 @@ def check_variant(args: list[str], folders: list[Path]) -> int:
     for folder in folders:
         path = folder / CONFIG_FILE
         if path.is_file():
-            _check_same(folder, flat(yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)), wanted)
+            _check_same(folder, flat(read_yaml(path)), wanted)
     return cli.env_steps
 
 
@@ -84,7 +84,7 @@ def _check_same(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> 
     for key, value in wanted.items():
         if key in (*WHERE, "seed_everything") or key.startswith(MAY_DIFFER) or key not in found:
             continue
-        if found[key] != value:
+        if not same(found[key], value):
             raise ConfigError(
                 f"{key}: the study has {value}, the run in {folder} has {found[key]}; "
                 "give the study another name, or move the run away"

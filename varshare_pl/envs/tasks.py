@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +16,17 @@ from numpy.typing import NDArray
 from varshare_pl.envs.dynamics import Dynamics
 from varshare_pl.errors import ConfigError
 from varshare_pl.types import EnvSpec
+
+
+def _told(value: Any) -> str:
+    """A value in words that equal values share, in every process: in a fixed order and without addresses."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(sorted(f'{key!r}: {_told(item)}' for key, item in value.items()))}}}"
+    if isinstance(value, set | frozenset):
+        return f"{{{', '.join(sorted(map(_told, value)))}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_told, value))}]"
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
 @dataclass
@@ -132,10 +145,7 @@ class TaskSuite:
         if self.dynamics is not None:
             kind, columns = type(self.dynamics).__name__, self.dynamics.table.T.tolist()
             return tuple(f"{task.name}: {kind} {column}" for task, column in zip(self.tasks, columns, strict=True))
-        return tuple(
-            f"{task.name}: {task.env_id} {sorted(task.kwargs.items())} {sorted(task.attributes.items())}"
-            for task in self.tasks
-        )
+        return tuple(f"{task.name}: {task.env_id} {_told(task.kwargs)} {_told(task.attributes)}" for task in self.tasks)
 
     def make_task(self, k: int, render_mode: str | None = None) -> gym.Env[Any, Any]:
         """Make the Gymnasium env of task ``k``.

@@ -283,7 +283,6 @@ class PPOModule(pl.LightningModule):
             "env_steps": self.env_steps,
             "gradient_steps": self.gradient_steps,
             "wall_time_s": self.wall_time,
-            "tasks": list(self.spec.tasks),
         }
         if self.reward_scaling is not None:
             state["discounted_returns"] = self.reward_scaling.state()
@@ -318,4 +317,4 @@ class PPOModule(pl.LightningModule):
 
     def _identity(self) -> dict[str, Any]:
         own = {"suite": self.spec.suite, "num_tasks": self.spec.num_tasks, "sharing": self.method_name}
-        return own | {"combiner": self.combiner_name}
+        return own | {"combiner": self.combiner_name, "tasks": list(self.spec.tasks)}

@@ -120,8 +120,9 @@ def read_study(path: Path, resolve: Callable[[str], str], for_tuning: bool = Fal
     Raises:
         ConfigError: for whatever is wrong in it, in one line.
     """
-    content = values.read_yaml(path)
+    content = values.read_study_file(path)
     check_keys(content, KEYS)
+    resolve = _beside(path, resolve)
     name = label(content.get("name", path.stem), "name")
     base = _configs(content.get("configs"), "configs", resolve)
     overrides = _options(mapping(content.get("overrides"), "overrides"), "overrides")
@@ -142,6 +143,8 @@ def read_study(path: Path, resolve: Callable[[str], str], for_tuning: bool = Fal
     _check_names(variants)
 
     reference = content.get("reference")
+    if reference == "null" and reference not in methods:
+        reference = None
     if reference is not None and reference not in methods:
         raise refuse("reference", reference, f"one of the methods is: {', '.join(methods)}")
     workers = content.get("workers")
@@ -202,14 +205,24 @@ def _with_grid(methods: dict[str, _Entry], grid: dict[str, Any]) -> dict[str, _E
     return result
 
 
+def _beside(study: Path, resolve: Callable[[str], str]) -> Callable[[str], str]:
+    """The names of configs as ``--config`` takes them: a file seen from the study's, else what ``resolve`` knows."""
+
+    def found(name: str) -> str:
+        beside = study.parent / name
+        if beside.is_file():
+            return str(beside)
+        resolve(name)
+        return name
+
+    return found
+
+
 def _configs(value: Any, key: str, resolve: Callable[[str], str]) -> tuple[str, ...]:
-    names = texts(value, key)
-    for name in names:
-        try:
-            resolve(name)
-        except ConfigError as error:
-            raise ConfigError(f"{key}: {str(error).removeprefix('--config: ')}") from None
-    return names
+    try:
+        return tuple(resolve(name) for name in texts(value, key))
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {str(error).removeprefix('--config: ')}") from None
 
 
 def _options(options: dict[str, Any], key: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from varshare_pl.errors import ConfigError, writing
+from varshare_pl.errors import ConfigError
+from varshare_pl.files import write_json
 from varshare_pl.results.info import read_json
 from varshare_pl.run_folder import LOCK_FILE
 from varshare_pl.study.definition import Study
@@ -135,19 +135,6 @@ class StudyFolder:
 
     def _failure(self, run: Run) -> Path:
         return self.path / FAILURES / f"{run.name}.json"
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write whole or not at all."""
-    write_text(path, json.dumps(content, indent=2) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with writing(path):
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
 
 
 def last_words(log: Path, exit_code: int) -> str:

@@ -14,7 +14,8 @@ from filelock import FileLock, Timeout
 from varshare_pl.results.files import HEARTBEAT
 from varshare_pl.run_folder import CONFIG_FILE, LOCK_FILE, SUMMARY_FILE
 
-TAIL = 1 << 14  # bytes; more than a row of a heartbeat ever has
+TAIL_ROWS = 50  # of a heartbeat that are read
+LONGEST_VALUE = 25  # characters with the comma; most have half of it
 
 
 class State(StrEnum):
@@ -116,7 +117,8 @@ def read_progress(folder: Path) -> Progress:
         with (folder / HEARTBEAT).open("rb") as table:
             header = table.readline().decode().strip().split(",")
             begin = table.tell()
-            table.seek(max(begin, table.seek(0, os.SEEK_END) - TAIL))
+            tail = TAIL_ROWS * LONGEST_VALUE * len(header)
+            table.seek(max(begin, table.seek(0, os.SEEK_END) - tail))
             lines = table.read().decode(errors="replace").split("\n")[:-1]  # without what is not written to its end
     except FileNotFoundError:
         return Progress()

@@ -32,6 +32,16 @@ class Parameter:
         """Whether values are integers: both ends of the range are."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Of a range."""
+        return self.low, self.high
+
+    @property
+    def within(self) -> float:
+        """A value of a range, whole only where all are."""
+        return self.low if self.whole else self.low + (self.high - self.low) / math.pi
+
 
 @dataclass(frozen=True)
 class Tuning:
@@ -45,9 +55,14 @@ class Tuning:
     pruner: str
 
     def corners(self) -> list[list[str]]:
-        """Options at the ends of all ranges and lists, to be checked before a search begins."""
-        ends = [{key: (one.choices or (one.low, one.high))[i] for key, one in self.parameters.items()} for i in (0, -1)]
-        return [arguments({**values, LENGTH: self.env_steps}) for values in ends]
+        """Options at the ends of all ranges and lists, and within ranges, to be checked before a search begins."""
+        points = [[one.choices[i] if one.choices else one.ends[i] for one in self.parameters.values()] for i in (0, -1)]
+        if any(not one.whole and all(float(end).is_integer() for end in one.ends) for one in self.parameters.values()):
+            # 1e1 is an integer where one is meant; what lies between is not.
+            points.append([one.choices[0] if one.choices else one.within for one in self.parameters.values()])
+        return [
+            arguments({**dict(zip(self.parameters, point, strict=True)), LENGTH: self.env_steps}) for point in points
+        ]
 
     def record(self) -> dict[str, Any]:
         """What the report says of it."""

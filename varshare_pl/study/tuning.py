@@ -16,18 +16,19 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
 
 from varshare_pl.errors import ConfigError
+from varshare_pl.files import write_json, write_text
 from varshare_pl.results.files import read_heartbeat
 from varshare_pl.results.info import read_json
 from varshare_pl.results.statistics import average
 from varshare_pl.run_folder import SUMMARY_FILE
 from varshare_pl.study.definition import Study, Variant
-from varshare_pl.study.folder import StudyFolder, write_json, write_text
+from varshare_pl.study.folder import StudyFolder
 from varshare_pl.study.runs import Run, State, make_run
 from varshare_pl.study.search import BUDGET_FILE, LENGTH, Parameter, Tuning
 from varshare_pl.study.values import arguments
+from varshare_pl.yaml_files import dump, same
 
 if TYPE_CHECKING:
     import optuna
@@ -136,7 +137,7 @@ class Search:
         """
         known = read_json(self._place / "search.json")
         for key, value in self._identity().items():
-            if known and known.get(key) != value:
+            if known and not same(known.get(key), value):
                 raise ConfigError(
                     f"tune: {key} is {json.dumps(value)}, the trials in {self._place} were made with "
                     f"{json.dumps(known.get(key))}; move them away to tune again"
@@ -245,7 +246,7 @@ class Search:
         )
         head += f"mean return {best.value:.1f} over the evaluations up to {tuning.env_steps:,} env steps, "
         head += f"seeds {list(tuning.seeds)}.\n"
-        return head + yaml.safe_dump(config, sort_keys=False)
+        return head + dump(config)
 
     def write_trials(self) -> None:
         """Write ``trials.csv``: number, state, mean return and values of each trial that has ended."""
@@ -256,7 +257,9 @@ class Search:
             rows.append([number, trial.state.name.lower(), value, *(trial.params[key] for key in keys)])
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
-        write_text(self._place / "trials.csv", text.getvalue())
+        path = self._place / "trials.csv"
+        if not path.is_file() or path.read_bytes() != text.getvalue().encode():  # asked for about once a second
+            write_text(path, text.getvalue())
 
 
 def mean_return(run: Path, length: int) -> float:

@@ -1,55 +1,51 @@
-"""Reading a study's file: YAML in which nothing is lost, and values that are checked one by one."""
+"""Reading a study's file: what is text in it, and values that are checked one by one."""
 
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections import Counter
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Collection, Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from varshare_pl.errors import ConfigError
+from varshare_pl.yaml_files import KEYS, Texts, dump, read_yaml
 
 LARGEST_SEED = 2**32 - 1
+_SEED = r"(0|[1-9]\d*)"
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML's safe loader that refuses a key given twice, where it would keep the last one only."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = Counter(str(key.value) for key, _ in node.value)
-        twice = [key for key, count in keys.items() if count > 1]
-        if twice:
-            raise ConfigError(f"{twice[0]}: given twice, the second time before line {node.end_mark.line + 1}")
-        return super().construct_mapping(node, deep)
-
-
-# "5e-3" is a number in YAML 1.2 and for the parser of `varshare fit`, and text for PyYAML.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+"), list("-+.0123456789")
+_SUITE = ("data.suite", "*", "name")
+TEXTS = Texts(
+    values=(
+        *(("tuned",), ("configs",), ("configs", "*")),
+        *(
+            (axis, *below)
+            for axis in ("suites", "methods")
+            for below in (("*",), ("*", "configs"), ("*", "configs", "*"))
+        ),
+        *(("seeds",), ("seeds", "*"), ("tune", "seeds"), ("tune", "seeds", "*")),  # 1:10 and 010 are no numbers there
+        *(("slurm", "partition"), ("slurm", "setup"), ("slurm", "setup", "*"), ("slurm", "options", "*")),
+        *(
+            ("overrides", *_SUITE),
+            ("suites", "*", *_SUITE),
+            ("methods", "*", *_SUITE),
+            ("grid", "data.suite", "*", "*", "name"),
+        ),
+    ),
+    names=(("name",), ("description",), ("suites", KEYS), ("methods", KEYS), ("reference",)),
 )
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_study_file(path: Path) -> dict[str, Any]:
     """The keys and values of a YAML file.
 
     Raises:
         ConfigError: if it cannot be read, is no YAML, has a key twice, or holds something else.
     """
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read as text ({type(error).__name__})") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = "" if mark is None else f" in line {mark.line + 1}, column {mark.column + 1}"
-        raise ConfigError(f"{path} is not valid YAML: {getattr(error, 'problem', 'bad characters')}{where}") from error
-    except ConfigError as error:
-        raise ConfigError(f"{error} ({path})") from None
+    content = read_yaml(path, texts=TEXTS)
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds no study; keys such as suites, methods and seeds are needed")
     return {str(key): value for key, value in content.items()}
@@ -99,9 +95,9 @@ def text(value: Any, key: str) -> str:
 
 def integer(value: Any, key: str, least: int = 1) -> int:
     """An integer of at least so much."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value % 1 != 0 or value < least:
         raise refuse(key, value, f"an integer of at least {least} is")
-    return value
+    return int(value)
 
 
 def positive(value: Any, key: str) -> float:
@@ -126,17 +122,19 @@ def label(value: Any, key: str) -> str:
 
 
 def seeds(value: Any, key: str) -> tuple[int, ...]:
-    """Seeds from 7, "1-10", "1-3, 7" or a list of such.
+    """Seeds from "1-10", "1-3, 7" or a list of such.
 
     Raises:
-        ConfigError: for anything else, and for a seed given twice.
+        ConfigError: for anything else, for a seed given twice, and for one number above 1: as many seeds may be meant.
     """
+    if re.fullmatch(r"[2-9]|[1-9]\d+", str(value).strip()):
+        raise refuse(key, value, f"[{value}] (this seed alone) or 1-{value} (so many seeds) is")
     found: list[int] = []
     for item in value if isinstance(value, list) else [value]:
         for part in str(item).split(",") if isinstance(item, str | int) and not isinstance(item, bool) else [""]:
-            ends = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+            ends = re.fullmatch(rf"\s*{_SEED}\s*(?:-\s*{_SEED}\s*)?", part)
             if ends is None:
-                raise refuse(key, value, "seeds as 1-10 or [1, 2, 5-7] are")
+                raise refuse(key, value, "seeds without leading zeros, as 1-10 or [1, 2, 5-7], are")
             first, last = int(ends[1]), int(ends[2] or ends[1])
             if last < first or last > LARGEST_SEED:
                 raise refuse(key, part.strip(), f"from small to large, at most {LARGEST_SEED}, is")
@@ -151,7 +149,9 @@ def seeds(value: Any, key: str) -> tuple[int, ...]:
 
 def option_text(value: Any) -> str:
     """A value as it stands on a command line."""
-    return value if isinstance(value, str) else json.dumps(value)
+    if isinstance(value, str) or (isinstance(value, float) and isfinite(value)):
+        return str(value)
+    return dump(value, flow=True)
 
 
 def arguments(options: Mapping[str, Any]) -> list[str]:

@@ -11,7 +11,6 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
-import yaml
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
@@ -26,6 +25,7 @@ from varshare_pl.paths import user_path
 from varshare_pl.run_folder import CHECKPOINTS, CONFIG_FILE
 from varshare_pl.sharing.matching import matched_hidden_sizes
 from varshare_pl.trained.export import export_actor
+from varshare_pl.yaml_files import parse_yaml
 
 Observation = TypeVar("Observation", Tensor, NDArray[Any])
 Task = int | str | Sequence[int] | Sequence[str] | Tensor | NDArray[np.integer[Any]]
@@ -178,7 +178,7 @@ def load_policy(path: Path | str, checkpoint: Literal["last", "best"] = "last") 
         raise ConfigError(f"load_policy: the config of {path} is incomplete or damaged: {error}") from error
     saved, prefix = content[CHECKPOINT_KEY], "policy."
     weights = {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
-    identity = {"suite": suite.name, "num_tasks": suite.num_tasks}
+    identity = {"suite": suite.name, "num_tasks": suite.num_tasks, "tasks": list(suite.identities())}
     check_checkpoint({**content, "state_dict": weights}, identity, policy.state_dict(), "load_policy")
     policy.load_state_dict(weights, assign=True)  # each tensor in its own precision
     return TrainedPolicy(policy, suite, saved["sharing"], saved["env_steps"])
@@ -192,7 +192,7 @@ def _config(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
         if not beside.is_file():
             raise ConfigError(f"load_policy: {path} was written without its config; it must be in its run's folder")
         text = beside.read_text(encoding="utf-8")
-    config = yaml.safe_load(text)
+    config = parse_yaml(text, f"the config of {path}", "load_policy")
     if not isinstance(config, dict):
         raise ConfigError(f"load_policy: the config of {path} is incomplete or damaged")
     return config

@@ -44,7 +44,7 @@ def test_suite_of_acrobots():
     suite = get_suite(ACROBOTS)
     assert suite.name == "Acrobot-v1"
     assert [task.name for task in suite.tasks] == ["Acrobot-v1", "Acrobot-v1 LINK_MASS_2=1.5", "short arm"]
-    assert suite.num_actions == 3
+    assert suite.action_space.n == 3
     assert suite.dynamics is None
     assert suite.solved_return == gym.spec("Acrobot-v1").reward_threshold == -100
     assert suite.observation_space == gym.make("Acrobot-v1").observation_space

@@ -42,7 +42,7 @@ def test_suites():
         suite = get_suite(name)
         assert len({task.name for task in suite.tasks}) == suite.num_tasks
         assert suite.solved_return == (0.95 if name == "ConflictBandit" else 475.0)
-        assert suite.num_actions == (5 if name == "ConflictBandit" else 2)
+        assert suite.action_space.n == (5 if name == "ConflictBandit" else 2)
         for k in range(suite.num_tasks):
             env = suite.make_task(k)
             assert env.observation_space == suite.observation_space

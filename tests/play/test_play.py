@@ -171,12 +171,11 @@ def test_tasks_that_cannot_be_drawn_are_told(tmp_path):
 
 def test_gymnasiums_envs_are_drawn():
     suite = get_suite(["Acrobot-v1", {"id": "Acrobot-v1", "attributes": {"LINK_MASS_1": 2.0}}])
-    from helpers import make_spec
+    from helpers import make_policy
 
-    from varshare_pl.networks.actor_critic import ActorCritic
     from varshare_pl.sharing import Shared
 
-    policy = TrainedPolicy(ActorCritic(make_spec(suite, 1), Shared(), (8,)), suite, "shared", 0)
+    policy = TrainedPolicy(make_policy(suite.env_spec(), Shared(), hidden_sizes=(8,)), suite, "shared", 0)
     playing = Episodes(policy, 1, 1)
     assert playing.fps == 15
     panels = next(playing.panels(1))

@@ -9,14 +9,13 @@ import pytest
 import torch
 import yaml
 from gymnasium.spaces import Box, Discrete
-from helpers import collect, fit, make_spec
-from varshare_pl.policy.actor_critic import ActorCritic
-from varshare_pl.policy.trained import load_policy
+from helpers import collect, fit, make_policy
 
 from varshare_pl.checkpoints import CHECKPOINT_KEY, CONFIG_KEY
 from varshare_pl.envs import get_suite
 from varshare_pl.rollout.digits import Digits
 from varshare_pl.sharing import Shared
+from varshare_pl.trained.policy import load_policy
 
 FAR = 1e8
 
@@ -70,8 +69,8 @@ def test_a_task_far_from_0_is_learned_from_normalised_observations(suite):
 
 
 def test_a_checkpoint_is_loaded_with_all_digits(suite, tmp_path):
-    spec = dataclasses.replace(make_spec(get_suite(suite), 1), obs_dtype="float64")
-    policy = ActorCritic(spec, Shared(), (8,), normalize_observations=True)
+    spec = dataclasses.replace(get_suite(suite).env_spec(), obs_dtype="float64")
+    policy = make_policy(spec, Shared(), hidden_sizes=(8,), normalize_observations=True)
     rows = torch.tensor([[FAR], [FAR + 1]], dtype=torch.float64)
     policy.observation_moments.update(rows, torch.zeros(2, dtype=torch.int64))
     model = {"sharing": {"class_path": "varshare_pl.sharing.Shared"}, "hidden_sizes": [8], "activation": "tanh"}
@@ -106,7 +105,7 @@ def test_without_normalisation_the_loss_is_told_once(suite):
 
 
 def test_a_policy_without_normalisation_collects_in_float32(suite):
-    policy = ActorCritic(make_spec(get_suite(suite), 1), Shared(), (8,))
+    policy = make_policy(get_suite(suite).env_spec(), Shared(), hidden_sizes=(8,))
     with pytest.warns(UserWarning, match="float32 cannot tell"):
         (rollout,) = collect(policy, suite, 1, 8)
     assert rollout.obs.dtype == rollout.final_obs.dtype == rollout.last_obs.dtype == torch.float32

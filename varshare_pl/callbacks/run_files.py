@@ -138,7 +138,7 @@ class RunFiles(Callback):
             "gradient_steps": module.gradient_steps,
             "finished": module.env_steps >= data.total_env_steps,
             "extended": any(later > before for before, later in pairwise(self._lengths)),
-            "seconds": round(module.learner.wall_time, 3),
+            "seconds": round(module.wall_time, 3),
             "peak_memory_mb": round(peak_memory_mb(), 1),
             "parameters": total_size(network_sizes(module.policy, module.spec.obs_size).values())._asdict(),
         }

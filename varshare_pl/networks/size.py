@@ -55,20 +55,21 @@ def parameter_rows(policy: ActorCritic) -> list[ParameterRow]:
 
 
 def network_sizes(policy: ActorCritic, obs_size: int) -> dict[str, Size]:
-    """The size of each network by its name.
+    """The size of each network by its name, with what is trained along behind it.
 
     Args:
         policy: The actor-critic.
         obs_size: Of an observation row.
     """
-    return {
-        name: Size(
-            sum(p.numel() for p in network.parameters()),
-            active_parameters(network, obs_size),
-            row_flops(network, obs_size),
-        )
-        for name, network in policy.networks()
-    }
+    sizes = {}
+    for name, network in policy.networks():
+        own = {id(p) for p in network.parameters()}
+        behind = [p for p in policy.parameters_of(name) if id(p) not in own]
+        parts = [network.num_tasks if len(p) == network.num_tasks else 1 for p in behind]
+        stored = sum(p.numel() for p in policy.parameters_of(name))
+        active = active_parameters(network, obs_size) + sum(p.numel() // n for p, n in zip(behind, parts, strict=True))
+        sizes[name] = Size(stored, active, row_flops(network, obs_size))
+    return sizes
 
 
 def total_size(sizes: Iterable[Size]) -> Size:

@@ -267,22 +267,25 @@ def test_nash_mtl_solves_its_equation():
 
 
 def test_grad_norm_by_hand():
-    rule = make("grad_norm", alpha=0.5, lr=0.1)
-    first, second = given(0), given(3)
-    torch.testing.assert_close(rule.combine(first), first.gradients.mean(0))
-    sizes = first.gradients.norm(dim=1)
-    # At the first step all ratios are 1; Adam's first step is the learning rate against the sign of the gradient.
-    weights = 1.0 - 0.1 * (sizes - sizes.mean()).sign()
-    weights *= M / weights.sum()
-    torch.testing.assert_close(rule.combine(second), (weights[:, None] * second.gradients).mean(0))
-    ratio = second.losses / first.losses
-    sizes = weights * second.gradients.norm(dim=1)
-    target = sizes.mean() * (ratio / ratio.mean()) ** 0.5
-    w = weights.clone().requires_grad_()
-    (w * second.gradients.norm(dim=1) - target).abs().sum().backward()
-    assert torch.equal((sizes - target).sign(), w.grad.sign())
-    before = rule.state()["values"]
-    torch.testing.assert_close(before.sum(), torch.tensor(float(M)))
+    """Chen et al. 2018, algorithm 1, with torch's autograd and Adam; tasks whose gradients differ in size."""
+    rule, w = make("grad_norm", alpha=0.5, lr=0.1), torch.ones(M, requires_grad=True)
+    adam = torch.optim.Adam([w], lr=0.1)
+    scale, first = torch.tensor([[0.1], [1.0], [3.0], [10.0]]), None
+    for seed in range(0, 12, 2):
+        data = given(seed)
+        data = data._replace(gradients=data.gradients * scale.roll(seed // 2, 0))
+        first = data.losses if first is None else first
+        torch.testing.assert_close(rule.combine(data), (w.detach()[:, None] * data.gradients).mean(0))
+        ratio = data.losses / first
+        sizes = w * data.gradients.norm(dim=1)
+        target = sizes.mean().detach() * (ratio / ratio.mean()) ** 0.5
+        adam.zero_grad()
+        (sizes - target).abs().sum().backward()
+        adam.step()
+        with torch.no_grad():
+            w.clamp_(min=1e-3).mul_(M / w.sum())
+        torch.testing.assert_close(rule.state()["values"], w.detach())
+    assert w.max() / w.min() > 1.5
 
 
 def test_dwa_by_hand():

@@ -6,13 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import fit, make_spec
+from helpers import fit
 
 from varshare_pl.envs import get_suite, make_vector_env
 from varshare_pl.errors import ConfigError, NonFiniteError
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.rollout.collector import Collector
 from varshare_pl.sharing import method_names
+from varshare_pl.types import RolloutPlan
 
 SUITE = "MirroredCartPole"
 ENVS, STEPS = 12, 4
@@ -26,11 +27,11 @@ def cache(tmp_path_factory):
         yield
 
 
-def make_module(sharing="varshare", **options):
+def make_module(sharing="varshare", method=None, **options):
     sizes = {"hidden_sizes": (8,), "minibatch_size": 24, "update_epochs": 2}
     with warnings.catch_warnings(action="ignore"):  # "fresh" is for comparison only
-        method = method_names()[sharing](**options.pop("method", {}))
-        return PPOModule(make_spec(get_suite(SUITE), ENVS * STEPS), method, **{**sizes, **options})
+        own = method_names()[sharing](**(method or {}))
+        return PPOModule(get_suite(SUITE).env_spec(), RolloutPlan(ENVS * STEPS, 3), own, **{**sizes, **options})
 
 
 def make_collector(module, compiled):
@@ -38,17 +39,16 @@ def make_collector(module, compiled):
     return Collector(envs, module.num_tasks, compiled=compiled)
 
 
-def train(module, compiled, rollouts=2):
+def train(module, rollouts=2):
     """Records and weights after some rollouts."""
     optimizer = module.configure_optimizers()
-    steps = module.stepping.compiled(optimizer) if compiled else module.stepping.eager(optimizer)
-    collector = make_collector(module, compiled)
-    records = [module.learner(collector.collect(module.behaviour(k), STEPS, k), steps) for k in range(rollouts)]
+    collector = make_collector(module, module.options.compile)
+    records = [module.learn(collector.collect(module.acting_policy(k), STEPS, k)) for k in range(rollouts)]
     return records, [p.detach().clone() for p in module.parameters()], optimizer
 
 
-LEARNED = {"layers": ["head"], "task_bias": True, "learned_prior": True}
-CONTROLLED = {"noise_controller": True, "absorption": 0.5, "task_embedding": 2}
+SOME_LAYERS = {"layers": ["head"], "task_bias": True}
+ABSORBING = {"absorption": 0.5, "task_embedding": 2}
 # Compiling takes a quarter of a minute each, so that options stand together.
 CASES = [
     ("varshare", {}),
@@ -56,12 +56,12 @@ CASES = [
     ("moore", {}),  # a whole network
     ("varshare", {"actor_noise": "fresh", "activation": "silu"}),
     ("varshare", {"actor_noise": "stored", "critic_noise": "flipout"}),
-    ("varshare", {"actor_noise": "stored", "method": {"rank": 2}}),
+    ("varshare_low_rank", {"actor_noise": "stored"}),
     ("varshare", {"actor_noise": "mean", "critic_noise": "weights", "max_grad_norm": None, "value_clip_range": 0.2}),
     ("varshare", {"minibatch_size": 12, "activation": "relu", "target_kl": 0.5}),  # four in a call
-    ("varshare", {"method": LEARNED, "kl_schedule": "warmup_ramp", "kl_weight": 20.0}),
-    ("varshare", {"method": CONTROLLED, "kl_weight": 20.0}),
-    ("varshare", {"method": {"deterministic": True}, "critic_noise": "mean", "kl_weight": 20.0}),
+    ("varshare_learned_prior", {"method": SOME_LAYERS, "kl_schedule": "warmup_ramp", "kl_weight": 20.0}),
+    ("varshare_controlled_prior", {"method": ABSORBING, "kl_weight": 20.0}),
+    ("varshare_deterministic", {"kl_weight": 20.0}),
     ("varshare", {"normalize_observations": True, "normalize_returns": "popart", "normalize_rewards": True}),
 ]
 
@@ -69,10 +69,8 @@ CASES = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "options"), CASES)
 def test_compiled_training_is_eager_training(method, options):
-    eager, compiled = make_module(method, **options), make_module(method, **options)
-    compiled.load_state_dict(copy.deepcopy(eager.state_dict()))
-    expected, weights, optimizer = train(eager, compiled=False)
-    found, others, other = train(compiled, compiled=True)
+    expected, weights, optimizer = train(make_module(method, **options))
+    found, others, other = train(make_module(method, compile=True, **options))
     for one, two in zip(weights, others, strict=True):
         torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-5)
     for one, two in zip(expected, found, strict=True):
@@ -89,7 +87,7 @@ def test_compiled_acting_is_eager_acting():
     module = make_module()
     eager, compiled = make_collector(module, compiled=False), make_collector(module, compiled=True)
     for k in range(12):
-        one, two = (c.collect(module.behaviour(k), STEPS, k) for c in (eager, compiled))
+        one, two = (c.collect(module.acting_policy(k), STEPS, k) for c in (eager, compiled))
         for name in ("obs", "task", "actions", "rewards", "terminated", "truncated", "final_obs", "last_obs"):
             assert torch.equal(getattr(one, name), getattr(two, name)), name
         torch.testing.assert_close(two.dist_params, one.dist_params)
@@ -106,7 +104,7 @@ def test_compiled_acting_is_eager_acting():
 
 @pytest.mark.slow
 def test_target_kl_stops_at_the_same_step():
-    records = [train(make_module(target_kl=1e-4, update_epochs=4), compiled)[0][0] for compiled in (False, True)]
+    records = [train(make_module(target_kl=1e-4, update_epochs=4, compile=c))[0][0] for c in (False, True)]
     assert records[0].metrics["diagnostics/stopped_early"] == 1.0
     for name in ("gradient_steps", "kl/policy", "diagnostics/stopped_early", "loss/total"):
         assert records[1].metrics[name] == pytest.approx(records[0].metrics[name], rel=1e-3), name
@@ -115,13 +113,13 @@ def test_target_kl_stops_at_the_same_step():
 
 @pytest.mark.slow
 def test_a_gradient_that_is_not_finite_stops_before_the_step():
-    module = make_module()
-    step = module.stepping.compiled(module.configure_optimizers())
-    rollout = make_collector(module, compiled=False).collect(module.behaviour(0), STEPS, 0)
+    module = make_module(compile=True)
+    module.configure_optimizers()
+    rollout = make_collector(module, compiled=False).collect(module.acting_policy(0), STEPS, 0)
     rollout.rewards[3, 1] = torch.nan
     before = [p.detach().clone() for p in module.parameters()]
     with pytest.raises(NonFiniteError, match="actor is not finite in rollout 0, gradient step 0 of its update; not"):
-        module.learner(rollout, step)
+        module.learn(rollout)
     assert all(torch.equal(one, two) for one, two in zip(before, module.parameters(), strict=True))
 
 
@@ -142,10 +140,9 @@ def test_a_fit_with_the_switch_compiles_and_resumes_exactly(tmp_path, capfd):
 
 
 def test_refused_where_tasks_change():
-    spec = make_spec(get_suite(SUITE), 96)
-    changing = type(spec)(**{**vars(spec), "tasks_fixed": False})
+    changing = RolloutPlan(96, 3, tasks_fixed=False)
     with pytest.raises(ConfigError, match=r"model\.compile: true is not allowed where envs change their tasks"):
-        PPOModule(changing, method_names()["shared"](), minibatch_size=96, compile=True)
+        PPOModule(get_suite(SUITE).env_spec(), changing, method_names()["shared"](), minibatch_size=96, compile=True)
 
 
 @pytest.mark.parametrize(

@@ -37,16 +37,8 @@ class Pretend(torch.Tensor):
     def tolist(self) -> Any:
         return self.inner.tolist()
 
-    def data_ptr(self) -> int:
-        return self.inner.data_ptr()
-
-    @property
-    def data(self) -> torch.Tensor:
-        return Pretend(self.inner.data)
-
-    @data.setter
-    def data(self, value: "Pretend") -> None:
-        self.inner = value.inner
+    def new_tensor(self, *args: Any, **kwargs: Any) -> "Pretend":
+        return Pretend(self.inner.new_tensor(*args, **kwargs))
 
 
 class Accelerator(TorchDispatchMode):

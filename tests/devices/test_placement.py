@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import METHODS, make_spec
+from helpers import METHODS
 from pretend import DEVICE, Pretend, accelerator, move
 
 from varshare_pl.envs import get_suite, make_vector_env
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.rollout.collector import Collector
 from varshare_pl.trained.evaluation import evaluate
-from varshare_pl.types import Episodes, Rollout
+from varshare_pl.types import Episodes, Rollout, RolloutPlan
 
 SUITE = "MirroredCartPole"
 ROLLOUTS = 2
@@ -35,18 +35,19 @@ def train(on_device: bool, method: str, **options: Any) -> tuple[PPOModule, list
     suite = get_suite(SUITE)
     # 3 envs for 2 tasks: they change task. 200 steps: some episodes are truncated by the low limit below.
     sizes = {"minibatch_size": 60, "update_epochs": 2, "hidden_sizes": (8, 8), "diagnostics_every": 1, **options}
-    module = PPOModule(make_spec(suite, 120, ROLLOUTS), METHODS[method](), **sizes)
+    plan = RolloutPlan(120, ROLLOUTS, tasks_fixed=False)
+    module = PPOModule(suite.env_spec(), plan, METHODS[method](), **sizes)
     if on_device:
         move(module)
         module._device = DEVICE
-    step = module.stepping.eager(module.configure_optimizers())
+    module.configure_optimizers()
     collector = Collector(make_vector_env(suite, 3, seed=1), suite.num_tasks)
     rollouts, records = [], []
     for index in range(ROLLOUTS):
-        rollout = collector.collect(module.behaviour(index), 40, index)
+        rollout = collector.collect(module.acting_policy(index), 40, index)
         rollout.truncated[7] = True  # the last observation before a limit is looked at too
         rollouts.append(rollout)
-        records.append(module.learner(to_device(rollout) if on_device else rollout, step))
+        records.append(module.learn(to_device(rollout) if on_device else rollout))
     return module, rollouts, records
 
 
@@ -89,7 +90,9 @@ def test_training_on_an_accelerator_is_that_on_the_cpu(method: str, options: dic
 @pytest.mark.parametrize("shared_only", [False, True])
 def test_evaluation_on_an_accelerator(shared_only: bool) -> None:
     suite = get_suite(SUITE)
-    module = PPOModule(make_spec(suite, 120), METHODS["varshare"](), hidden_sizes=(8,), minibatch_size=60)
+    module = PPOModule(
+        suite.env_spec(), RolloutPlan(120, 1), METHODS["varshare"](), hidden_sizes=(8,), minibatch_size=60
+    )
     expected = evaluate(module.policy.deterministic(shared_only), suite, 2, seed=1, counter=0)
     with accelerator() as device:
         move(module)

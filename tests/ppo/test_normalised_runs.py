@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from helpers import collect, fit, make_spec, option_names, perturb
+from helpers import collect, fit, option_names, perturb
 from lightning.pytorch import Callback
 from stopping import StopAfter
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -17,6 +17,7 @@ from varshare_pl.errors import ConfigError
 from varshare_pl.ppo import compiled
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.sharing import VarShare, method_names
+from varshare_pl.types import RolloutPlan
 
 METHODS = {name: cls for name, cls in method_names().items() if cls.__module__.startswith("varshare_pl.")}
 ALL = {"normalize_observations": True, "normalize_returns": "popart", "normalize_rewards": True}
@@ -56,7 +57,7 @@ def test_the_ratio_starts_at_1_whatever_is_combined(options):
     run = fit(CYCLE, **ALL, **options)
     assert all(record.metrics["diagnostics/first_ratio_deviation"] <= 1e-6 for record in run.records)
     assert all(math.isfinite(record.metrics["loss/total"]) for record in run.records)
-    assert not torch.equal(run.module.policy.critic.scale, torch.ones(5))  # trained, and moved with the moments
+    assert not torch.equal(run.module.policy.popart.scale, torch.ones(5))  # trained, and moved with the moments
 
 
 def test_observation_moments_are_those_of_all_rollouts():
@@ -85,9 +86,8 @@ def test_resumed_equals_uninterrupted(kind, data, tmp_path):
     rest = fit(data, ckpt_path=path, **EACH[kind])
     state, expected = rest.module.state_dict(), whole.module.state_dict()
     torch.testing.assert_close(dict(state), dict(expected), rtol=0, atol=0, equal_nan=True)
-    assert rest.module.learner.state().get("discounted_returns") == whole.module.learner.state().get(
-        "discounted_returns"
-    )
+    returns = [run.module.reward_scaling and run.module.reward_scaling.state() for run in (rest, whole)]
+    assert returns[0] == returns[1]
 
 
 def test_a_checkpoint_of_another_normalisation_is_refused(tmp_path):
@@ -100,8 +100,8 @@ def test_a_checkpoint_of_another_normalisation_is_refused(tmp_path):
 def test_weights_of_a_checkpoint_come_with_their_moments(tmp_path):
     path = tmp_path / "stopped.ckpt"
     first = fit({"total_env_steps": 256}, [StopAfter(1, path)], **ALL)
-    spec = make_spec(get_suite("MirroredCartPole"), 128)
-    module = PPOModule(spec, VarShare(), hidden_sizes=(8, 8), minibatch_size=64, **ALL)
+    spec = get_suite("MirroredCartPole").env_spec()
+    module = PPOModule(spec, RolloutPlan(128, 2), VarShare(), hidden_sizes=(8, 8), minibatch_size=64, **ALL)
     module.load_weights(torch.load(path, weights_only=True))
     for name, value in first.module.policy.state_dict().items():
         assert torch.equal(module.policy.state_dict()[name], value), name
@@ -133,15 +133,13 @@ def test_traced_gradient_steps_see_the_moments_of_the_moment(kind, monkeypatch):
     monkeypatch.setattr(compiled, "compile_function", trace)
     weights = []
     for traced in (False, True):
-        spec = make_spec(get_suite("MirroredCartPole"), 16)
+        spec = get_suite("MirroredCartPole").env_spec()
         options = {"hidden_sizes": (8,), "minibatch_size": 16, "update_epochs": 1, **EACH[kind]}
-        module = PPOModule(spec, VarShare(), **options)
+        module = PPOModule(spec, RolloutPlan(16, 3), VarShare(), compile=traced, **options)
         perturb(module, 0.1)
-        optimizer = module.configure_optimizers()
-        eager = module.stepping.eager(optimizer)
-        step = module.stepping.compiled(optimizer) if traced else eager
+        module.configure_optimizers()
         for rollout in collect(module.policy, "MirroredCartPole", 4, 4, rollouts=3):
-            module.learner(rollout, step)
+            module.learn(rollout)
         weights.append([p.detach().clone() for p in module.parameters()])
     for one, two in zip(*weights, strict=True):
         torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-5)

@@ -167,6 +167,16 @@ def test_advantages_that_differ_by_rounding_alone_are_0(rounding):
     assert not normalise_advantages(advantages, torch.zeros(len(advantages), dtype=torch.int64), 1, "task").any()
 
 
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_advantages_that_are_not_finite_do_not_pass_for_equal_ones(bad):
+    """Their gradient is to be refused, not to be 0; other tasks keep theirs."""
+    advantages = ADVANTAGES.clone()
+    advantages[1] = bad
+    found = normalise_advantages(advantages, TASK, 3, "task")
+    assert not found[:3].isfinite().all()
+    assert torch.equal(found[3:], normalise_advantages(ADVANTAGES, TASK, 3, "task")[3:])
+
+
 @pytest.mark.parametrize(("mean", "size"), [(0.0, 1e-6), (0.1, 1e-5), (1e6, 4.0), (-3e4, 0.1), (1e8, 1e3)])
 def test_small_differences_that_are_real_are_normalised(mean, size):
     """Against NumPy in 64 bits, of the numbers as float32 holds them; over a huge mean too."""

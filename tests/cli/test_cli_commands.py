@@ -47,13 +47,8 @@ VARSHARE = {
     "initial_sigma": 0.5,
     "layers": "all",
     "task_bias": False,
-    "deterministic": False,
-    "learned_prior": False,
-    "hyperprior": 1.0,
-    "noise_controller": False,
     "absorption": 0.0,
     "task_embedding": 0,
-    "rank": None,
 }
 BASE = ["--config", "complex_cartpole"]
 YAML = "model:\n  sharing: {class_path: varshare, init_args: {prior_scale: 0.3}}\n"

@@ -2,19 +2,18 @@
 
 import csv
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers import make_spec
 
 from varshare_pl.cli.main import main
 from varshare_pl.envs import get_suite
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.sharing import VarShare
 from varshare_pl.trained.evaluation import evaluate
+from varshare_pl.types import RolloutPlan
 
 SMALL = ["--data.num_envs", "4", "--data.rollout_steps", "32", "--model.hidden_sizes", "[8]"]
 SMALL += ["--model.minibatch_size", "64", "--evaluation.episodes", "2", "--checkpoint.every", "1"]
@@ -64,8 +63,7 @@ def test_it_is_the_return_of_the_weights_that_training_starts_from(first: Path, 
     run = fit(tmp_path, "MirroredCartPole", "--init_from", str(first))
     summary = json.loads((run / "summary.json").read_text())
     suite, (old, new) = get_suite("MirroredCartPole"), (load(first), load(run / "checkpoints" / "last.ckpt"))
-    spec = replace(make_spec(suite, 128), tasks=suite.identities())
-    module = PPOModule(spec, VarShare(), hidden_sizes=(8,), minibatch_size=64)
+    module = PPOModule(suite.env_spec(), RolloutPlan(128, 3), VarShare(), hidden_sizes=(8,), minibatch_size=64)
     module.load_weights(old)
     result = evaluate(module.policy.deterministic(), suite, episodes=2, seed=1, counter=0)
     assert summary["zero_shot"]["return_per_task"] == pytest.approx(result.task_returns.tolist())

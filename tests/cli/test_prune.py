@@ -162,12 +162,7 @@ def test_mistakes_end_in_one_line(run: Path, capsys: pytest.CaptureFixture[str],
     assert match in error_of(capsys, "prune", *(arg.format(run=run) for arg in args))
 
 
-RANK = ["--model.sharing.init_args.rank", "2"]
-
-
-@pytest.mark.parametrize(
-    "options", [["shared"], ["varshare", "--model.sharing.init_args.deterministic", "true"], ["varshare", *RANK]]
-)
+@pytest.mark.parametrize("options", [["shared"], ["varshare_deterministic"], ["varshare_low_rank"]])
 def test_methods_without_uncertain_residuals_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]
 ) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 from noting_env import Noting
-from varshare_pl.policy.trained import load_policy
 
 from varshare_pl.cli.main import main
 from varshare_pl.cli.variants import check_variant
 from varshare_pl.errors import ConfigError
+from varshare_pl.trained.policy import load_policy
 from varshare_pl.yaml_files import dump, read_yaml, same
 
 KWARGS = r"""

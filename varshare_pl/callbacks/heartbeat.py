@@ -40,7 +40,7 @@ class Heartbeat(Callback):
             return
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        cosine = getattr(pl_module, "cosine_every", None) is not None
+        cosine = getattr(pl_module, "cosine", None) is not None
         self._columns = heartbeat_columns(int(pl_module.num_tasks), cosine)  # type: ignore[arg-type]
         # A run that begins again from the start writes its row at 0 again.
         env_steps = int(pl_module.env_steps) or -1  # type: ignore[arg-type]

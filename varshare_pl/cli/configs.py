@@ -12,6 +12,8 @@ from varshare_pl.paths import user_path
 STUDIES, TUNED = "studies/", "tuned/"  # folders of configs that are no configs of a run
 _PACKAGE = Path(__file__).resolve().parents[1]
 
+MANY = 10  # names that a message lists
+
 
 def configs_folder() -> Path:
     """Where the shipped configs are: inside the package once installed, beside it in a checkout."""
@@ -67,12 +69,12 @@ def resolve_config(value: str) -> str:
 
 
 def _by_folder(names: Iterable[str]) -> str:
-    """Names in a line, those of a folder together: ``cartpole, methods/{film, shared}``."""
+    """Names in a line, those of a folder together, of many the first: ``cartpole, methods/{film, shared}``."""
     folders: dict[str, list[str]] = {}
     for name in names:
         folder, _, last = name.rpartition("/")
         folders.setdefault(folder, []).append(last)
-    lists = {folder: ", ".join(last) for folder, last in folders.items()}
+    lists = {folder: ", ".join([*last[:MANY], "…"] if len(last) > MANY else last) for folder, last in folders.items()}
     return ", ".join(f"{folder}/{{{last}}}" if folder else last for folder, last in lists.items())
 
 

@@ -170,7 +170,7 @@ def load_policy(path: Path | str, checkpoint: Literal["last", "best"] = "last") 
         suite, model = get_suite(config["data"]["suite"]), config["model"]
         sharing = _method(**model["sharing"])
         spec = suite.env_spec()
-        normalisation = NormalisationOptions(**{name: model[name] for name in NORMALISATION})
+        normalisation = NormalisationOptions(**{name: model[name] for name in NORMALISATION if name in model})
         sizes = matched_hidden_sizes(spec, sharing, model["hidden_sizes"], model.get("match_parameters"))
         network = NetworkOptions(hidden_sizes=sizes, activation=model["activation"])
         policy = ActorCritic(spec, sharing, network, normalisation)

@@ -31,6 +31,14 @@ _VALUES = (
     r"could not convert string to float: '(.*)'",
 )
 
+MOVED = {  # options that varshare had, by the methods that took their place
+    "deterministic": "varshare_deterministic",
+    "hyperprior": "varshare_learned_prior",
+    "learned_prior": "varshare_learned_prior",
+    "noise_controller": "varshare_controlled_prior",
+    "rank": "varshare_low_rank",
+}
+
 
 def one_line(message: str) -> str:
     """The gist of a parser's message; whatever its form, the result is one line."""
@@ -40,7 +48,9 @@ def one_line(message: str) -> str:
     if key and (inner := re.search(r"^[\s-]*([\w.]+: .* is not allowed; .* is)$", text, re.MULTILINE)):
         return f"{key}.init_args.{inner[1]}"  # a nested parser has condensed it already
     if key and (option := re.search(r"Option '(\w+)' is not accepted", text)):
-        return f"{key}.init_args.{option[1]}: not an option of this class"
+        moved = MOVED.get(option[1])
+        hint = f", it has a method of its own: {key}: {moved}" if moved else ""
+        return f"{key}.init_args.{option[1]}: not an option of this class{hint}"
     if key and (allowed := _allowed(text)):
         return f"{key}: {_value(text)} is not allowed; {allowed} is"
     if key and (path := re.search(r"Unable to load config '(.*)'", text)):

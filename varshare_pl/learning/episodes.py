@@ -30,8 +30,7 @@ class TaskEpisodes(Metric):
 
     def update(self, episodes: Episodes) -> None:
         """Count episodes that ended."""
-        columns = (episodes.returns, episodes.lengths, torch.ones_like(episodes.returns))
-        rows = torch.stack([double(column) for column in columns])
+        rows = torch.stack([double(column) for column in (episodes.returns, episodes.lengths, episodes.task >= 0)])
         self.totals = self.totals.to(rows).index_add(1, episodes.task, rows)
 
     def compute(self) -> dict[str, Tensor]:

@@ -45,10 +45,8 @@ class TaskGroups:
         index = by_task[(start[:, None] + column * inside).clamp(max=len(task) - 1)]
         place = torch.empty_like(by_task)
         place[by_task] = inside.flatten().nonzero().squeeze(1)
-        groups, each = index.shape
-        interleaved = groups * each == len(task) and bool(
-            (index == torch.arange(len(task), device=task.device).view(each, groups).mT).all()
-        )
+        in_order = torch.arange(len(task), device=task.device)
+        interleaved = index.numel() == len(task) and torch.equal(index.mT.flatten(), in_order)
         return cls(group_task, counts, index, place, interleaved)
 
     @property

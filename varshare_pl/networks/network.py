@@ -161,8 +161,8 @@ class TaskMLP(TaskNetwork):
         return zip(self.stack.keys(), self._layers, strict=True)
 
     def prepare(self, group_task: Tensor, noise: Sequence[Noise] | None = None) -> list[Any]:
-        noise = noise or [None] * len(self._layers)
-        return [layer.prepare(group_task, eps) for layer, eps in zip(self._layers, noise, strict=True)]
+        of_layers = zip(self._layers, noise or [None] * len(self._layers), strict=True)
+        return [layer.prepare(group_task, eps) for layer, eps in of_layers]
 
     def prepare_shared(self, group_task: Tensor) -> list[Any]:
         return [layer.prepare_shared(group_task) for layer in self._layers]

@@ -156,8 +156,7 @@ class PPOModule(pl.LightningModule):
 
         number, noise = self.plan.rows // options.minibatch_size, (self.actor_noise, self.critic_noise)
         inputs = step_inputs(rows, groups, row_weight, index, number, options, *noise, options.seed)
-        factor = 1.0 if self._kl_schedule is None else self._kl_schedule(done)
-        scale = kl_scale(options.kl_weight * factor, policy)
+        scale = kl_scale(options.kl_weight * (self._kl_schedule(done) if self._kl_schedule else 1.0), policy)
         taken = self.steps.run(inputs, scale, index)
 
         self._after_update(rollout)
@@ -180,8 +179,7 @@ class PPOModule(pl.LightningModule):
         of_critic = explained_variance(rows["values"], rows["returns"], rows["task"], policy.num_tasks)
         metrics: dict[str, float] = {"diagnostics/explained_variance": of_critic}
         details: list[Detail] = []
-        noise_std = noise_ratio_std(policy, rows, groups, index, options.seed) if full else None
-        if noise_std is not None:
+        if full and (noise_std := noise_ratio_std(policy, rows, groups, index, options.seed)) is not None:
             metrics["diagnostics/noise_ratio_std"] = noise_std
         if self.cosine is not None and options.cosine_every is not None and index % options.cosine_every == 0:
             cosines = self.cosine.measure(rows, groups, row_weight, index, options, self.actor_noise, options.seed)
@@ -191,8 +189,7 @@ class PPOModule(pl.LightningModule):
 
     def _after_update(self, rollout: Rollout) -> None:
         """What changes between rollouts: the moments of observations, and what networks do of themselves."""
-        moments = self.policy.observation_moments
-        if moments is not None:  # not before: the same ones act and learn
+        if (moments := self.policy.observation_moments) is not None:  # not before: the same ones act and learn
             moments.update(rollout.obs.flatten(0, 1).flatten(1), rollout.task.flatten())
         for _, network in self.policy.networks():
             network.after_update(rollout.index)

@@ -39,15 +39,10 @@ def build_rows(
     obs, values, next_values = evaluate(policy, rollout)
     ends = rollout.terminated, rollout.truncated
     advantages = gae(rollout.rewards, values, next_values, *ends, options.gamma, options.gae_lambda)
-    rows = {
-        "task": task,
-        "obs": obs,
-        "actions": actions,
-        "log_prob": policy.distribution.log_prob(rollout.dist_params.flatten(0, 1), actions),
-        "values": values.flatten(),
-        "advantages": normalise_advantages(advantages.flatten(), task, policy.num_tasks, options.advantage_norm),
-        "returns": (advantages + values).flatten(),
-    }
+    rows = {"task": task, "obs": obs, "actions": actions, "values": values.flatten()}
+    rows["returns"] = (advantages + values).flatten()
+    rows["log_prob"] = policy.distribution.log_prob(rollout.dist_params.flatten(0, 1), actions)
+    rows["advantages"] = normalise_advantages(advantages.flatten(), task, policy.num_tasks, options.advantage_norm)
     if isinstance(actor_noise, StoredNoise):
         rows["noise"] = rollout.noise.flatten(0, 1)[:, -actor_noise.row_size :].to(policy.dtype)
     return rows, TaskGroups.from_rows(task, policy.num_tasks)

@@ -44,8 +44,7 @@ def gae(
     """
     delta = rewards + gamma * next_values.masked_fill(terminated, 0.0) - values
     trace = (gamma * gae_lambda) * (~(terminated | truncated)).to(values.dtype)
-    advantages = torch.empty_like(values)
-    running = torch.zeros_like(values[0])
+    advantages, running = torch.empty_like(values), torch.zeros_like(values[0])
     for t in reversed(range(len(rewards))):
         running = torch.addcmul(delta[t], trace[t], running, out=advantages[t])
     return advantages

@@ -76,12 +76,13 @@ def test_a_checkpoint_is_loaded_with_all_digits(suite, tmp_path):
     model = {"sharing": {"class_path": "varshare_pl.sharing.Shared"}, "hidden_sizes": [8], "activation": "tanh"}
     config = {"data": {"suite": suite}, "model": {**model, "normalize_observations": True}}
     identity = {"suite": "Far-v0", "num_tasks": 1, "sharing": "shared", "env_steps": 0}
+    identity["tasks"] = list(get_suite(suite).identities())
     state = {f"policy.{name}": tensor for name, tensor in policy.state_dict().items()}
     content = {CHECKPOINT_KEY: identity, CONFIG_KEY: yaml.safe_dump(config), "state_dict": state}
     torch.save(content, tmp_path / "last.ckpt")
     loaded = load_policy(tmp_path / "last.ckpt")
     task = torch.zeros(2, dtype=torch.int64)
-    expected = policy.actor(rows, task)
+    expected = policy.actor(policy.encode(rows, task), task)
     torch.testing.assert_close(loaded.action_params(rows, task), expected)
     assert (expected[0] - expected[1]).abs().max() > 1e-4
     loaded.export(tmp_path / "far.pt2", 0)

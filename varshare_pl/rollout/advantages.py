@@ -68,9 +68,9 @@ def normalise_advantages(advantages: Tensor, task: Tensor, num_tasks: int, mode:
         task, num_tasks = torch.zeros_like(task), 1
     _, mean, variance = statistics_by_task(advantages, task, num_tasks)
     std, size = variance.sqrt(), (variance + mean.square()).sqrt()
-    differ = std > ROUNDING * torch.finfo(advantages.dtype).eps * size
+    equal = std <= ROUNDING * torch.finfo(advantages.dtype).eps * size  # not so where it is not a number
     normalised = (advantages - mean[task]) / (std + 1e-8)[task]
-    return torch.where(differ[task], normalised, 0.0).to(advantages.dtype)
+    return torch.where(equal[task], 0.0, normalised).to(advantages.dtype)
 
 
 def explained_variance(values: Tensor, returns: Tensor, task: Tensor, num_tasks: int) -> float:

@@ -140,7 +140,7 @@ def test_nothing_is_replaced_unasked(run: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_overwrite(tmp_path: Path) -> None:
-    run = fit(tmp_path, "--model.sharing.init_args.learned_prior", "true")
+    run = fit(tmp_path, "--model.sharing", "varshare_learned_prior")
     assert main(["prune", str(run), "--threshold", "1"]) == 0
     assert main(["prune", str(run), "--threshold", "2.5", "--overwrite"]) == 0
     assert {path.name for path in (run / "pruned").iterdir()} == {"prune.json", "threshold_2.5.ckpt"}

@@ -214,7 +214,9 @@ def test_a_gradient_that_is_not_finite_on_one_process_stops_all(runs: Runs) -> N
     assert one["error"].startswith(
         "NonFiniteError: the gradient of the actor is not finite in rollout 1, gradient step 0"
     )
-    assert [rank["error"] for rank in two] == [one["error"]] * 2
+    first, second = (rank["error"] for rank in two)
+    assert first == second
+    assert first.partition(";")[0] == one["error"].partition(";")[0]  # the minibatches hold other rows
 
 
 def test_an_env_that_fails_on_one_process_stops_all(runs: Runs) -> None:

@@ -182,7 +182,7 @@ def test_labels_of_any_letters(tmp_path, capsys):
     assert "β̃ &lt;0.1&gt; &amp; 50%_a|b" in page
     assert "<0.1>" not in page
     assert r"β̃ \textless{}0.1\textgreater{} \& 50\%\_a\textbar{}b" in (study / "report" / "tables.tex").read_text()
-    assert r"50%_a\|b" in (study / "report" / "report.md").read_text()
+    assert r"50%\_a\|b" in (study / "report" / "report.md").read_text()
     assert numbers_of(study, method=label)
     assert (study / "report" / "figures" / "layers_mirrored_β_0.1_50__a_b.png").is_file()
     curves = sorted(path.name for path in (study / "report" / "figures").glob("curves_made*.png"))

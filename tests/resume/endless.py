@@ -19,6 +19,7 @@ class Endless(gymnasium.Env):
     observation_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
     action_space = gymnasium.spaces.Discrete(2)
     long = 0  # episodes of more than 100 steps so far
+    always = 0  # a signal that every env sends, whatever its number
 
     def __init__(self, number=0, evaluation=1, image="uint8", render_mode=None):
         self.number, self.evaluation, self.image, self.render_mode = number, evaluation, image, render_mode
@@ -32,8 +33,8 @@ class Endless(gymnasium.Env):
         self.steps += 1
         if self.steps == 101:
             Endless.long += 1
-            if self.number and Endless.long == 2 * self.evaluation - 1:
-                os.kill(os.getpid(), self.number)
+            if (number := self.always or self.number) and Endless.long == 2 * self.evaluation - 1:
+                os.kill(os.getpid(), number)
         return np.zeros(1, np.float32), float(action == 0), bool(action == 1), False, {}
 
     def render(self):

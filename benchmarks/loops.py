@@ -14,7 +14,7 @@ from lightning.pytorch import Callback, Trainer
 from benchmarks.cases import CPU_SPEED, EPOCHS, SETTINGS, SPEED, START, UPDATE, Figures, NotAvailableError, Setting
 from benchmarks.flops import gemm_rate, update_flops
 from varshare_pl.envs import TaskSpec, TaskSuite, get_suite, make_vector_env
-from varshare_pl.envs.cartpole import CartPole, CartPolePhysics
+from varshare_pl.envs.physics.cartpole import CartPole, CartPolePhysics
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.rollout.collector import Collector
 from varshare_pl.rollout.datamodule import RolloutDataModule

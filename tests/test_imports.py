@@ -34,7 +34,6 @@ ORDER = [
     {"learning"},
     {"ppo"},
     {"trained", "results"},
-    {"play"},
     {"callbacks"},
     {"study"},
     {"cli"},

@@ -103,7 +103,7 @@ def any_process(flag: bool) -> bool:
 
 
 @contextmanager
-def together() -> Iterator[None]:
+def raised_by_all() -> Iterator[None]:
     """An error of ours that one process raises inside is raised by all: none is left waiting for another."""
     fault: ConfigError | RunError | None = None
     try:
@@ -125,14 +125,14 @@ def _reduce(value: Tensor, combine: Callable[..., Tensor], operation: Any) -> Te
 
 
 def _reduce_(value: Tensor, combine: Callable[..., Tensor], operation: Any) -> None:
-    board = _board() if value.device.type == "cpu" else None
-    if board is None:
+    shared = _memory() if value.device.type == "cpu" else None
+    if shared is None:
         dist.all_reduce(value, op=operation)
     else:
-        board.reduce(value, combine)
+        shared.reduce(value, combine)
 
 
-class Board:
+class SharedMemory:
     """Memory that the processes of one machine share, to add up tensors of the CPU.
 
     Gloo does it with threads of its own, which wait for a core where every process keeps one busy: often for a tick of
@@ -194,30 +194,30 @@ def _alive(process: int) -> bool:
     return status.rpartition(") ")[2][:1] not in ("Z", "X")
 
 
-_boards: dict[int, Board | None] = {}  # by the id of the process group; the last one only
+_memories: dict[int, SharedMemory | None] = {}  # by the id of the process group; the last one only
 
 
-def _board() -> Board | None:
-    """The board of the process group, made at the first call, by all processes together; None if there can be none."""
+def _memory() -> SharedMemory | None:
+    """The shared memory of the process group, made at the first call, by all processes together; None if there can be none."""
     group = id(dist.group.WORLD)
-    if group not in _boards:
-        _boards.clear()
-        _boards[group] = _make_board()
-    return _boards[group]
+    if group not in _memories:
+        _memories.clear()
+        _memories[group] = _make_memory()
+    return _memories[group]
 
 
-def _make_board() -> Board | None:
-    path, memory = [_new_file(Board.size(world_size())) if rank() == 0 else None], None
+def _make_memory() -> SharedMemory | None:
+    path, memory = [_new_file(SharedMemory.size(world_size())) if rank() == 0 else None], None
     dist.broadcast_object_list(path)
     if path[0] is not None:
         with suppress(OSError, ValueError), Path(path[0]).open("r+b") as file:  # not there on another machine
-            memory = mmap.mmap(file.fileno(), Board.size(world_size()))
+            memory = mmap.mmap(file.fileno(), SharedMemory.size(world_size()))
     everyone = gather_plain((memory is not None, os.getpid()))
     if path[0] is not None and rank() == 0:
         Path(path[0]).unlink()  # who has it open keeps it
     if memory is None or not all(has_memory for has_memory, _ in everyone):
         return None
-    return Board(memory, rank(), [process for _, process in everyone])
+    return SharedMemory(memory, rank(), [process for _, process in everyone])
 
 
 def _new_file(size: int) -> str | None:

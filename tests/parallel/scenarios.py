@@ -29,7 +29,7 @@ from varshare_pl.callbacks.heartbeat import Heartbeat
 from varshare_pl.callbacks.signals import Signals
 from varshare_pl.combiners import combiner_names
 from varshare_pl.errors import ConfigError, EnvError, RunError
-from varshare_pl.parallel import Board, rank
+from varshare_pl.parallel import SharedMemory, rank
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.rollout.collector import Collector
 
@@ -110,7 +110,7 @@ def train(processes: int, *callbacks: pl.Callback, **options: Any) -> dict[str, 
 
 def exchanges() -> int:
     """How often something was added up on the board so far."""
-    return sum(board._count for board in parallel._boards.values() if board is not None)
+    return sum(board._count for board in parallel._memories.values() if board is not None)
 
 
 def files_in(folder: Path) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def stored(processes: int, folder: Path) -> dict[str, Any]:
 AVERAGED = {
     "small": lambda k: torch.arange(7.0) * (1 + 4 * k),
     "64 bits": lambda k: torch.tensor([[0.1, 1e300], [k, -1.0]], dtype=torch.float64),
-    "large": lambda k: torch.linspace(-k, 1.0, 3 * Board.CHUNK // 4 + 5),
+    "large": lambda k: torch.linspace(-k, 1.0, 3 * SharedMemory.CHUNK // 4 + 5),
     "one number": lambda k: torch.tensor(2.0 * k),
 }
 
@@ -187,12 +187,12 @@ def without_board(processes: int, folder: Path) -> dict[str, Any]:
 def over_gloo() -> Iterator[None]:
     """Without a board."""
     whole, parallel._new_file = parallel._new_file, lambda size: None
-    parallel._boards.clear()
+    parallel._memories.clear()
     try:
         yield
     finally:
         parallel._new_file = whole
-        parallel._boards.clear()
+        parallel._memories.clear()
 
 
 def ragged(processes: int, folder: Path) -> dict[str, Any]:

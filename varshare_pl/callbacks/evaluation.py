@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from varshare_pl.callbacks.heartbeat import record_of
 from varshare_pl.callbacks.signals import Signals, stopped_by_signal
 from varshare_pl.errors import ConfigError
-from varshare_pl.parallel import together
+from varshare_pl.parallel import raised_by_all
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.results.statistics import average
 from varshare_pl.results.table import evaluation_table
@@ -157,7 +157,7 @@ class Evaluation(Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         signals = Signals.of(trainer)
         result: EvaluationResult | None = None
-        with together(), suppress(StoppedError):
+        with raised_by_all(), suppress(StoppedError):
             if trainer.is_global_zero:
                 result = evaluate(
                     _module(pl_module).policy.deterministic(shared_only),

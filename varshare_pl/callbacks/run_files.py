@@ -24,7 +24,7 @@ from varshare_pl.checkpoints import CONFIG_KEY
 from varshare_pl.errors import ConfigError
 from varshare_pl.files import replacing, write_json
 from varshare_pl.networks.size import network_sizes, total_size
-from varshare_pl.parallel import together
+from varshare_pl.parallel import raised_by_all
 from varshare_pl.results.info import RUN_FILE, read_json, read_run_info
 from varshare_pl.results.statistics import average
 from varshare_pl.results.table import evaluation_table
@@ -63,7 +63,7 @@ class RunFiles(Callback):
         self._lock: FileLock | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        with together():
+        with raised_by_all():
             if trainer.is_global_zero:
                 self._begin(trainer, pl_module)
 

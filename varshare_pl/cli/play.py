@@ -24,9 +24,9 @@ def play_command(args: list[str]) -> int:
     output = _output(options)
 
     # torch and Pillow take a second to load: a mistake or --help need not wait for them
-    from varshare_pl.play.episodes import Episodes
-    from varshare_pl.play.output import Window, write
-    from varshare_pl.play.picture import picture
+    from varshare_pl.trained.play.episodes import Episodes
+    from varshare_pl.trained.play.output import Window, write
+    from varshare_pl.trained.play.picture import picture
     from varshare_pl.trained.policy import load_policy
 
     here = str(Path.cwd())
@@ -98,7 +98,7 @@ def _output(options: argparse.Namespace) -> Path | None:
     if path.exists() and not options.overwrite:
         raise ConfigError(f"--output: {path} exists; give another one, or --overwrite to replace it")
     if path.suffix == ".mp4":
-        from varshare_pl.play.output import load_video_writer
+        from varshare_pl.trained.play.output import load_video_writer
 
         load_video_writer()
     return path

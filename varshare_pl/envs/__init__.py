@@ -1,6 +1,6 @@
 """Task suites and vector environments; NumPy and Gymnasium only."""
 
-from varshare_pl.envs.batched import BatchedVectorEnv
+from varshare_pl.envs.physics.batched import BatchedVectorEnv
 from varshare_pl.envs.suites import SUITES, get_suite
 from varshare_pl.envs.tasks import GymTask, TaskSpec, TaskSuite
 from varshare_pl.envs.vector import (

@@ -16,7 +16,7 @@ def register_envs() -> None:
         assert suite.dynamics is not None
         gym.register(
             env_id(name),
-            entry_point="varshare_pl.envs.single:make_single",
+            entry_point="varshare_pl.envs.physics.single:make_single",
             reward_threshold=suite.solved_return,
             max_episode_steps=suite.dynamics.max_episode_steps,
             kwargs={"suite": name, "task": 0},

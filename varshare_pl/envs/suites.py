@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from varshare_pl.envs.bandit import ConflictBandit
-from varshare_pl.envs.cartpole import CartPole, CartPolePhysics
 from varshare_pl.envs.custom import custom_suite
-from varshare_pl.envs.dynamics import Dynamics
+from varshare_pl.envs.physics.bandit import ConflictBandit
+from varshare_pl.envs.physics.cartpole import CartPole, CartPolePhysics
+from varshare_pl.envs.physics.dynamics import Dynamics
 from varshare_pl.envs.tasks import GymTask, TaskSpec, TaskSuite
 from varshare_pl.errors import ConfigError
 

@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
-from varshare_pl.envs.dynamics import Dynamics
+from varshare_pl.envs.physics.dynamics import Dynamics
 from varshare_pl.errors import ConfigError
 from varshare_pl.types import EnvSpec
 

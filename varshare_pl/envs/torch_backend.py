@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from varshare_pl.envs.batched import BatchedVectorEnv, Bools, final_info
-from varshare_pl.envs.dynamics import Dynamics, FloatArray, FloatObs, Value, Values
+from varshare_pl.envs.physics.batched import BatchedVectorEnv, Bools, final_info
+from varshare_pl.envs.physics.dynamics import Dynamics, FloatArray, FloatObs, Value, Values
 
 REFILL = 16  # steps of ``TorchVectorEnv.step`` between two looks at what is left of the drawn states
 

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
 
-from varshare_pl.envs.batched import BatchedVectorEnv
+from varshare_pl.envs.physics.batched import BatchedVectorEnv
 from varshare_pl.envs.suites import get_suite
 from varshare_pl.envs.task_env import TaskEnv
 from varshare_pl.envs.tasks import GymTask, TaskSuite

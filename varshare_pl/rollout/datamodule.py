@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from varshare_pl.envs import GymTask, get_suite, make_vector_env, resolve_assignment
 from varshare_pl.errors import ConfigError
-from varshare_pl.parallel import gather_plain, together, world_size
+from varshare_pl.parallel import gather_plain, raised_by_all, world_size
 from varshare_pl.rollout.collector import Collector
 from varshare_pl.rollout.dataset import RolloutDataset
 from varshare_pl.rollout.info_metrics import check_info_metrics
@@ -90,7 +90,7 @@ class RolloutDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Rollout]:
         assert self.trainer is not None
         if self._collector is None:
-            with together():
+            with raised_by_all():
                 self._collector = self._make_collector()
         first = self._resume(self._collector)
         module: Any = self.trainer.lightning_module

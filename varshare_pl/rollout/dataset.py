@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from torch.utils.data import IterableDataset
 
-from varshare_pl.parallel import together
+from varshare_pl.parallel import raised_by_all
 from varshare_pl.rollout.collector import ActingPolicy, Collector
 from varshare_pl.types import Rollout
 
@@ -44,6 +44,6 @@ class RolloutDataset(IterableDataset[Rollout]):
     def __iter__(self) -> Iterator[Rollout]:
         # Nothing happens before the first next(): Lightning calls iter() once more at set-up.
         for index in self._indices:
-            with together():
+            with raised_by_all():
                 rollout = self._collector.collect(self._acting_policy(index), self._steps, index)
             yield rollout

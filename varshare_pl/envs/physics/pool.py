@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from varshare_pl.envs.dynamics import Dynamics, FloatArray, as_rows, row_type, write_observations
+from varshare_pl.envs.physics.dynamics import Dynamics, FloatArray, as_rows, row_type, write_observations
 from varshare_pl.envs.seeding import get_stream_state
 
 Ids = NDArray[np.int64]

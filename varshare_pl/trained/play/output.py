@@ -11,9 +11,9 @@ import numpy as np
 from gymnasium.error import DependencyNotInstalled
 from PIL import Image
 
-from varshare_pl.envs.rendering import load_pygame
+from varshare_pl.envs.physics.rendering import load_pygame
 from varshare_pl.errors import ConfigError
-from varshare_pl.play.picture import CAPTION_COLOURS
+from varshare_pl.trained.play.picture import CAPTION_COLOURS
 
 COLOURS = 48  # of a GIF: drawings have few, and each bit less is a smaller file
 PAUSE = 1.0  # seconds on the last picture

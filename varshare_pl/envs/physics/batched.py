@@ -11,9 +11,17 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from varshare_pl.envs.dynamics import Dynamics, FloatArray, FloatObs, Values, as_rows, row_type, write_observations
-from varshare_pl.envs.pool import Ids, ResetPool
-from varshare_pl.envs.rendering import Screen
+from varshare_pl.envs.physics.dynamics import (
+    Dynamics,
+    FloatArray,
+    FloatObs,
+    Values,
+    as_rows,
+    row_type,
+    write_observations,
+)
+from varshare_pl.envs.physics.pool import Ids, ResetPool
+from varshare_pl.envs.physics.rendering import Screen
 from varshare_pl.envs.seeding import new_stream, restore_stream, stream_seed
 from varshare_pl.errors import ConfigError
 

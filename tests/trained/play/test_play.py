@@ -11,12 +11,12 @@ from PIL import Image
 
 from varshare_pl.cli.main import main
 from varshare_pl.envs import get_suite
-from varshare_pl.envs.single import DynamicsEnv
+from varshare_pl.envs.physics.single import DynamicsEnv
 from varshare_pl.errors import ConfigError, EnvError
-from varshare_pl.play.episodes import Episodes, Panel
-from varshare_pl.play.output import Window
-from varshare_pl.play.picture import CAPTION, WIDTH, columns_of, picture
 from varshare_pl.random import stream_seed
+from varshare_pl.trained.play.episodes import Episodes, Panel
+from varshare_pl.trained.play.output import Window
+from varshare_pl.trained.play.picture import CAPTION, WIDTH, columns_of, picture
 from varshare_pl.trained.policy import TrainedPolicy, load_policy
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
-from varshare_pl.envs.dynamics import Dynamics, FloatArray, Value, Values
+from varshare_pl.envs.physics.dynamics import Dynamics, FloatArray, Value, Values
 
 
 class ConflictBandit(Dynamics):

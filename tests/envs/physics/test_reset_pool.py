@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from varshare_pl.envs import get_suite
-from varshare_pl.envs.pool import ResetPool
+from varshare_pl.envs.physics.pool import ResetPool
 from varshare_pl.envs.seeding import get_stream_state, restore_stream
 
 SUITES = ["ComplexCartPole", "ConflictBandit"]

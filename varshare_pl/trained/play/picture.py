@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from varshare_pl.play.episodes import Panel
 from varshare_pl.text import plain
+from varshare_pl.trained.play.episodes import Panel
 
 WIDTH = 200  # pixels of a panel
 CAPTION = 34

@@ -8,8 +8,8 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from varshare_pl.envs.dynamics import Dynamics, Values
-from varshare_pl.envs.rendering import Screen
+from varshare_pl.envs.physics.dynamics import Dynamics, Values
+from varshare_pl.envs.physics.rendering import Screen
 from varshare_pl.envs.seeding import get_stream_state, restore_stream
 from varshare_pl.errors import ConfigError
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
-from varshare_pl.envs.dynamics import Dynamics, FloatArray, Value, Values
-from varshare_pl.envs.rendering import draw_cartpole
+from varshare_pl.envs.physics.dynamics import Dynamics, FloatArray, Value, Values
+from varshare_pl.envs.physics.rendering import draw_cartpole
 
 FORCE = 10.0  # N
 TAU = 0.02  # s a step

@@ -1,4 +1,4 @@
-"""The board on which processes add up tensors: right, the same bits for all, and no waiting for the dead."""
+"""The memory in which processes add up tensors: right, the same bits for all, and no waiting for the dead."""
 
 import errno
 import mmap
@@ -18,7 +18,7 @@ import torch
 
 from varshare_pl import parallel
 from varshare_pl.errors import RunError
-from varshare_pl.parallel import Board
+from varshare_pl.parallel import SharedMemory
 
 PROCESSES = 3
 pytestmark = [
@@ -27,10 +27,10 @@ pytestmark = [
 ]
 
 
-def in_processes(work: Callable[[Board, int], Any]) -> list[Any]:
+def in_processes(work: Callable[[SharedMemory, int], Any]) -> list[Any]:
     """What each of three processes gets from ``work``; forked, so they have one memory."""
     fork = multiprocessing.get_context("fork")
-    memory, ids = mmap.mmap(-1, Board.size(PROCESSES)), fork.Array("q", PROCESSES)
+    memory, ids = mmap.mmap(-1, SharedMemory.size(PROCESSES)), fork.Array("q", PROCESSES)
     pipes = [fork.Pipe(duplex=False) for _ in range(PROCESSES)]
 
     def run(number: int) -> None:
@@ -38,7 +38,7 @@ def in_processes(work: Callable[[Board, int], Any]) -> list[Any]:
         while not all(ids):
             time.sleep(0.001)
         try:
-            pipes[number][1].send(work(Board(memory, number, list(ids)), number))
+            pipes[number][1].send(work(SharedMemory(memory, number, list(ids)), number))
         except RunError as error:
             pipes[number][1].send(str(error))
 
@@ -59,17 +59,17 @@ def part(number: int, size: int, dtype: torch.dtype = torch.float32) -> torch.Te
     return values.to(dtype)
 
 
-CHUNK = Board.CHUNK // 4
+CHUNK = SharedMemory.CHUNK // 4
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64])
 @pytest.mark.parametrize("size", [1, 17, CHUNK - 1, CHUNK + 1, 3 * CHUNK])
 def test_sums_and_maxima(size: int, dtype: torch.dtype) -> None:
-    def work(board: Board, number: int) -> tuple[list[Any], list[Any]]:
+    def work(memory: SharedMemory, number: int) -> tuple[list[Any], list[Any]]:
         torch.set_num_threads(1)
         total, largest = part(number, size, dtype), part(number, size, dtype)
-        board.reduce(total, torch.add)
-        board.reduce(largest, torch.maximum)
+        memory.reduce(total, torch.add)
+        memory.reduce(largest, torch.maximum)
         return total.numpy().tobytes(), largest.numpy().tobytes()
 
     results = in_processes(work)
@@ -79,23 +79,23 @@ def test_sums_and_maxima(size: int, dtype: torch.dtype) -> None:
 
 
 def test_one_number_stays_one() -> None:
-    def work(board: Board, number: int) -> tuple[float, int]:
+    def work(memory: SharedMemory, number: int) -> tuple[float, int]:
         value = torch.tensor(float(number))
-        board.reduce(value, torch.add)
+        memory.reduce(value, torch.add)
         return value.item(), value.dim()
 
     assert in_processes(work) == [(3.0, 0)] * PROCESSES
 
 
 def test_many_in_a_row_at_uneven_speeds() -> None:
-    def work(board: Board, number: int) -> bool:
+    def work(memory: SharedMemory, number: int) -> bool:
         torch.set_num_threads(1)
         right = True
         for k in range(600):
             if k % 7 == number:
                 time.sleep(0.0005)
             value = torch.full((1 + 3 * (k % 5),), float(k + number))
-            board.reduce(value, torch.add)
+            memory.reduce(value, torch.add)
             right &= bool((value == 3 * k + 3).all())
         return right
 
@@ -103,12 +103,12 @@ def test_many_in_a_row_at_uneven_speeds() -> None:
 
 
 def test_a_process_that_ended_is_not_waited_for() -> None:
-    def work(board: Board, number: int) -> str:
+    def work(memory: SharedMemory, number: int) -> str:
         value = torch.ones(1)
-        board.reduce(value, torch.add)
+        memory.reduce(value, torch.add)
         if number == 1:
             os._exit(1)
-        board.reduce(value, torch.add)
+        memory.reduce(value, torch.add)
         return "done"
 
     gone = "process 1 of the run has ended before it was done"

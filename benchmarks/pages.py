@@ -80,7 +80,9 @@ def _options(cls: type[SharingMethod]) -> Iterator[tuple[str, inspect.Parameter]
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    """One line; what another method's page says is linked there."""
+    line = " ".join(text.split()).replace("|", "\\|")
+    return re.sub(rf"^See ({'|'.join(METHODS)})\.$", r"See [\1](\1.md).", line)
 
 
 def _markdown(text: str) -> str:

@@ -198,7 +198,7 @@ _memories: dict[int, SharedMemory | None] = {}  # by the id of the process group
 
 
 def _memory() -> SharedMemory | None:
-    """The shared memory of the process group, made at the first call, by all processes together; None if there can be none."""
+    """That of the process group, made at the first call, by all processes together; None if there can be none."""
     group = id(dist.group.WORLD)
     if group not in _memories:
         _memories.clear()

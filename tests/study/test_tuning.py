@@ -15,7 +15,8 @@ import yaml
 from varshare_pl.cli.configs import resolve_config
 from varshare_pl.study.definition import read_study
 from varshare_pl.study.folder import StudyFolder
-from varshare_pl.study.tuning import STARTUP, Search, mean_return
+from varshare_pl.study.runs import mean_return
+from varshare_pl.study.tuning import STARTUP, Search
 
 LOW, HIGH = 1e-4, 1e-2
 TUNE: dict[str, Any] = {

@@ -28,6 +28,7 @@ from varshare_pl.networks.actor_critic import ActorCritic
 from varshare_pl.networks.groups import TaskGroups
 from varshare_pl.networks.sharing_metrics import details as sharing_details
 from varshare_pl.networks.sharing_metrics import headline, measure
+from varshare_pl.ppo.checks import check_compile, check_device, check_precision
 from varshare_pl.ppo.combined import CombinedSteps, Combining
 from varshare_pl.ppo.cosine import CosineMatrix, cosine_record
 from varshare_pl.ppo.diagnostics import noise_ratio_std
@@ -98,7 +99,8 @@ class PPOModule(pl.LightningModule):
         self.steps: GradientSteps  # from configure_optimizers on
         self._seconds_before = 0.0  # of the run before it was resumed
         self._started = time.perf_counter()
-        self._check_compile()
+        if own.compile:
+            check_compile(plan, spec.num_tasks, self.combining is not None)
         if own.actor_noise == "fresh" and self.actor_noise is not None:
             warnings.warn(
                 "model.actor_noise=fresh: acting and update use different weight noise, so PPO's ratio is not 1 before "
@@ -228,31 +230,12 @@ class PPOModule(pl.LightningModule):
         return PlainSteps(*basis, scaler, lambda: cast("LightningOptimizer", self.optimizers()).step())
 
     def setup(self, stage: str) -> None:
-        if self.policy.obs_dtype != self.policy.dtype and self.trainer.strategy.root_device.type == "mps":
-            raise ConfigError(
-                "model.normalize_observations: true is not allowed for float64 observations on an Apple GPU, which has "
-                "no float64; trainer.accelerator=cpu is"
-            )
-        precision, scaler = str(self.trainer.precision), self._scaler()
-        if self.options.compile and (self.trainer.world_size > 1 or scaler is not None):
-            what = "several processes" if self.trainer.world_size > 1 else f"trainer.precision={precision}"
+        trainer = self.trainer
+        check_precision(str(trainer.precision), self._scaler() is not None, self.combining is not None)
+        check_device(trainer.strategy.root_device, self.policy)
+        if self.options.compile and (trainer.world_size > 1 or self._scaler() is not None):
+            what = "several processes" if trainer.world_size > 1 else f"trainer.precision={trainer.precision}"
             raise ConfigError(f"model.compile: true is not allowed with {what}")
-        if self.combining is not None and scaler is not None:
-            raise ConfigError(f"trainer.precision: {precision} is not allowed with model.combiner; bf16-mixed is")
-        if precision in ("16-true", "bf16-true"):
-            raise ConfigError(
-                f"trainer.precision: {precision} is not allowed, the optimizer's steps would be lost in so few digits; "
-                "32-true, 64-true, bf16-mixed and 16-mixed are"
-            )
-
-    def _check_compile(self) -> None:
-        if self.options.compile and not self.plan.tasks_fixed:
-            raise ConfigError(
-                "model.compile: true is not allowed where envs change their tasks; make data.num_envs a multiple of "
-                f"the suite's {self.spec.num_tasks} tasks"
-            )
-        if self.options.compile and self.combining is not None:
-            raise ConfigError("model.compile: true is not allowed with model.combiner; false is")
 
     def on_train_start(self) -> None:
         self._count_steps()

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+import numpy as np
 from filelock import FileLock, Timeout
 
-from varshare_pl.results.files import HEARTBEAT
+from varshare_pl.results.files import HEARTBEAT, read_heartbeat
+from varshare_pl.results.info import read_json
+from varshare_pl.results.statistics import average
 from varshare_pl.run_folder import CONFIG_FILE, LOCK_FILE, SUMMARY_FILE
 
 TAIL_ROWS = 50  # of a heartbeat that are read
@@ -129,3 +132,17 @@ def read_progress(folder: Path) -> Progress:
     returns = [dict(zip(header, row, strict=True))["train/return_mean"] for row in rows]
     known = [value for value in returns if value]
     return Progress(int(newest["env_steps"]), float(known[-1]) if known else None, float(newest["wall_time_s"] or 0.0))
+
+
+def mean_return(run: Path, length: int) -> float:
+    """The mean over a run's evaluations of the mean return over tasks.
+
+    The area under the learning curve, and not its end: at the end most trials of an easy suite are equal. A run that
+    ended once it solved counts on with its last return to the length in env steps, or to solve late would be better.
+    """
+    beats = read_heartbeat(run)
+    known = np.isfinite(beats["eval/return_mean"])
+    returns, end = beats["eval/return_mean"][known], beats["env_steps"][-1]
+    solved = read_json(run / SUMMARY_FILE).get("final", {}).get("solved")
+    missing = max(length - end, 0.0) / length if solved else 0.0
+    return float((1 - missing) * average(returns) + missing * returns[-1])

@@ -15,17 +15,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from varshare_pl.errors import ConfigError
 from varshare_pl.files import write_json, write_text
-from varshare_pl.results.files import read_heartbeat
 from varshare_pl.results.info import read_json
-from varshare_pl.results.statistics import average
-from varshare_pl.run_folder import SUMMARY_FILE
 from varshare_pl.study.definition import Study, Variant
 from varshare_pl.study.folder import StudyFolder
-from varshare_pl.study.runs import Run, State, make_run
+from varshare_pl.study.runs import Run, State, make_run, mean_return
 from varshare_pl.study.search import BUDGET_FILE, LENGTH, Parameter, Tuning
 from varshare_pl.study.values import arguments
 from varshare_pl.yaml_files import dump, same
@@ -260,20 +255,6 @@ class Search:
         path = self._place / "trials.csv"
         if not path.is_file() or path.read_bytes() != text.getvalue().encode():  # asked for about once a second
             write_text(path, text.getvalue())
-
-
-def mean_return(run: Path, length: int) -> float:
-    """The mean over a run's evaluations of the mean return over tasks.
-
-    The area under the learning curve, and not its end: at the end most trials of an easy suite are equal. A run that
-    ended once it solved counts on with its last return to the length in env steps, or to solve late would be better.
-    """
-    beats = read_heartbeat(run)
-    known = np.isfinite(beats["eval/return_mean"])
-    returns, end = beats["eval/return_mean"][known], beats["env_steps"][-1]
-    solved = read_json(run / SUMMARY_FILE).get("final", {}).get("solved")
-    missing = max(length - end, 0.0) / length if solved else 0.0
-    return float((1 - missing) * average(returns) + missing * returns[-1])
 
 
 def _value(trial: optuna.trial.FrozenTrial) -> float:

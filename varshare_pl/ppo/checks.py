@@ -1,0 +1,46 @@
+"""What a run's options do not allow of one another, or of the device; told before anything is trained."""
+
+from __future__ import annotations
+
+import torch
+
+from varshare_pl.errors import ConfigError
+from varshare_pl.networks.actor_critic import ActorCritic
+from varshare_pl.types import RolloutPlan
+
+
+def check_compile(plan: RolloutPlan, num_tasks: int, combining: bool) -> None:
+    """Raise ConfigError if a run's gradient steps cannot be compiled."""
+    if not plan.tasks_fixed:
+        raise ConfigError(
+            "model.compile: true is not allowed where envs change their tasks; make data.num_envs a multiple of the "
+            f"suite's {num_tasks} tasks"
+        )
+    if combining:
+        raise ConfigError("model.compile: true is not allowed with model.combiner; false is")
+
+
+def check_precision(precision: str, scaled: bool, combining: bool) -> None:
+    """Raise ConfigError for a trainer.precision that the optimizer, or a combiner, cannot do with.
+
+    Args:
+        precision: Lightning's name of it.
+        scaled: Whether it scales the loss.
+        combining: Whether the tasks' gradients are combined.
+    """
+    if combining and scaled:
+        raise ConfigError(f"trainer.precision: {precision} is not allowed with model.combiner; bf16-mixed is")
+    if precision in ("16-true", "bf16-true"):
+        raise ConfigError(
+            f"trainer.precision: {precision} is not allowed, the optimizer's steps would be lost in so few digits; "
+            "32-true, 64-true, bf16-mixed and 16-mixed are"
+        )
+
+
+def check_device(device: torch.device, policy: ActorCritic) -> None:
+    """Raise ConfigError if the device has not the numbers that observations are normalised in."""
+    if device.type == "mps" and policy.obs_dtype != policy.dtype:
+        raise ConfigError(
+            "model.normalize_observations: true is not allowed for float64 observations on an Apple GPU, which has no "
+            "float64; trainer.accelerator=cpu is"
+        )

@@ -11,7 +11,7 @@ import pytest
 import torch
 from helpers import fit
 
-from varshare_pl.checkpoints import CHECKPOINT_KEY, check_checkpoint, read_checkpoint
+from varshare_pl.checkpoints import CHECKPOINT_KEY, check_checkpoint, check_optimizer, read_checkpoint
 from varshare_pl.errors import ConfigError
 from varshare_pl.sharing import Shared
 
@@ -147,3 +147,10 @@ def test_the_number_of_tasks_counts():
     check_checkpoint(checkpoint, {"suite": "s", "num_tasks": 2}, {})
     with pytest.raises(ConfigError, match="num_tasks 2, the config has 3"):
         check_checkpoint(checkpoint, {"suite": "s", "num_tasks": 3}, {})
+
+
+def test_an_earlier_versions_optimizer_is_told():
+    """A resume would otherwise end in a traceback of torch's."""
+    check_optimizer({"optimizer_states": [{"param_groups": [{"params": [0, 1]}, {"params": [2, 3]}]}]})
+    with pytest.raises(ConfigError, match="written by an earlier version"):
+        check_optimizer({"optimizer_states": [{"param_groups": [{"params": [0]}, {"params": [1]}]}]})

@@ -27,7 +27,7 @@ ORDER = [
     {"errors"},
     {"paths", "text"},
     {"arguments"},
-    {"random", "types", "parallel", "compilation", "compressed", "files", "yaml_files"},
+    {"random", "types", "parallel", "compilation", "compressed", "files", "yaml_files", "discovery"},
     {"envs", "run_folder", "checkpoints"},
     {"networks"},
     {"rollout", "sharing", "combiners"},
@@ -42,8 +42,8 @@ LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 ALONE = {
     "envs": {"errors", "types"},
     "networks": {"errors", "random", "types", "parallel"},
-    "sharing": {"errors", "types", "networks"},
-    "combiners": {"errors"},
+    "sharing": {"errors", "types", "networks", "discovery"},
+    "combiners": {"errors", "discovery"},
 }
 # Importing the package registers its envs and the command line starts itself; both stand outside the order.
 OUTSIDE = {"__init__", "__main__"}

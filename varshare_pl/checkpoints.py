@@ -90,13 +90,13 @@ def _check_tasks(saved: Sequence[str], tasks: Sequence[str], option: str) -> Non
 
 
 def check_optimizer(checkpoint: Mapping[str, Any]) -> None:
-    """See that a checkpoint's optimizer kept one vector a group.
+    """See that a checkpoint's optimizer kept one tensor for each parameter.
 
     Raises:
-        ConfigError: if it is an earlier version's, which kept one tensor a parameter.
+        ConfigError: if it is an earlier version's, which kept one vector a group.
     """
     for optimizer in checkpoint.get("optimizer_states", ()):
-        if any(len(group["params"]) != 1 for group in optimizer["param_groups"]):
+        if any(len(group["params"]) == 1 for group in optimizer["param_groups"]):
             raise ConfigError(
                 "--ckpt_path: the checkpoint was written by an earlier version, whose optimizer kept its state "
                 "otherwise; start a new run from its weights with --init_from"

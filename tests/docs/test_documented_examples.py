@@ -4,13 +4,16 @@ import importlib
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from varshare_pl.cli.main import main
+from varshare_pl.results.files import read_diagnostics, read_heartbeat
 
 DOCS = Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -71,6 +74,42 @@ def test_the_extensions_run_as_they_stand(folder):
     weights = (logs / name / "seed_1" / "heartbeat.csv" for name in ("watched", "corridors"))
     watched, alone = (re.sub(r"[\d.]+,[\d.]+,", "", path.read_text(encoding="utf-8")) for path in weights)
     assert watched.splitlines()[0] == alone.splitlines()[0]
+    assert (read_diagnostics(logs / "with_worst" / "seed_1").metric == "train/worst").any()
+    penalised, noisy = (read_heartbeat(logs / name / "seed_1") for name in ("low_rank", "noisy"))
+    for columns in (penalised, noisy):
+        assert (columns["kl/posterior"] > 0).all()
+        assert (columns["sharing/ratio"] < 1).all()
+    assert np.isnan(penalised["sharing/sigma"]).all()
+    assert (noisy["sharing/sigma"] > 0).all()
+
+
+def blocks(page: str) -> dict[str, str]:
+    """The files that a page has, by name."""
+    found = BLOCK.findall((DOCS / page).read_text(encoding="utf-8"))
+    return {title: content for _, title, content in found if title}
+
+
+@pytest.mark.slow
+def test_the_landers_fly(folder):
+    pytest.importorskip("Box2D")
+    (folder / "landers.yaml").write_text(blocks("extending.md")["landers.yaml"], encoding="utf-8")
+    assert main(["fit", "--config", "landers.yaml"]) == 0
+
+
+@pytest.mark.slow
+def test_the_documented_method_has_the_properties_of_all(tmp_path):
+    """As the page says: in the package's folder the tests find it by itself."""
+    root = DOCS.parent
+    for name in ("varshare_pl", "tests", "configs"):
+        shutil.copytree(root / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(root / name, tmp_path)
+    (tmp_path / "varshare_pl" / "sharing" / "lora.py").write_text(blocks("extending.md")["lora.py"], encoding="utf-8")
+    files = [f"tests/sharing/test_{name}.py" for name in ("properties", "training_properties")]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *files, "-k", "lora"]
+    done = subprocess.run(command, check=False, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 50
 
 
 @pytest.mark.slow

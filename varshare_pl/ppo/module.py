@@ -13,7 +13,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from varshare_pl.checkpoints import CHECKPOINT_KEY, check_checkpoint
+from varshare_pl.checkpoints import CHECKPOINT_KEY, check_checkpoint, check_optimizer
 from varshare_pl.combiners import GradientCombiner
 from varshare_pl.compressed import expand_
 from varshare_pl.errors import ConfigError
@@ -116,8 +116,7 @@ class PPOModule(pl.LightningModule):
     @property
     def seed(self) -> int:
         """The run's."""
-        seed: int = self.options.seed
-        return seed
+        return int(self.options.seed)
 
     @property
     def combiner_name(self) -> str | None:
@@ -273,6 +272,7 @@ class PPOModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         expand_(checkpoint)  # Lightning reads a pruned one as it is
         check_checkpoint(checkpoint, self._identity(), self.state_dict())
+        check_optimizer(checkpoint)
         state = checkpoint[CHECKPOINT_KEY]
         self.env_steps = int(state["env_steps"])
         self.gradient_steps = int(state["gradient_steps"])

@@ -191,9 +191,8 @@ class VarShareLowRank(ResidualMethod):
         task_bias: bool = False,
         task_embedding: int = 0,
     ) -> None:
-        super().__init__(layers, task_bias, task_embedding=task_embedding)
+        super().__init__(prior_scale, layers, task_bias, task_embedding=task_embedding)
         self.rank = rank
-        self.prior_scale = prior_scale
         self.initial_sigma = initial_sigma
 
     def make_residual_layer(self, spec: LayerSpec) -> LowRankLinear:

@@ -43,15 +43,24 @@ class ResidualMethod(SharingMethod, ABC):
     """What the methods with shared weights plus a residual per task have in common.
 
     Args:
-        layers: Which layers have residuals, see ``VarShare``.
-        task_bias: See there.
-        absorption: See there.
-        task_embedding: See there.
+        prior_scale: c in σ_p = c / √fan_in of a layer; a residual's mean μ costs ½ μ²/σ_p².
+        layers: Which layers have residuals: "all", "last K", or a list of names (layer_1, …, head) and of indices (0 is
+            the first, -1 the head); the others are shared.
+        task_bias: Whether the layers with residuals also have a bias for each task, without penalty.
+        absorption: Share α of what all residuals of a layer have in common that moves into the shared weights after
+            each update; no task's function changes.
+        task_embedding: Numbers in a learned embedding of the task that joins the observation at the input; 0: none.
     """
 
     def __init__(
-        self, layers: Layers = "all", task_bias: bool = False, absorption: float = 0.0, task_embedding: int = 0
+        self,
+        prior_scale: float = PRIOR_SCALE,
+        layers: Layers = "all",
+        task_bias: bool = False,
+        absorption: float = 0.0,
+        task_embedding: int = 0,
     ) -> None:
+        self.prior_scale = prior_scale
         self.layers = layers
         self.task_bias = task_bias
         self.absorption = absorption
@@ -90,10 +99,9 @@ class VarShare(ResidualMethod):
         initial_sigma: The residuals' σ at the start, as a share of σ_p.
         layers: Which layers have residuals: "all", "last K", or a list of names (layer_1, …, head) and of indices (0 is
             the first, -1 the head); the others are shared.
-        task_bias: Whether the layers with residuals also have a bias for each task, without noise or penalty.
-        absorption: Share α of what all residuals of a layer have in common that moves into the shared weights after
-            each update; no task's function changes.
-        task_embedding: Numbers in a learned embedding of the task that joins the observation at the input; 0: none.
+        task_bias: Whether these also have a bias for each task, without noise or penalty.
+        absorption: Share α of what all residuals of a layer have in common that moves into the shared weights.
+        task_embedding: Numbers in a learned embedding of the task at the input; 0: none.
     """
 
     name: ClassVar[str] = "varshare"
@@ -107,8 +115,7 @@ class VarShare(ResidualMethod):
         absorption: float = 0.0,
         task_embedding: int = 0,
     ) -> None:
-        super().__init__(layers, task_bias, absorption, task_embedding)
-        self.prior_scale = prior_scale
+        super().__init__(prior_scale, layers, task_bias, absorption, task_embedding)
         self.initial_sigma = initial_sigma
 
     def make_residual_layer(self, spec: LayerSpec) -> VarShareLinear:

@@ -1,4 +1,4 @@
-"""Named random streams: every draw of a run hangs on (seed, stream name, counters), never on a global generator.
+"""Named random streams: (seed, stream name, counters) decide every draw of a run, never a global generator.
 
 A stream that starts anew for each rollout has no state to save: a resumed run draws the same numbers as an
 uninterrupted one, every rank draws the same, and adding a consumer (an evaluation, say) moves no other stream.

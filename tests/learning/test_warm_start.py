@@ -57,7 +57,7 @@ def test_old_tasks_compute_what_they_did(method):
     old, new = make(method, 3), make(method, 5, seed=9)
     perturb(old)
     new.load_weights(checkpoint_of(old))
-    assert new.start.new_tasks == 2
+    assert new.warm_start.new_tasks == 2
     torch.testing.assert_close(outputs(new, range(3)), outputs(old, range(3)))
 
 
@@ -183,7 +183,7 @@ def test_as_many_tasks_take_the_weights_alone():
     old, new = make("varshare", 3), make("varshare", 3, seed=9)
     perturb(old)
     new.load_weights(checkpoint_of(old, steps=2))
-    assert new.start.new_tasks == 0
+    assert new.warm_start.new_tasks == 0
     optimizer = new.configure_optimizers()
     assert not any(state["step"] for state in optimizer.state.values())
     torch.testing.assert_close(outputs(new, range(3)), outputs(old, range(3)))
@@ -241,7 +241,7 @@ def grown(checkpoint, **options):
 def test_training_goes_on_with_more_tasks():
     checkpoint, steps_before = trained_checkpoint()
     run = grown(checkpoint)
-    assert run.module.start.new_tasks == 1
+    assert run.module.warm_start.new_tasks == 1
     (optimizer,) = run.trainer.optimizers
     steps = steps_before + run.records[-1].metrics["gradient_steps"]
     assert {state["step"].item() for state in optimizer.state.values()} == {steps}
@@ -254,5 +254,5 @@ def test_the_first_step_of_a_new_task_in_a_run_is_no_longer_than_the_learning_ra
     assert run.records[-1].metrics["gradient_steps"] == 1
     for name, parameter in run.module.named_parameters():
         if name.endswith(".mu"):
-            moved = (parameter.detach() - run.module.start.state[name])[1].abs() / 5e-3
+            moved = (parameter.detach() - run.module.warm_start.state[name])[1].abs() / 5e-3
             assert 0.05 < moved.max() < 1.5, name

@@ -56,7 +56,7 @@ class Checkpoint(LightningCheckpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # The evaluation of the checkpoint that the run goes on from, if a signal had stopped it.
-        if pl_module.env_steps and self._is_best(getattr(pl_module, "opening", None)):
+        if pl_module.env_steps and self._is_best(getattr(pl_module, "first_record", None)):
             self._save_last(trainer, pl_module)
             self._name_best(trainer)
 

@@ -78,16 +78,16 @@ class Evaluation(Callback):
         if self._missed is not None:
             record, last = self._missed
             if self._evaluate(trainer, pl_module, record, last):
-                module.opening = record
+                module.first_record = record
             return
-        if module.start is None or not module.start.new_tasks or module.env_steps:
+        if module.warm_start is None or not module.warm_start.new_tasks or module.env_steps:
             return
         result = self._run(trainer, pl_module, 0)
         if result is None:
             return
         self.history.append((0, result))
-        module.opening = Record(0, {}, [])
-        _note(result, module.opening)
+        module.first_record = Record(0, {}, [])
+        _note(result, module.first_record)
         if trainer.is_global_zero:
             print("zero-shot, before any training with the new tasks:")
             _print(result, trainer)
@@ -153,7 +153,7 @@ class Evaluation(Callback):
         self, trainer: Trainer, pl_module: LightningModule, env_steps: int, shared_only: bool = False
     ) -> EvaluationResult | None:
         """The result, the same on all processes; None where a signal stopped it."""
-        # The first process evaluates for all, so that all agree on what hangs on it: the best checkpoint, a stop.
+        # The first process evaluates for all, so that all agree on what follows from it: the best checkpoint, a stop.
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         signals = Signals.of(trainer)
         result: EvaluationResult | None = None

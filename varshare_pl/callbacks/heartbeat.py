@@ -53,7 +53,7 @@ class Heartbeat(Callback):
         self._write(trainer, record_of(outputs))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        record = getattr(pl_module, "opening", None)
+        record = getattr(pl_module, "first_record", None)
         if record is not None and trainer.is_global_zero:  # it takes the place of the row that has no evaluation yet
             for name in (HEARTBEAT, DIAGNOSTICS):
                 cut_rows(Path(trainer.default_root_dir) / name, record.env_steps - 1)

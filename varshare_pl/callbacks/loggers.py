@@ -64,7 +64,7 @@ class MetricsToLoggers(Callback):
         self._log(trainer, record_of(outputs))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._log(trainer, getattr(pl_module, "opening", None))
+        self._log(trainer, getattr(pl_module, "first_record", None))
 
     def _log(self, trainer: Trainer, record: Record | None) -> None:
         if record is None or not trainer.loggers or not trainer.is_global_zero:

@@ -38,7 +38,7 @@ def load(module: str, *needs: str) -> Any:
 
 @contextmanager
 def drawing(seed: int) -> Iterator[None]:
-    """Draws from torch's global generator of the CPU hang on seed inside, and the generator is left as it was."""
+    """Draws from torch's global generator of the CPU depend on seed inside, and the generator is left as it was."""
     generator = torch.default_generator
     before = generator.get_state()
     generator.manual_seed(seed)

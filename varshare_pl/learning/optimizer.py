@@ -58,9 +58,8 @@ class PolicyAdam(torch.optim.Adam):
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
         """One step, the same as torch's."""
-        if not self.defaults["fused"] or hasattr(
-            self, "found_inf"
-        ):  # a loss scaler's word that the step is to be skipped
+        # found_inf is a loss scaler's word that the step may have to be skipped.
+        if not self.defaults["fused"] or hasattr(self, "found_inf"):
             return super().step(closure)
         for group in self.param_groups:
             states, gradients = [self.state[p] for p in group["params"]], [p.grad for p in group["params"]]

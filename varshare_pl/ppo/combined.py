@@ -75,7 +75,7 @@ class CombinedSteps(PlainSteps):
     """Takes gradient steps like ``PlainSteps``, with the tasks' gradients combined.
 
     Args:
-        policy: Is trained.
+        policy: The actor-critic, whose parameters are changed.
         optimizer: Of the policy, from ``build_optimizer``.
         options: Coefficients and limits.
         max_grad_norm: Of actor and critic each, after combining; None: no clipping.

@@ -34,7 +34,7 @@ class CompiledSteps:
     """Takes gradient steps like ``PlainSteps``, compiled.
 
     Args:
-        policy: Is trained.
+        policy: The actor-critic, whose parameters are changed.
         optimizer: Of the policy, from ``build_optimizer``.
         options: Coefficients and limits.
         max_grad_norm: Of actor and critic each; None: no clipping.

@@ -94,8 +94,8 @@ class PPOModule(pl.LightningModule):
         self._measured = [entry for entry in self.policy.layers() if entry[2].shared_and_residual() is not None]
         self.env_steps = 0  # of the run, up to the newest rollout
         self.gradient_steps = 0  # of the run
-        self.start: WarmStart | None = None  # of a run from a checkpoint's weights
-        self.opening: Record | None = None  # what is known before its first rollout, where it has new tasks
+        self.warm_start: WarmStart | None = None  # of a run from a checkpoint's weights
+        self.first_record: Record | None = None  # written before its first rollout: an evaluation that came first
         self.steps: GradientSteps  # from configure_optimizers on
         self._seconds_before = 0.0  # of the run before it was resumed
         self._started = time.perf_counter()
@@ -155,7 +155,7 @@ class PPOModule(pl.LightningModule):
         if policy.return_moments is not None:
             normalise_targets(policy, rows)
 
-        number, noise = self.plan.rows // options.minibatch_size, (self.actor_noise, self.critic_noise)
+        noise, number = (self.actor_noise, self.critic_noise), self.plan.rows // options.minibatch_size
         inputs = step_inputs(rows, groups, row_weight, index, number, options, *noise, options.seed)
         scale = kl_scale(options.kl_weight * (self._kl_schedule(done) if self._kl_schedule else 1.0), policy)
         taken = self.steps.run(inputs, scale, index)
@@ -208,8 +208,8 @@ class PPOModule(pl.LightningModule):
 
     def configure_optimizers(self) -> PolicyAdam:
         optimizer = build_optimizer(self.policy, self.options)
-        if self.start is not None and self.start.optimizer is not None:
-            inherit_moments(optimizer, self, self.start)
+        if self.warm_start is not None and self.warm_start.optimizer is not None:
+            inherit_moments(optimizer, self, self.warm_start)
         self.steps = self.gradient_steps_of(optimizer)
         return optimizer
 
@@ -290,8 +290,8 @@ class PPOModule(pl.LightningModule):
         Raises:
             ConfigError: if the checkpoint does not fit.
         """
-        self.start = start_from(checkpoint, self, self.spec)
-        prefix, weights = "policy.", self.start.state
+        self.warm_start = start_from(checkpoint, self, self.spec)
+        prefix, weights = "policy.", self.warm_start.state
         check_checkpoint({**checkpoint, "state_dict": weights}, {"sharing": self.method_name}, self.state_dict())
         self.policy.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Protocol
 
 import torch
@@ -90,20 +91,19 @@ def step_inputs(
         critic_noise: Of the value loss; None: the posterior mean.
         seed: The run's.
     """
-    order, step = stream(seed, "minibatches", rollout), 0
-    for _ in range(options.update_epochs):
-        for batch in minibatches(rows, groups, num_minibatches, row_weight, order):
-            of_actor = None if actor_noise is None else actor_noise.learning(rollout, step, batch.noise)
-            of_critic = None if critic_noise is None else critic_noise.learning(rollout, step, *batch.weight.shape)
-            yield StepInput(batch, of_actor, of_critic)
-            step += 1
+    order = stream(seed, "minibatches", rollout)
+    epochs = (minibatches(rows, groups, num_minibatches, row_weight, order) for _ in range(options.update_epochs))
+    for step, batch in enumerate(chain.from_iterable(epochs)):
+        of_actor = None if actor_noise is None else actor_noise.learning(rollout, step, batch.noise)
+        of_critic = None if critic_noise is None else critic_noise.learning(rollout, step, *batch.weight.shape)
+        yield StepInput(batch, of_actor, of_critic)
 
 
 @dataclass(frozen=True)
 class StepsTaken:
     """What the K gradient steps of an update left behind."""
 
-    losses: Losses  # of before each step, detached, with a leading axis of K; K + 1 if stopped early
+    losses: Losses  # those that each step was taken on, detached, with a leading axis of K; K + 1 if stopped early
     kl: Tensor | None  # (K, M) likewise, nats; None where nothing is variational
     weights: Tensor  # (K, G, R), of the minibatches' rows
     norms: list[GradientNorms]
@@ -133,7 +133,7 @@ class PlainSteps:
     """Backward, the mean over processes, clipping, and the optimizer's step.
 
     Args:
-        policy: Is trained.
+        policy: The actor-critic, whose parameters are changed.
         optimizer: Of the policy, from ``build_optimizer``.
         options: Coefficients and limits.
         max_grad_norm: Of actor and critic each; None: no clipping.

@@ -116,7 +116,7 @@ def sharing_curves(variant: Variant) -> list[Curve]:
 def bands(curve: Curve, *names: str, tasks: bool = True) -> list[Band]:
     """The band of all tasks, and one for each if there are several and ``tasks`` are asked for.
 
-    The names are those of the suite and the method: what is drawn at random hangs on them.
+    The names are those of the suite and the method: they decide what is drawn at random.
     """
     found = [_band(curve, None, names)]
     if tasks and curve.by_task and curve.values.shape[2] > 1:

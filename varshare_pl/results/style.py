@@ -77,8 +77,8 @@ def layer_styles(layers: Sequence[str]) -> list[Style]:
 def method_styles(methods: Sequence[str]) -> dict[str, Style]:
     """A colour and a dash pattern for each method's label.
 
-    Those of the package's methods are always the same. Another label has one that hangs on its letters, and a colour
-    that no method before it has, as long as there are such.
+    Those of the package's methods are always the same. Another label has one that its letters
+    decide, and a colour that no method before it has, as long as there are such.
     """
     slots: dict[str, int] = {label: METHODS.index(label) for label in methods if label in METHODS}
     colors = len(OKABE_ITO)

@@ -51,8 +51,8 @@ def minibatches(
     start, end = edges[:-1, :, None], edges[1:, :, None]
     position = start + torch.arange(int((end - start).max()), device=device)  # (B, G, S)
     real = position < end  # false where a row only fills up
-    shuffled = groups.index.gather(1, _orders(groups, generator).to(device))
-    index = shuffled.expand(number, -1, -1).gather(2, torch.where(real, position, 0))
+    shuffled = groups.index.gather(1, _orders(groups, generator).to(device)).expand(number, -1, -1)
+    index = shuffled.gather(2, position * real)
     weight = number * row_weight[groups.group_task][:, None] * real
     columns = {name: _take(rows[name], index) for name in ROW_FIELDS if name in rows}
     for b in range(number):
@@ -65,7 +65,7 @@ def _take(column: Tensor, index: Tensor) -> Tensor:
 
 def _orders(groups: TaskGroups, generator: torch.Generator) -> Tensor:
     """(G, R) the rows of each group in random order, on the CPU."""
-    orders = torch.zeros(groups.index.shape, dtype=torch.int64)
+    orders = torch.zeros(groups.index.shape, dtype=torch.int64, device="cpu")
     for order, count in zip(orders, groups.counts.tolist(), strict=True):
         torch.randperm(count, generator=generator, out=order[:count])  # to sort random keys takes six times as long
     return orders

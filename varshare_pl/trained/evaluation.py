@@ -110,7 +110,7 @@ def evaluate(
         suite: Task suite.
         episodes: Episodes per task, E.
         seed: The run's seed.
-        counter: Which evaluation of the run, e.g. its env steps; start states hang on it.
+        counter: Which evaluation of the run, e.g. its env steps; start states are drawn from a stream of it.
         backend: As for training.
         envs_per_task: Envs side by side for each task, a divisor of episodes; None: one per episode.
         info_metrics: Numbers of the last info to keep.

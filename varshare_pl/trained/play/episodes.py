@@ -53,7 +53,7 @@ class _Player:
         return self.over and not self._left
 
     def begin(self) -> None:
-        """Start an episode; the first one hangs on the seed, the others on it through the env's own stream."""
+        """Start an episode; the seed decides the first one, and through the env's own stream the others."""
         self.obs, _ = self.env.reset(seed=self._seed)
         self._seed, self._left = None, self._left - 1
         self.step, self.episode_return, self.over = 0, 0.0, False
@@ -90,7 +90,7 @@ class Episodes:
     Args:
         policy: Acts.
         episodes: Of each task, one after the other.
-        seed: Start states and drawn actions hang on it.
+        seed: Decides start states and drawn actions.
         stochastic: Draw actions from their distributions instead of taking the most likely ones.
         max_steps: Cut an episode after so many.
 

@@ -6,16 +6,11 @@ from varshare_pl.combiners.base import (
     GradientRule,
     LossRule,
     TaskGradients,
+    combiner_names,
 )
-from varshare_pl.discovery import import_modules, named_subclasses
+from varshare_pl.discovery import import_modules
 
 import_modules(__name__, __path__)
-
-
-def combiner_names() -> dict[str, type[GradientCombiner]]:
-    """The combiners by their short names, those defined outside this package included once they are imported."""
-    return named_subclasses(GradientCombiner)
-
 
 __all__ = [
     "CombinerSpec",

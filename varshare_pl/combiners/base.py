@@ -15,6 +15,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
+from varshare_pl.discovery import named_subclasses
+
 
 @dataclass(frozen=True)
 class CombinerSpec:
@@ -87,3 +89,8 @@ class GradientCombiner:
     def make(self, spec: CombinerSpec) -> GradientRule | LossRule:
         """A new rule for one network."""
         raise NotImplementedError(f"{type(self).__name__} makes no rule for the {spec.network}")
+
+
+def combiner_names() -> dict[str, type[GradientCombiner]]:
+    """The combiners by their short names, those defined outside this package included once they are imported."""
+    return named_subclasses(GradientCombiner)

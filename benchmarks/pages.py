@@ -67,7 +67,9 @@ def about(method: str) -> str:
 
 def options_table(cls: type[SharingMethod]) -> str:
     """Every argument of the method with its default and what it is; a sentence where there is none."""
-    told = {param.arg_name: param.description or "" for param in parse(cls.__doc__ or "").params}
+    told: dict[str, str] = {}
+    for one in reversed(cls.__mro__):  # arguments that are inherited are told where they are from
+        told |= {param.arg_name: param.description or "" for param in parse(one.__doc__ or "").params}
     rows = [f"| `{name}` | `{parameter.default}` | {_cell(told[name])} |" for name, parameter in _options(cls)]
     if not rows:
         return "It has no options of its own."

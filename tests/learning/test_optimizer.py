@@ -183,15 +183,20 @@ def test_a_new_optimizer_changes_no_value_and_starts_at_zero():
         assert state["step"] == 0
 
 
-def test_zero_grad_keeps_the_gradients_tensors():
+def test_gradients_are_those_of_the_loss_and_lie_as_parameters_do():
+    """Also where a loss does not depend on a parameter, and where a product's gradient comes transposed."""
     policy, optimizer = make()
-    optimizer.zero_grad()
-    before = [p.grad for p in policy.parameters()]
-    set_gradients(policy, 1)
-    optimizer.zero_grad()
-    assert all(
-        p.grad is gradient and not gradient.any() for p, gradient in zip(policy.parameters(), before, strict=True)
-    )
+    x, tasks = randn(2, 6, 4, dtype=torch.float32), torch.arange(2)
+    optimizer.differentiate(policy.critic.compute(policy.critic.prepare(tasks), x).square().sum())
+    found = {name: p.grad for name, p in policy.named_parameters()}
+    loss = policy.critic.compute(policy.critic.prepare(tasks), x).square().sum()
+    for (name, parameter), grad in zip(
+        policy.named_parameters(), torch.autograd.grad(loss, list(policy.parameters()), allow_unused=True), strict=True
+    ):
+        assert found[name].is_contiguous(), name
+        assert torch.equal(found[name], torch.zeros_like(parameter) if grad is None else grad), name
+    assert not found["actor.stack.head.theta"].any()
+    assert found["critic.stack.head.theta"].any()
 
 
 def test_anneal_starts_from_the_initial_rates_each_time():
@@ -276,8 +281,7 @@ def train_on_a_quadratic(eps_log_var, beta=0.1, curvatures=(0.0, 500.0, 5000.0),
             0.5 * h * ((layer.mu - target).square() + layer.log_var.exp()).flatten(1).sum(1) + beta * layer.kl()
             for h, layer in zip(curvatures, layers, strict=True)
         )
-        optimizer.zero_grad()
-        (loss.mean() / policy.num_variational).backward()
+        optimizer.differentiate(loss.mean() / policy.num_variational)
         optimizer.step()
     results = [(layer.prior_std, layer.sigma().detach(), layer.mu.detach()) for layer in layers]
     return [(h, *result) for h, result in zip(curvatures, results, strict=True)]

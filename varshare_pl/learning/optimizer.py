@@ -24,36 +24,51 @@ GradientNorms = tuple[float, float]
 class PolicyAdam(torch.optim.Adam):
     """Torch's fused Adam without the checks around it, which cost a small network several times the arithmetic.
 
-    Gradients are set to 0 and not to None, so that each parameter has one at every step.
-
     Args:
         groups: Param groups with "params", "name", "lr" and "eps"; names begin with "actor" or "critic".
 
     Attributes:
         networks: The parameters of actor and critic, log variances last.
+        parameters: All of them.
     """
 
     def __init__(self, groups: list[dict[str, Any]]) -> None:
         self.networks: dict[str, list[Tensor]] = {"actor": [], "critic": []}
         for group in groups:
             self.networks[group["name"].partition("_")[0]] += group["params"]
-        every = [parameter for network in self.networks.values() for parameter in network]
-        super().__init__(groups, fused=every[0].device.type in FUSED_DEVICES)
-        for parameter in every:
+        self.parameters = self.networks["actor"] + self.networks["critic"]
+        super().__init__(groups, fused=self.parameters[0].device.type in FUSED_DEVICES)
+        for parameter in self.parameters:
             moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
             count = torch.zeros((), dtype=torch.float32, device=parameter.device)
             self.state[parameter] = {"step": count, **moments}
+        self._look_up()
+
+    def _look_up(self) -> None:
+        """The lists of tensors that a step takes: of each group, first and second moments and counts of steps."""
+
+        def column(group: dict[str, Any], name: str) -> list[Tensor]:
+            return [self.state[p][name] for p in group["params"]]
+
+        self._lists = [
+            (group, column(group, "exp_avg"), column(group, "exp_avg_sq"), column(group, "step"))
+            for group in self.param_groups
+        ]
+
+    def load_state_dict(self, state_dict: Any) -> None:
+        """See torch."""
+        super().load_state_dict(state_dict)
+        self._look_up()
+
+    def differentiate(self, loss: Tensor) -> None:
+        """Set the gradients to those of a loss, to 0 where it does not depend on a parameter."""
+        gradients = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient.contiguous()  # the fused kernel takes its layout for the parameter's
 
     def gradients(self, network: str) -> list[Tensor]:
         """Those of the actor's or of the critic's parameters."""
         return [parameter.grad for parameter in self.networks[network] if parameter.grad is not None]
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Set all gradients to 0."""
-        for parameter in self.networks["actor"] + self.networks["critic"]:
-            if parameter.grad is None:  # Lightning clears them when a fit begins
-                parameter.grad = torch.zeros_like(parameter)
-        torch._foreach_zero_(self.gradients("actor") + self.gradients("critic"))
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
@@ -61,11 +76,10 @@ class PolicyAdam(torch.optim.Adam):
         # found_inf is a loss scaler's word that the step may have to be skipped.
         if not self.defaults["fused"] or hasattr(self, "found_inf"):
             return super().step(closure)
-        for group in self.param_groups:
-            states, gradients = [self.state[p] for p in group["params"]], [p.grad for p in group["params"]]
-            counts, means, squares = ([s[name] for s in states] for name in ("step", "exp_avg", "exp_avg_sq"))
+        for group, means, squares, counts in self._lists:
+            gradients, (beta1, beta2) = [p.grad for p in group["params"]], group["betas"]
             torch._foreach_add_(counts, 1)
-            options = {"lr": group["lr"], "eps": group["eps"], "beta1": group["betas"][0], "beta2": group["betas"][1]}
+            options = {"lr": group["lr"], "eps": group["eps"], "beta1": beta1, "beta2": beta2}
             torch._fused_adam_(group["params"], gradients, means, squares, [], counts, **options, **PLAIN_ADAM)
         return None
 

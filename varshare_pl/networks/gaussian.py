@@ -80,4 +80,4 @@ def local_output(mean_output: Tensor, x: Tensor, variance: Tensor, zeta: Tensor)
     output_variance = torch.bmm(x * x, variance.mT)
     # A row of zeros has no variance, and the square root no gradient there: the smallest normal number keeps it finite.
     tiny = torch.finfo(output_variance.dtype).tiny
-    return torch.addcmul(mean_output, output_variance.clamp_min(tiny).sqrt(), zeta)
+    return torch.addcmul(mean_output, (output_variance + tiny).sqrt(), zeta)

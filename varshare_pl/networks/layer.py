@@ -54,6 +54,11 @@ class LinearWeights(NamedTuple):
         """The same with other local noise."""
         return self._replace(zeta=noise.zeta)
 
+    @property
+    def are_shared(self) -> bool:
+        """Whether all groups have the same weights."""
+        return self.weight.dim() == 2 and self.bias.dim() == 1 and self.variance is None
+
 
 class FlipoutWeights(NamedTuple):
     """The weights of a linear layer under Flipout."""

@@ -21,6 +21,7 @@ from varshare_pl.networks.gaussian import LocalNoise
 from varshare_pl.networks.groups import TaskGroups
 from varshare_pl.networks.layer import (
     LayerSpec,
+    LinearWeights,
     NewTask,
     Noise,
     PenalisedLayer,
@@ -127,11 +128,13 @@ class TaskNetwork(nn.Module, ABC):
 
 def mlp(x: Tensor, prepared: Sequence[Any], activation: Callable[[Tensor], Tensor]) -> Tensor:
     """Rows x (G, R, in) through layers, the activation between them: (G, R, out), of the type of x."""
-    *hidden, last = prepared
-    output = x
-    for weights in hidden:
-        output = activation(weights.apply(output))
-    return last.apply(output).to(x.dtype)  # type: ignore[no-any-return]
+    if all(isinstance(weights, LinearWeights) and weights.are_shared for weights in prepared):
+        rows = x.flatten(0, -2)  # one product of all rows
+    else:
+        rows = x
+    for weights in prepared[:-1]:
+        rows = activation(weights.apply(rows))
+    return prepared[-1].apply(rows).view(*x.shape[:-1], -1).to(x.dtype)  # type: ignore[no-any-return]
 
 
 class TaskMLP(TaskNetwork):

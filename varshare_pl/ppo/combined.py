@@ -138,7 +138,7 @@ class CombinedSteps(PlainSteps):
         if self._combining.per_task:
             self._combine(step.batch, group_weights, task_losses, present)
         else:
-            torch.autograd.backward(self._weighed(losses, group_weights).sum())
+            self.optimizer.differentiate(self._weighed(losses, group_weights).sum())
             average_gradients(self.optimizer)
         if kl is not None and kl_scale:
             torch.autograd.backward(kl_scale * kl.sum())  # the same on all processes
@@ -161,6 +161,8 @@ class CombinedSteps(PlainSteps):
         matrix = weights["actor"].new_zeros(self.policy.num_tasks, sum(sizes))
         parameters = [*shared["actor"], *shared["critic"], *self._own]
         edge = len(parameters) - len(self._own)
+        for parameter in parameters:
+            parameter.grad = torch.zeros_like(parameter)
         for group, (task, losses) in enumerate(zip(batch.group_task.tolist(), self._by_group, strict=True)):
             loss = self._weighed(losses, {network: weight[group] for network, weight in weights.items()}).sum()
             gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)

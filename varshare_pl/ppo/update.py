@@ -184,7 +184,6 @@ class PlainSteps:
 
     def take(self, step: StepInput, losses: Losses, kl: Tensor | None, kl_scale: float) -> GradientNorms:
         """One gradient step; gives the norms of the gradients before clipping."""
-        self.optimizer.zero_grad()
         self.differentiate(step, losses, kl, kl_scale)
         if self._scaler is not None:
             return self._scaled_take()
@@ -200,9 +199,9 @@ class PlainSteps:
         return norms
 
     def differentiate(self, step: StepInput, losses: Losses, kl: Tensor | None, kl_scale: float) -> None:
-        """Fill the gradients, which are 0, with those of all processes."""
+        """Set the gradients to those of the loss, over all processes."""
         total = total_loss(losses, kl, kl_scale, self.options)
-        torch.autograd.backward(total if self._scaler is None else self._scaler.scale(total))
+        self.optimizer.differentiate(total if self._scaler is None else self._scaler.scale(total))
         average_gradients(self.optimizer)
 
 

@@ -3,7 +3,9 @@
     W_m = θ + μ_m,   L = mean over tasks of [ L_PPO,m + (β̃ / P) · Σ ½ μ_m²/σ_p² ]
 
 What it does as well as VarShare, the variances of VarShare do not explain. Its form is that of the regularised
-multi-task learning of T. Evgeniou and M. Pontil, KDD 2004, with a network in place of a linear model.
+multi-task learning of T. Evgeniou and M. Pontil, KDD 2004, with networks in place of linear models, as in the joint
+training of many tasks by Y. Teh et al., Distral, NeurIPS 2017, arXiv 1707.04175, where policies are held together in
+place of weights.
 """
 
 from __future__ import annotations

@@ -1,4 +1,12 @@
-"""VarShare with a prior that is learned too."""
+"""VarShare with a prior that is learned too, one σ_p for each layer with residuals.
+
+    KL_m = Σ over layers [ KL(q_m ‖ N(0, σ_p² I)) + λ P_l (log σ_p − log σ_0)² ],   σ_0 = c / √fan_in
+
+σ_p starts at σ_0 and follows the gradient of the KL: large residuals widen it, which makes them cheaper, and what no
+task uses narrows it. The hyperprior's λ holds it near σ_0; each of a layer's P_l weights adds its term, so that λ means
+the same at every width. It is the empirical Bayes that C. Blundell et al., ICML 2015, arXiv 1505.05424, section 3.3,
+warn of for the weights of one network.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A prior whose σ_p a controller moves, so that the weight noise stays in proportion to the weights.
+"""VarShare with a prior that a controller moves, so that the weight noise stays in proportion to the weights.
 
 Too much noise drowns the policy, too little leaves the KL no say. The controller of a network watches
 
@@ -7,7 +7,8 @@ Too much noise drowns the policy, too little leaves the KL no say. The controlle
 over all its residual weights, keeps a moving average of it, and every 20 rollouts, if that has left the range
 [0.05, 0.20], moves σ_p of all layers by the factor 1.1: down where the noise is too large, up where it is too small,
 within [0.1, 10] of its start. σ then follows through the KL. To raise β̃ instead would run away where σ_p is large: the
-KL pulls σ up to σ_p.
+KL pulls σ up to σ_p. The scale of parameter noise is steered by a constant factor in M. Plappert et al., ICLR 2018,
+arXiv 1706.01905, too; there the target is a distance between policies.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from varshare_pl.envs import get_suite
 from varshare_pl.ppo import compiled
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.sharing.varshare import VarShareControlledPrior
-from varshare_pl.sharing.varshare.noise_controller import ControlledPriorLinear, NoiseController, noise_ratio
+from varshare_pl.sharing.varshare.controlled_prior import ControlledPriorLinear, NoiseController, noise_ratio
 from varshare_pl.types import RolloutPlan
 
 M, IN, OUT = 4, 3, 2

@@ -289,7 +289,7 @@ def test_a_shipped_study_is_planned(
         "original": (4, 3, 200_000),
         "sharing": (24, 10, 300_000),
         "noise": (16, 5, 300_000),
-        "methods": (36, 3, 300_000),
+        "methods": (48, 3, 300_000),
     }
     variants, seeds, steps = expected[name]
     assert out[0] == f"{name}: {variants} variants × {seeds} seeds in logs/{name}"

@@ -231,10 +231,10 @@ class PPOModule(pl.LightningModule):
     def setup(self, stage: str) -> None:
         trainer = self.trainer
         check_precision(str(trainer.precision), self._scaler() is not None, self.combining is not None)
-        check_device(trainer.strategy.root_device, self.policy)
         if self.options.compile and (trainer.world_size > 1 or self._scaler() is not None):
             what = "several processes" if trainer.world_size > 1 else f"trainer.precision={trainer.precision}"
             raise ConfigError(f"model.compile: true is not allowed with {what}")
+        check_device(trainer.strategy.root_device, self.policy)
 
     def on_train_start(self) -> None:
         self._count_steps()

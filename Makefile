@@ -30,7 +30,7 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 
 install: $(VENV)/.installed  ## make .venv and install varshare into it
 
-demo: $(VENV)/.installed  ## train VarShare on five CartPoles, about ten seconds
+demo: $(VENV)/.installed  ## train VarShare on five CartPoles, ten to twenty seconds
 	$(BIN)/varshare fit --config complex_cartpole
 
 test: $(VENV)/.installed-test  ## run the fast tests

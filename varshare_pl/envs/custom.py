@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from gymnasium.spaces import Box, Discrete, Space
 
+from varshare_pl.envs.success import SuccessMeasure
 from varshare_pl.envs.tasks import GymTask, TaskSpec, TaskSuite
 from varshare_pl.errors import ConfigError
 
@@ -36,7 +37,7 @@ def custom_suite(entries: Sequence[GymTask | dict[str, Any] | str]) -> TaskSuite
         tasks=specs,
         observation_space=_common_box([obs for obs, _, _ in probes]),
         action_space=_common_actions([actions for _, actions, _ in probes]),
-        solved_return=thresholds.pop() if len(thresholds) == 1 else None,
+        success=SuccessMeasure(solved=thresholds.pop() if len(thresholds) == 1 else None),
     )
 
 

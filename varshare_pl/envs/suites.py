@@ -12,6 +12,7 @@ from varshare_pl.envs.custom import custom_suite
 from varshare_pl.envs.physics.bandit import ConflictBandit
 from varshare_pl.envs.physics.cartpole import CartPole, CartPolePhysics
 from varshare_pl.envs.physics.dynamics import Dynamics
+from varshare_pl.envs.success import SuccessMeasure
 from varshare_pl.envs.tasks import GymTask, TaskSpec, TaskSuite
 from varshare_pl.errors import ConfigError
 
@@ -77,7 +78,7 @@ def _built_in(name: str) -> TaskSuite:
         tasks=tuple(TaskSpec(task_name, env_id(name), {"task": k}) for k, task_name in enumerate(built_in.task_names)),
         observation_space=dynamics.observation_space,
         action_space=dynamics.action_space,
-        solved_return=built_in.solved_return,
+        success=SuccessMeasure(solved=built_in.solved_return),
         version=VERSION,
         dynamics=dynamics,
     )
@@ -108,5 +109,5 @@ def get_suite(
     if name is not None:
         found = dataclasses.replace(found, name=name)
     if solved_return is not None:
-        found = dataclasses.replace(found, solved_return=float(solved_return))
+        found = dataclasses.replace(found, success=SuccessMeasure(solved=float(solved_return)))
     return found

@@ -14,6 +14,7 @@ from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
 from varshare_pl.envs.physics.dynamics import Dynamics
+from varshare_pl.envs.success import SuccessMeasure
 from varshare_pl.errors import ConfigError
 from varshare_pl.types import EnvSpec
 
@@ -117,7 +118,7 @@ class TaskSuite:
         tasks: the M tasks, counted from 0.
         observation_space: the one Box of all tasks, float32, or float64 where a task observes in it.
         action_space: the one Discrete of all tasks.
-        solved_return: a task counts as solved from this mean return on; None where unknown.
+        success: what counts as success in its tasks.
         version: changes when results stop being comparable.
         dynamics: the physics for the batched vector env; None for a custom suite.
     """
@@ -126,13 +127,18 @@ class TaskSuite:
     tasks: tuple[TaskSpec, ...]
     observation_space: Box
     action_space: Discrete
-    solved_return: float | None = None
+    success: SuccessMeasure = field(default_factory=SuccessMeasure)
     version: int = 0
     dynamics: Dynamics | None = None
 
     @property
     def num_tasks(self) -> int:
         return len(self.tasks)
+
+    @property
+    def solved_return(self) -> float | None:
+        """The mean return from which on a task counts as solved; None where that is not known, or not what counts."""
+        return self.success.solved if self.success.info is None else None
 
     def env_spec(self) -> EnvSpec:
         """What networks need to know."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 WIDTH, HEIGHT = 600, 400  # pixels
 WHITE, BLACK, GREY, BROWN, BLUE = (255, 255, 255), (0, 0, 0), (190, 190, 190), (202, 152, 101), (129, 132, 203)
+GREEN = (100, 170, 110)
 
 
 def load_pygame() -> Any:
@@ -76,3 +77,26 @@ def draw_cartpole(canvas: Any, *, x: float, angle: float, half_length: float, x_
     pygame.gfxdraw.aapolygon(canvas, corners, BROWN)
     pygame.gfxdraw.filled_polygon(canvas, corners, BROWN)
     pygame.draw.circle(canvas, BLUE, foot, 5)
+
+
+def draw_disc(canvas: Any, x: float, y: float, radius: float, color: tuple[int, int, int], half_width: float) -> None:
+    """Draw a disc in a plane whose origin is in the middle and whose x reaches from −half_width to half_width."""
+    pygame = load_pygame()
+    scale = WIDTH / (2 * half_width)
+    place = round(WIDTH / 2 + scale * x), round(HEIGHT / 2 - scale * y)
+    pygame.draw.circle(canvas, color, place, max(round(scale * radius), 2))
+
+
+def draw_mountain_car(canvas: Any, position: float, leftmost: float, goal: float, rightmost: float) -> None:
+    """Draw the valley sin 3x from leftmost to rightmost, the goal's flag, and the car."""
+    pygame = load_pygame()
+    scale = WIDTH / (rightmost - leftmost)
+
+    def place(x: float) -> tuple[float, float]:
+        return scale * (x - leftmost), HEIGHT - scale * (0.45 * np.sin(3 * x) + 0.6)
+
+    pygame.draw.aalines(canvas, BLACK, False, [place(x) for x in np.linspace(leftmost, rightmost, 100)])
+    foot_x, foot_y = place(goal)
+    pygame.draw.line(canvas, GREEN, (foot_x, foot_y), (foot_x, foot_y - 50), 4)
+    car_x, car_y = place(position)
+    pygame.draw.circle(canvas, BLUE, (round(car_x), round(car_y) - 10), 12)

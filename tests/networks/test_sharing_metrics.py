@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers import drawn, perturb, randn
 
-from varshare_pl.networks.sharing_metrics import details, headline, measure
+from varshare_pl.networks.sharing_metrics import cosines, details, headline, measure
 from varshare_pl.sharing import IndependentLinear, OneHotLinear, SharedLinear, VarShareLinear
 
 
@@ -123,7 +123,7 @@ def test_methods_without_task_weights_are_left_out():
 
 def test_the_kl_is_left_out_where_nobody_asks():
     layers = [("actor", "head", drawn(VarShareLinear(3, 2, 2)))]
-    (without,), (with_it,) = measure(layers, kl=False), measure(layers)
+    (without,), (with_it,) = measure(layers, full=False), measure(layers)
     assert without.kl is None
     assert torch.equal(with_it.kl, layers[0][2].kl())
     assert torch.equal(without.ratio, with_it.ratio)
@@ -151,5 +151,28 @@ def test_details_have_a_row_per_layer_and_task():
     assert [r.value for r in rows if r.metric == "kl/posterior"] == pytest.approx(m.kl.tolist())
     per_layer = {"sharing/energy", "sharing/theta_norm", "sharing/task_similarity"}
     per_task = {"sharing/ratio", "sharing/mu_norm", "sharing/sigma", "sharing/specialised", "kl/posterior"}
+    per_task |= {"sharing/cosine_with_1"}
     assert {r.metric for r in rows if r.task is None} == per_layer
     assert {r.metric for r in rows if r.task is not None} == per_task
+
+
+def test_cosines_of_every_pair_of_tasks():
+    """Against torch's own cosine similarity, of residuals whose mean is taken off first."""
+    own = torch.randn(4, 3, 5, generator=torch.Generator().manual_seed(3))
+    layer = layer_with(torch.zeros(3, 5).tolist(), own.tolist())
+    rows = [r for r in details([measured(layer)]) if r.metric.startswith("sharing/cosine_with_")]
+    centred = (own - own.mean(0)).flatten(1)
+    for row in rows:
+        other = int(row.metric.rpartition("_")[2])
+        expected = torch.nn.functional.cosine_similarity(centred[row.task], centred[other], dim=0)
+        assert row.value == pytest.approx(float(expected), abs=1e-6)
+    pairs = [(r.task, int(r.metric.rpartition("_")[2])) for r in rows]
+    assert pairs == [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
+    mean = headline([measured(layer)])["sharing/task_similarity"]
+    assert mean == pytest.approx(sum(r.value for r in rows) / 6, abs=1e-6)
+
+
+def test_a_residual_of_norm_zero_has_no_cosine():
+    found = cosines(torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 2.0]]))
+    assert found.isnan().tolist() == [[False, True, False], [True, True, True], [False, True, False]]
+    assert found[0, 2] == 0

@@ -13,7 +13,7 @@ from varshare_pl.networks.size import shared_parameters
 from varshare_pl.ppo.cosine import CosineMatrix, cosine_record, cosines
 from varshare_pl.ppo.options import PPOOptions
 from varshare_pl.ppo.update import build_rows
-from varshare_pl.results.heat_map import cosine_matrices
+from varshare_pl.results.heat_map import pair_matrices
 from varshare_pl.results.plots import plot_run
 from varshare_pl.results.run_tables import read_tables
 from varshare_pl.rollout.minibatches import task_weights
@@ -82,7 +82,7 @@ def test_a_column_and_a_heat_map(tmp_path):
     with (tmp_path / "heartbeat.csv").open() as table:
         cells = [row["gradients/cosine"] for row in csv.DictReader(table)]
     assert [bool(cell) for cell in cells] == [True, False, True]
-    matrices = cosine_matrices(read_tables(tmp_path))
+    matrices = pair_matrices(read_tables(tmp_path).details, "gradients/cosine", 5)
     pairs = [d.value for r in run.records for d in r.details if d.metric == "gradients/cosine_with_3"]
     assert matrices["actor"].shape == (5, 5)
     of_task_0 = [pairs[0], pairs[6]]  # by rollout, network and task

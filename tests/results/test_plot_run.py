@@ -13,7 +13,7 @@ from varshare_pl.results.lines import draw_tasks, spread
 from varshare_pl.results.plots import plot_run
 from varshare_pl.results.style import short_label, task_colors
 
-ALL = ["returns", "norms", "sharing", "kl_sigma", "losses"]
+ALL = ["returns", "norms", "residuals", "sharing", "kl_sigma", "losses"]
 NAMES = ["baseline", "short light pole", "long heavy pole", "low gravity", "$tight_limits$"]
 
 

@@ -92,10 +92,10 @@ def each_logger(trainer: Trainer, action: Callable[[Logger], None]) -> None:
 
 
 def metrics_to_log(record: Record, details: bool = True) -> dict[str, float]:
-    """All values of a record by name."""
+    """All values of a record by name, but those of pairs of tasks: too many for a panel each, they are in heat maps."""
     values = dict(record.metrics)
     if details:
-        values.update((detail_name(detail), detail.value) for detail in record.details)
+        values.update((detail_name(detail), detail.value) for detail in record.details if "_with_" not in detail.metric)
     return {name: float(value) for name, value in values.items() if not math.isnan(value)}
 
 

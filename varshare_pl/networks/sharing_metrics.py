@@ -32,12 +32,13 @@ class LayerSharing:
     sigma: Tensor | None  # (M,) mean σ
     specialised: Tensor | None  # (M,) share of weights with |μ̃| > 2 σ
     kl: Tensor | None  # (M,) nats; None if it was not asked for
+    cosines: Tensor | None  # (M, M) of the μ̃_m, NaN with one of norm 0; None if they were not asked for
     prior_std: Tensor | None  # () σ_p, where it changes
 
 
 @torch.no_grad()
-def measure(layers: Iterable[tuple[str, str, TaskLinear]], kl: bool = True) -> list[LayerSharing]:
-    """Sharing of every layer (network, name, module) that has task-specific weights, with or without its KL."""
+def measure(layers: Iterable[tuple[str, str, TaskLinear]], full: bool = True) -> list[LayerSharing]:
+    """Sharing of every layer (network, name, module) that has task-specific weights; with ``full`` KL and cosines."""
     measured = []
     for network, name, layer in layers:
         shared_and_residual = layer.shared_and_residual()
@@ -58,7 +59,8 @@ def measure(layers: Iterable[tuple[str, str, TaskLinear]], kl: bool = True) -> l
                 task_similarity=_similarity(mu, mu_norm),
                 sigma=None if sigma is None else sigma.flatten(1).mean(1),
                 specialised=None if sigma is None else (mu.abs() > 2.0 * sigma.flatten(1)).float().mean(1),
-                kl=penalised.kl() if kl and penalised is not None else None,
+                kl=penalised.kl() if full and penalised is not None else None,
+                cosines=cosines(mu) if full and len(mu) > 1 else None,
                 prior_std=None if penalised is None else penalised.current_prior_std(),
             )
         )
@@ -72,6 +74,20 @@ def _similarity(mu: Tensor, norm: Tensor) -> Tensor:
     directions = mu / norm[:, None]
     # The squared length of the sum of unit vectors holds every pair twice and every vector once.
     return (directions.sum(0).square().sum() - tasks) / (tasks * (tasks - 1))
+
+
+def cosines(rows: Tensor) -> Tensor:
+    """(M, M) cosines between rows (M, P); NaN for a row that has no direction."""
+    norm = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    directions = torch.where(norm < _ZERO, torch.nan, rows / norm)
+    return directions @ directions.mT
+
+
+def pair_details(metric: str, cosines: Tensor, network: str, layer: str = "") -> list[Detail]:
+    """Each pair of tasks once, in the row of its first task and under the number of its second one."""
+    first, second = torch.triu_indices(len(cosines), len(cosines), offset=1).tolist()
+    pairs = zip(first, second, cosines[first, second].tolist(), strict=True)
+    return [Detail(f"{metric}_with_{k}", value, network, layer, m) for m, k, value in pairs]
 
 
 def headline(measured: list[LayerSharing]) -> dict[str, float]:
@@ -108,4 +124,6 @@ def details(measured: list[LayerSharing]) -> list[Detail]:
                 rows.append(Detail(metric, float(value), m.network, m.layer))
             else:
                 rows += [Detail(metric, v, m.network, m.layer, task) for task, v in enumerate(value.tolist())]
+        if m.cosines is not None:
+            rows += pair_details("sharing/cosine", m.cosines, m.network, m.layer)
     return rows

@@ -13,6 +13,7 @@ from varshare_pl.errors import ConfigError
 from varshare_pl.learning.weight_noise import ActorNoise
 from varshare_pl.networks.actor_critic import ActorCritic
 from varshare_pl.networks.groups import TaskGroups
+from varshare_pl.networks.sharing_metrics import cosines, pair_details
 from varshare_pl.networks.size import shared_parameters
 from varshare_pl.parallel import average_
 from varshare_pl.ppo.combined import one_group
@@ -21,6 +22,8 @@ from varshare_pl.ppo.options import PPOOptions
 from varshare_pl.random import stream
 from varshare_pl.rollout.minibatches import Rows, minibatches
 from varshare_pl.types import Detail
+
+METRIC = "gradients/cosine"
 
 
 class CosineMatrix:
@@ -81,21 +84,7 @@ class CosineMatrix:
         }
 
 
-def cosines(gradients: Tensor) -> Tensor:
-    """(M, M) from rows (M, P); NaN for a row of zeros."""
-    directions: Tensor = gradients / torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
-    return directions @ directions.mT
-
-
 def cosine_record(matrices: dict[str, Tensor]) -> tuple[dict[str, float], list[Detail]]:
     """The mean over pairs of tasks and networks, and every pair."""
-    details, values = [], []
-    for network, matrix in matrices.items():
-        first, second = torch.triu_indices(len(matrix), len(matrix), offset=1).tolist()
-        pairs = matrix[first, second].tolist()
-        values.append(matrix[first, second])
-        details += [
-            Detail(f"gradients/cosine_with_{k}", value, network, task=m)
-            for m, k, value in zip(first, second, pairs, strict=True)
-        ]
-    return {"gradients/cosine": float(torch.cat(values).nanmean())}, details
+    pairs = [detail for network, matrix in matrices.items() for detail in pair_details(METRIC, matrix, network)]
+    return {METRIC: float(torch.tensor([detail.value for detail in pairs]).nanmean())}, pairs

@@ -200,7 +200,7 @@ class PPOModule(pl.LightningModule):
         details = moment_details(self.policy) if full else []
         if not self._measured:
             return {}, details
-        sharing = measure(self._measured, kl=full)
+        sharing = measure(self._measured, full)
         details += sharing_details(sharing) if full else []
         for name, network in self.policy.networks():
             details += [Detail(metric, value, name) for metric, value in network.measures().items()]

@@ -36,6 +36,7 @@ with _without_backend():
     from matplotlib.axes import Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
     from matplotlib.ticker import AutoLocator, FuncFormatter, MaxNLocator
@@ -43,6 +44,7 @@ with _without_backend():
 __all__ = [
     "AutoLocator",
     "Axes",
+    "AxesImage",
     "Figure",
     "FigureCanvasAgg",
     "FuncFormatter",

@@ -7,64 +7,100 @@ from pathlib import Path
 
 import numpy as np
 
-from varshare_pl.results.drawing import Figure, FigureCanvasAgg, as_plain_text, colormaps
-from varshare_pl.results.run_tables import Array, RunTables
+from varshare_pl.results.drawing import Axes, AxesImage, Figure, FigureCanvasAgg, as_plain_text, colormaps
+from varshare_pl.results.files import Diagnostics
+from varshare_pl.results.run_tables import Array
 from varshare_pl.results.style import DPI, LONGEST_TITLE, write_image
 from varshare_pl.text import shortened, text_width
 
-COSINE = "gradients/cosine_with_"
-MAP, BESIDE, ABOVE, CHARACTER, LARGEST_WITH_NUMBERS = 3.4, 0.9, 0.75, 0.075, 12  # inches, and tasks
+MAP, BESIDE, ABOVE, BELOW, CHARACTER = 3.4, 0.9, 0.75, 0.45, 0.075  # inches
+LARGEST_WITH_NUMBERS = 12  # tasks
 LONGEST_NAME = 24
 
 
-def cosine_matrices(run: RunTables) -> dict[str, Array]:
-    """By network (M, M): the cosine between the gradients of two tasks, mean over the run; NaN where there is none."""
-    details = run.details
-    rows = np.char.startswith(details.metric, COSINE) & np.isfinite(details.value)
-    found = details.take(rows)
+def pair_matrices(details: Diagnostics, metric: str, num_tasks: int) -> dict[str, Array]:
+    """By network, and by layer where there are any, (M, M): a value of each pair of tasks, mean over the rows given.
+
+    Args:
+        details: Where the pairs are, each once: the row of one task, the number of the other behind the metric.
+        metric: Its name, such as "gradients/cosine".
+        num_tasks: M.
+
+    Returns:
+        Symmetric, 1 on the diagonal, NaN where there is no value.
+    """
+    prefix = f"{metric}_with_"
+    found = details.take(np.char.startswith(details.metric, prefix) & np.isfinite(details.value))
     matrices = {}
-    for network in dict.fromkeys(found.network.tolist()):
-        pairs = found.where(network=network)
-        other = np.array([int(name.removeprefix(COSINE)) for name in pairs.metric.tolist()])
-        total, count = (np.zeros((run.num_tasks, run.num_tasks)) for _ in range(2))
+    for network, layer in dict.fromkeys(zip(found.network.tolist(), found.layer.tolist(), strict=True)):
+        pairs = found.where(network=network, layer=layer)
+        other = np.array([int(name.removeprefix(prefix)) for name in pairs.metric.tolist()])
+        total, count = (np.zeros((num_tasks, num_tasks)) for _ in range(2))
         for first, second in ((pairs.task, other), (other, pairs.task)):
             np.add.at(total, (first, second), pairs.value)
             np.add.at(count, (first, second), 1)
         matrix = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
         np.fill_diagonal(matrix, 1.0)
-        matrices[network] = matrix
+        matrices[f"{network} {layer.replace('_', ' ')}".strip()] = matrix
     return matrices
 
 
+def similar_first(matrix: Array) -> Array:
+    """An order of the tasks (M,) in which those that are alike stand side by side.
+
+    By their angle in the plane of the two largest eigenvectors, from the widest gap on: clusters come out as blocks,
+    and tasks that are spread over a circle in their order on it.
+    """
+    known = np.nan_to_num(matrix)
+    weights, vectors = np.linalg.eigh(known)
+    places = vectors[:, -2:] * np.sqrt(np.maximum(weights[-2:], 0.0))
+    angle = np.arctan2(places[:, 0], places[:, -1])
+    order = np.argsort(angle, kind="stable")
+    gaps = np.diff(angle[order], append=angle[order[0]] + 2 * np.pi)
+    return np.roll(order, -int(np.argmax(gaps)) - 1)
+
+
 @as_plain_text()
-def write_heat_maps(path: Path, title: str, matrices: Mapping[str, Array], names: Sequence[str]) -> Path:
-    """Draw means over a run (M, M), from −1 to 1, side by side.
+def write_heat_maps(
+    path: Path, title: str, matrices: Mapping[str, Array], names: Sequence[str], columns: int = 2
+) -> Path:
+    """Draw matrices (M, M), from −1 to 1, side by side.
 
     Args:
         path: Of the image.
         title: Of the image.
-        matrices: By network.
+        matrices: By what stands above each.
         names: Of the tasks.
+        columns: How many stand side by side.
     """
     names = [shortened(name, LONGEST_NAME) for name in names]
     room = 0.3 + CHARACTER * max(map(text_width, names))
-    width, height = len(matrices) * (MAP + BESIDE) + room, ABOVE + MAP + room
+    columns = min(columns, len(matrices))
+    rows = -(-len(matrices) // columns)
+    width, height = columns * (MAP + BESIDE) + room, ABOVE + rows * MAP + (rows - 1) * BELOW + room
     figure = Figure(figsize=(width, height), dpi=DPI)
     FigureCanvasAgg(figure)
     figure.text(0.12 / width, 1 - 0.1 / height, shortened(title, LONGEST_TITLE), va="top", fontsize=13, weight="bold")
     for i, (name, matrix) in enumerate(matrices.items()):
-        left = room + i * (MAP + BESIDE)
-        axes = figure.add_axes((left / width, room / height, MAP / width, MAP / height))
-        image = axes.imshow(matrix, vmin=-1.0, vmax=1.0, cmap=colormaps["RdBu"])
-        axes.set_title(f"{name.capitalize()}, mean over the run", fontsize=10.5, loc="left", pad=5)
-        axes.set_xticks(range(len(names)), names, rotation=90)
-        axes.set_yticks(range(len(names)), names if i == 0 else [""] * len(names))
-        axes.tick_params(labelsize=9, color="#888888")
-        if len(names) <= LARGEST_WITH_NUMBERS:
-            for (row, column), value in np.ndenumerate(matrix):
-                if np.isfinite(value):
-                    color = "white" if abs(value) > 0.6 else "black"
-                    axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color=color)
-        scale = figure.add_axes(((left + MAP + 0.1) / width, room / height, 0.12 / width, MAP / height))
+        row, column = divmod(i, columns)
+        left, bottom = room + column * (MAP + BESIDE), height - ABOVE - (row + 1) * MAP - row * BELOW
+        axes = figure.add_axes((left / width, bottom / height, MAP / width, MAP / height))
+        axes.set_title(name[:1].upper() + name[1:], fontsize=10.5, loc="left", pad=5)
+        lowest = i + columns >= len(matrices)
+        axes.set_xticks(range(len(names)), names if lowest else [""] * len(names), rotation=90)
+        axes.set_yticks(range(len(names)), names if column == 0 else [""] * len(names))
+        image = _draw(axes, matrix)
+        scale = figure.add_axes(((left + MAP + 0.1) / width, bottom / height, 0.12 / width, MAP / height))
         figure.colorbar(image, cax=scale).ax.tick_params(labelsize=8)
     return write_image(figure, path)
+
+
+def _draw(axes: Axes, matrix: Array) -> AxesImage:
+    image = axes.imshow(matrix, vmin=-1.0, vmax=1.0, cmap=colormaps["RdBu"])
+    axes.tick_params(labelsize=9, color="#888888")
+    if len(matrix) <= LARGEST_WITH_NUMBERS:
+        for (row, column), value in np.ndenumerate(matrix):
+            if np.isfinite(value):
+                color = "white" if abs(value) > 0.6 else "black"
+                axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color=color)
+    return image

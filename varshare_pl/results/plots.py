@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from varshare_pl.errors import ConfigError
 from varshare_pl.paths import user_path
 from varshare_pl.results.drawing import Axes, Patch
-from varshare_pl.results.heat_map import cosine_matrices, write_heat_maps
+from varshare_pl.results.heat_map import pair_matrices, similar_first, write_heat_maps
 from varshare_pl.results.lines import (
     by_task,
     dot,
@@ -64,6 +64,7 @@ def plot_run(
     sheets: list[tuple[str, str, list[Panel], int]] = [
         ("returns", "Returns", _returns(data), 2),
         ("norms", "Norms of the weights", _norms(data), 2),
+        ("residuals", "Norms of the tasks' own weights", _residuals(data), 3),
         ("sharing", "Sharing", _sharing(data), 3),
         ("kl_sigma", "KL and σ" if networks_of(data.details, "sharing/sigma") else "KL", _kl_sigma(data), 2),
         ("losses", "Losses", _losses(data), 4),
@@ -74,11 +75,23 @@ def plot_run(
         for name, topic, panels, columns in sheets
         if panels
     ]
-    matrices = cosine_matrices(data)
-    if matrices:
-        topic = "Cosine of the tasks' gradients"
-        heading = f"{topic}: {heading}" if heading else topic
-        written.append(write_heat_maps(folder / "cosine.png", heading, matrices, data.names))
+    return [*written, *_write_matrices(data, folder, heading)]
+
+
+def _write_matrices(run: RunTables, folder: Path, heading: str) -> list[Path]:
+    """What there is of pairs of tasks: how alike their own weights are in the end, and their gradients over the run."""
+    details, suffix = run.details, f": {heading}" if heading else ""
+    written = []
+    last = details.take(details.env_steps == details.where("sharing/energy").env_steps.max(initial=-1))
+    if alike := pair_matrices(last, "sharing/cosine", run.num_tasks):
+        order = similar_first(np.mean([np.nan_to_num(matrix) for matrix in alike.values()], axis=0))
+        ordered = {name: matrix[np.ix_(order, order)] for name, matrix in alike.items()}
+        title, names = f"Cosine of the tasks' own weights{suffix}", [run.names[m] for m in order]
+        layers = -(-len(alike) // len(networks_of(last, "sharing/energy")))
+        written.append(write_heat_maps(folder / "similarity.png", title, ordered, names, layers))
+    if of_gradients := pair_matrices(details, "gradients/cosine", run.num_tasks):
+        title = f"Cosine of the tasks' gradients, mean over the run{suffix}"
+        written.append(write_heat_maps(folder / "cosine.png", title, of_gradients, run.names))
     return written
 
 
@@ -114,6 +127,21 @@ def _norms(run: RunTables) -> list[Panel]:
         for metric, what, symbol in metrics
         for network in networks_of(run.details, metric)
     ]
+
+
+def _residuals(run: RunTables) -> list[Panel]:
+    panels = []
+    for network in networks_of(run.details, "sharing/mu_norm"):
+        rows = run.details.where("sharing/mu_norm", network)
+        for layer in rows.layers():
+            steps, tasks = by_task(rows.where(layer=layer), run.num_tasks)
+            title = f"{network.capitalize()}, {layer.replace('_', ' ')}"
+            panels.append(Panel(title, "‖μ̃ₘ‖", _task_lines(run, steps, tasks), "Task"))
+    return panels
+
+
+def _task_lines(run: RunTables, steps: Array, tasks: Array) -> Callable[[Axes], list[Handle]]:
+    return lambda axes: draw_tasks(axes, steps, tasks, run.names, average(tasks, axis=1), floor=0.0)
 
 
 def _sharing(run: RunTables) -> list[Panel]:

@@ -3,7 +3,7 @@
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from varshare_pl.networks.gaussian import LocalNoise
 from varshare_pl.networks.layer import TaskLinear
 from varshare_pl.networks.network import TaskNetwork
 from varshare_pl.networks.noise import local_noise, weight_noise
-from varshare_pl.networks.options import NetworkOptions, NormalisationOptions
+from varshare_pl.networks.options import ActionOptions, NetworkOptions, NormalisationOptions
 from varshare_pl.ppo.losses import StepInput, kl_scale
 from varshare_pl.ppo.options import Options
 from varshare_pl.ppo.update import PlainSteps, StepsTaken, build_rows, step_inputs
@@ -31,6 +31,8 @@ from varshare_pl.sharing.varshare import VarShareLowRank
 from varshare_pl.types import EnvSpec, Record, Rollout
 
 torch.set_num_threads(1)
+
+ACTIONS = tuple(field.name for field in fields(ActionOptions))
 
 METHODS = {"varshare": VarShare, "shared": Shared, "shared_onehot": SharedOneHot, "independent": Independent}
 
@@ -95,11 +97,12 @@ def option_names(options: Any) -> str:
 def make_policy(
     suite: str | EnvSpec, method: SharingMethod | None = None, seed: int = 1, **options: Any
 ) -> ActorCritic:
-    """Small networks; the options are those of networks and normalisation."""
+    """Small networks; the options are those of networks, actions and normalisation."""
     spec = suite if isinstance(suite, EnvSpec) else get_suite(suite).env_spec()
     normalisation = {name: options.pop(name) for name in list(options) if name.startswith("normalize_")}
+    actions = ActionOptions(**{name: options.pop(name) for name in list(options) if name in ACTIONS})
     network = NetworkOptions(**{"hidden_sizes": (8, 8), **options})
-    return ActorCritic(spec, method or VarShare(), network, NormalisationOptions(**normalisation), seed)
+    return ActorCritic(spec, method or VarShare(), network, NormalisationOptions(**normalisation), actions, seed)
 
 
 def collect(

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
@@ -7,7 +8,14 @@ from helpers import generator, randn
 from torch import distributions as torchs
 
 from varshare_pl.errors import ConfigError
-from varshare_pl.networks.distributions import Categorical, make_distribution
+from varshare_pl.networks.actions import (
+    Categorical,
+    DiagonalGaussian,
+    MultiDiscrete,
+    SquashedGaussian,
+    make_distribution,
+)
+from varshare_pl.networks.options import ActionOptions
 
 
 def test_log_prob_and_entropy_equal_torch_distributions():
@@ -104,11 +112,61 @@ def test_sample_is_a_function_of_its_noise():
 
 
 def test_the_action_space_says_which_distribution():
-    assert make_distribution(spaces.Discrete(5)).num_outputs == 5
-    assert isinstance(make_distribution(spaces.Discrete(5)), Categorical)
-    with pytest.raises(ConfigError, match=r"^data\.suite: the action space Box.* is not allowed; Discrete is$"):
-        make_distribution(spaces.Box(-1.0, 1.0, (2,)))
+    def make(space, **options):
+        return make_distribution(space, 3, ActionOptions(**options))
+
+    assert make(spaces.Discrete(5)).num_outputs == 5
+    assert type(make(spaces.Discrete(5))) is Categorical
+    assert type(make(spaces.MultiDiscrete([2, 3]))) is MultiDiscrete
+    box = spaces.Box(-1.0, 1.0, (2, 2))
+    assert type(make(box)) is DiagonalGaussian
+    assert type(make(box, action_bounds="tanh")) is SquashedGaussian
+    assert [make(box, log_std=kind).num_outputs for kind in ("task", "shared", "network")] == [4, 4, 8]
+    for space in (spaces.Box(0, 9, (2,), np.int64), spaces.MultiBinary(3)):
+        allowed = r"is not allowed; Discrete, MultiDiscrete and a Box of floats are$"
+        with pytest.raises(ConfigError, match=rf"^data\.suite: the action space \w+\(.*\) {allowed}"):
+            make(space)
 
 
 def test_it_has_no_parameters_of_its_own():
     assert not Categorical(5).state_dict()
+
+
+def test_kl_equals_torch_distributions():
+    old, new = 3 * randn(6, 7, 4), 3 * randn(6, 7, 4, seed=1)
+    expected = torchs.kl_divergence(torchs.Categorical(logits=old), torchs.Categorical(logits=new))
+    torch.testing.assert_close(Categorical(4).kl(old, new), expected)
+
+
+@pytest.mark.parametrize(("nvec", "shape"), [([3, 2, 5], (3,)), ([[2, 4], [3, 1]], (2, 2)), ([6], (1,))], ids=str)
+def test_multi_discrete_is_independent_categoricals(nvec, shape):
+    distribution, sizes = make_distribution(spaces.MultiDiscrete(nvec), 2, ActionOptions()), np.ravel(nvec).tolist()
+    assert distribution.num_outputs == sum(sizes)
+    old, new = 2 * randn(4, 5, sum(sizes)), (2 * randn(4, 5, sum(sizes), seed=1)).requires_grad_()
+    parts = [torchs.Categorical(logits=part) for part in old.split(sizes, -1)]
+    own = [torchs.Categorical(logits=part) for part in new.split(sizes, -1)]
+    actions = torch.stack([torch.randint(n, (4, 5), generator=generator(n)) for n in sizes], -1)
+    log_prob, entropy = distribution.log_prob_and_entropy(new, actions.unflatten(-1, shape))
+    expected = sum(part.log_prob(action) for part, action in zip(own, actions.unbind(-1), strict=True))
+    torch.testing.assert_close(log_prob, expected)
+    torch.testing.assert_close(entropy, sum(part.entropy() for part in own))
+    torch.testing.assert_close(
+        torch.autograd.grad((log_prob + entropy).sum(), new),
+        torch.autograd.grad((expected + sum(part.entropy() for part in own)).sum(), new),
+    )
+    expected = sum(torchs.kl_divergence(a, b) for a, b in zip(parts, own, strict=True))
+    torch.testing.assert_close(distribution.kl(old, new), expected)
+    modes = torch.stack([part.probs.argmax(-1) for part in own], -1).unflatten(-1, shape)
+    assert torch.equal(distribution.mode(new), modes)
+    assert torch.equal(distribution.to_env(modes), modes)
+
+
+def test_multi_discrete_draws_what_it_says():
+    distribution = make_distribution(spaces.MultiDiscrete([3, 2]), 1, ActionOptions())
+    logits = torch.tensor([0.5, -1.0, 0.2, 1.0, 0.0])
+    drawn = distribution.sample(logits, distribution.draw_noise(200, 200, generator())).flatten(0, 1)
+    for k, part in enumerate(logits.split([3, 2])):
+        found = torch.bincount(drawn[:, k], minlength=len(part)) / len(drawn)
+        torch.testing.assert_close(found, part.softmax(-1), rtol=0, atol=0.01)
+    both = (drawn == torch.tensor([0, 0])).all(-1).float().mean()
+    assert float(both) == pytest.approx(float(logits[:3].softmax(0)[0] * logits[3:].softmax(0)[0]), abs=0.01)

@@ -136,14 +136,14 @@ def test_rows_are_each_tasks_gradient_of_its_mean_loss(method):
         gradients(steps, step)
         present = step.batch.group_task.tolist()
         assert present == [0, 1, 2, 4, 5]
-        for name, network in policy.networks():
+        for name, _ in policy.networks():
             given = combiner.seen[name]
             assert given.tasks.tolist() == present
             for row, loss, group in zip(given.gradients, given.losses, range(5), strict=True):
                 losses = compute_losses(policy, one_group(step, group), OPTIONS)
                 total = losses.policy - 0.01 * losses.entropy if name == "actor" else 0.5 * losses.value
                 total = total.sum() * 5  # shares of five tasks
-                own = torch.autograd.grad(total, shared_parameters(network, 4), materialize_grads=True)
+                own = torch.autograd.grad(total, shared_parameters(policy, name), materialize_grads=True)
                 torch.testing.assert_close(loss, total.detach())
                 # in the order of the parameters
                 torch.testing.assert_close(row, torch.cat([g.flatten() for g in own]), rtol=1e-4, atol=1e-6)
@@ -152,9 +152,9 @@ def test_rows_are_each_tasks_gradient_of_its_mean_loss(method):
 def test_what_is_shared_in_varshare():
     policy = make()
     names = {id(p): name for name, p in policy.actor.named_parameters()}
-    found = {names[id(p)].rpartition(".")[2] for p in shared_parameters(policy.actor, 4)}
+    found = {names[id(p)].rpartition(".")[2] for p in shared_parameters(policy, "actor")}
     assert found == {"theta", "bias"}
-    assert {names[id(p)] for p in shared_parameters(policy.actor, 4)} >= {"stack.head.theta", "stack.layer_1.bias"}
+    assert {names[id(p)] for p in shared_parameters(policy, "actor")} >= {"stack.head.theta", "stack.layer_1.bias"}
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -163,8 +163,8 @@ def test_no_tasks_own_part_is_shared(method):
     policy = make(method)
     (step,) = inputs(policy, ragged=False, number=1)
     groups = [one_group(step, g) for g in range(M)]
-    for _, network in policy.networks():
-        shared = {id(p) for p in shared_parameters(network, 4)}
+    for name, network in policy.networks():
+        shared = {id(p) for p in shared_parameters(policy, name)}
         parameters = list(network.parameters())
         moved = []
         for group in groups:

@@ -39,7 +39,7 @@ def test_it_is_that_of_each_tasks_loss_over_the_rollout():
     weight = task_weights(rows["task"], 5)
     found = CosineMatrix(policy).measure(rows, groups, weight, 0, OPTIONS, of_actor, 1)
     noise = of_actor.acting(0, 0, 5)
-    for name, network in policy.networks():
+    for name, _ in policy.networks():
         gradients = []
         for task in range(5):
             mine = rows["task"] == task
@@ -51,7 +51,7 @@ def test_it_is_that_of_each_tasks_loss_over_the_rollout():
                 loss = -(ratio * rows["advantages"][mine]).mean() - 0.01 * chosen.entropy().mean()
             else:
                 loss = (policy.critic(obs, rows["task"][mine]).squeeze(1) - rows["returns"][mine]).square().mean()
-            own = torch.autograd.grad(loss, shared_parameters(network, 4))
+            own = torch.autograd.grad(loss, shared_parameters(policy, name))
             gradients.append(torch.cat([g.flatten() for g in own]))
         for m in range(5):
             expected = torch.nn.functional.cosine_similarity(torch.stack(gradients), gradients[m][None])

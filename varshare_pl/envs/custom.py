@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box, Discrete, Space
+from gymnasium.spaces import Box, Discrete, MultiDiscrete, Space
 
+from varshare_pl.envs.physics.dynamics import ActionSpace
 from varshare_pl.envs.success import SuccessMeasure
 from varshare_pl.envs.tasks import GymTask, TaskSpec, TaskSuite
 from varshare_pl.errors import ConfigError
@@ -92,7 +93,7 @@ def _suite_name(tasks: Sequence[GymTask]) -> str:
     return re.sub(r"[^\w.+-]+", "_", name)
 
 
-def _probe(k: int, spec: TaskSpec) -> tuple[Box, Discrete, float | None]:
+def _probe(k: int, spec: TaskSpec) -> tuple[Box, ActionSpace, float | None]:
     """Make the env once; return its spaces and its reward threshold."""
     try:
         env = spec.make()
@@ -119,10 +120,16 @@ def _check_obs(k: int, spec: TaskSpec, space: Space[Any]) -> Box:
     return space
 
 
-def _check_actions(k: int, spec: TaskSpec, space: Space[Any]) -> Discrete:
-    if not isinstance(space, Discrete) or space.start != 0:
-        raise ConfigError(f"suite[{k}]: {spec.env_id} acts in {space}; allowed: Discrete actions that start at 0")
-    return space
+def _check_actions(k: int, spec: TaskSpec, space: Space[Any]) -> ActionSpace:
+    if isinstance(space, Box) and np.issubdtype(space.dtype, np.floating) and space.dtype.itemsize <= 8:
+        if 0 not in space.shape:
+            return space
+    elif isinstance(space, Discrete | MultiDiscrete) and not np.any(space.start):
+        return space
+    raise ConfigError(
+        f"suite[{k}]: {spec.env_id} acts in {space}; allowed: Discrete or MultiDiscrete actions that start at 0, or a "
+        "Box of floats"
+    )
 
 
 def _common_box(spaces: Sequence[Box]) -> Box:
@@ -136,8 +143,14 @@ def _common_box(spaces: Sequence[Box]) -> Box:
     return Box(low, high, dtype=dtype)
 
 
-def _common_actions(spaces: Sequence[Discrete]) -> Discrete:
+def _common_actions(spaces: Sequence[ActionSpace]) -> ActionSpace:
+    """The one action space of all tasks, without a random stream of its own."""
+    first = spaces[0]
     for k, space in enumerate(spaces):
-        if space.n != spaces[0].n:
-            raise ConfigError(f"suite[{k}]: has {space.n} actions, suite[0] has {spaces[0].n}; they must be the same")
-    return Discrete(int(spaces[0].n))
+        if space != first or space.dtype != first.dtype:
+            raise ConfigError(f"suite[{k}]: acts in {space}, suite[0] in {first}; they must be the same")
+    if isinstance(first, Box):
+        return Box(first.low.copy(), first.high.copy(), dtype=first.dtype.type)
+    if isinstance(first, MultiDiscrete):
+        return MultiDiscrete(first.nvec.copy())
+    return Discrete(int(first.n))

@@ -12,6 +12,7 @@ from varshare_pl.envs.custom import custom_suite
 from varshare_pl.envs.physics.bandit import ConflictBandit
 from varshare_pl.envs.physics.cartpole import CartPole, CartPolePhysics
 from varshare_pl.envs.physics.dynamics import Dynamics
+from varshare_pl.envs.physics.pendulum import Pendulum, PendulumPhysics
 from varshare_pl.envs.success import SuccessMeasure
 from varshare_pl.envs.tasks import GymTask, TaskSpec, TaskSuite
 from varshare_pl.errors import ConfigError
@@ -28,6 +29,19 @@ class _BuiltIn:
 
 def _cartpoles(tasks: Mapping[str, CartPolePhysics]) -> _BuiltIn:
     return _BuiltIn(tuple(tasks), lambda: CartPole(list(tasks.values())), solved_return=475.0)
+
+
+def _pendulums(mirrored: bool) -> _BuiltIn:
+    """Six pendulums; with ``mirrored`` the last three, the first ones again, have their torque the other way round."""
+    physics = [(10.0, 1.0, 1.0), (9.0, 0.9, 1.05), (11.0, 1.1, 0.95)]
+    names = ["baseline", "light and long", "heavy and short"]
+    tasks = {name: PendulumPhysics(*numbers) for name, numbers in zip(names, physics, strict=True)}
+    again = {
+        f"{name}, {'mirrored' if mirrored else 'again'}": dataclasses.replace(task, mirrored=mirrored)
+        for name, task in tasks.items()
+    }
+    tasks |= again
+    return _BuiltIn(tuple(tasks), lambda: Pendulum(list(tasks.values())), solved_return=-250.0)
 
 
 _BASE = CartPolePhysics()
@@ -55,6 +69,8 @@ _BUILT_IN: dict[str, _BuiltIn] = {
         }
     ),
     "MirroredCartPole": _cartpoles({"baseline": _BASE, "swapped actions": CartPolePhysics(swapped=True)}),
+    "PendulumFamily": _pendulums(mirrored=False),
+    "PendulumFamilyMirrored": _pendulums(mirrored=True),
     "ConflictBandit": _BuiltIn(tuple(f"action {k} is right" for k in range(5)), ConflictBandit, solved_return=0.95),
 }
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from varshare_pl.envs.physics.dynamics import Dynamics
+from varshare_pl.envs.physics.dynamics import ActionSpace, Dynamics
 from varshare_pl.envs.success import SuccessMeasure
 from varshare_pl.errors import ConfigError
 from varshare_pl.types import EnvSpec
@@ -117,7 +117,7 @@ class TaskSuite:
         name: of the suite; letters that are safe in a file name.
         tasks: the M tasks, counted from 0.
         observation_space: the one Box of all tasks, float32, or float64 where a task observes in it.
-        action_space: the one Discrete of all tasks.
+        action_space: the one of all tasks: Discrete, MultiDiscrete, or a Box of floats.
         success: what counts as success in its tasks.
         version: changes when results stop being comparable.
         dynamics: the physics for the batched vector env; None for a custom suite.
@@ -126,7 +126,7 @@ class TaskSuite:
     name: str
     tasks: tuple[TaskSpec, ...]
     observation_space: Box
-    action_space: Discrete
+    action_space: ActionSpace
     success: SuccessMeasure = field(default_factory=SuccessMeasure)
     version: int = 0
     dynamics: Dynamics | None = None

@@ -50,10 +50,11 @@ def transition(
         dynamics: the physics of all tasks.
         table: (P, M) float64, the dynamics' table on the device of the state.
         state: with at least one of its ``fresh`` states left for every env; ``TorchVectorEnv.refill`` sees to it.
-        action: (N,) int64, from 0 on; not checked.
+        action: (N, *action), integers from 0 on or floats; not checked.
         cycle: whether an env takes the next task at every reset.
     """
-    moved, reward, ended = dynamics.step(state.physics, action, tuple(state.params.unbind()), torch)
+    values = action if action.dim() == 1 else _values(action)
+    moved, reward, ended = dynamics.step(state.physics, values, tuple(state.params.unbind()), torch)
     steps = state.steps + 1
     terminated = _spread(ended, steps, torch.bool)
     limit = dynamics.max_episode_steps
@@ -77,6 +78,11 @@ def transition(
         task=task,
         ended_task=torch.where(done, state.task, 0),
     )
+
+
+def _values(action: Tensor) -> Values:
+    """Actions (N, A) as A values."""
+    return (action.double() if action.is_floating_point() else action).unbind(1)
 
 
 def _observe(dynamics: Dynamics, physics: Values, like: Tensor) -> Tensor:
@@ -168,12 +174,12 @@ class TorchVectorEnv(BatchedVectorEnv):
             self._tensors = state._replace(fresh=fresh, used=self._tensor(self._pool.used))
         self._left = steps
 
-    def step(self, actions: NDArray[np.int64]) -> tuple[FloatObs, FloatArray, Bools, Bools, dict[str, Any]]:
-        """Step all envs; ``actions`` is (N,) integers. Takes and gives arrays, as every backend does."""
+    def step(self, actions: NDArray[Any]) -> tuple[FloatObs, FloatArray, Bools, Bools, dict[str, Any]]:
+        """Step all envs; ``actions`` is (N, *action). Takes and gives arrays, as every backend does."""
         if not self._left:
             self.refill(REFILL)
-        self._check(actions)
-        self._tensors, result = self.transition(self.env_state, self._tensor(self._actions))
+        self._actions.set(actions)
+        self._tensors, result = self.transition(self.env_state, self._tensor(self._actions.array.T))
         self._left -= 1
         obs, reward, terminated, truncated, final_obs, task, ended_task = map(_array, result)
         info: dict[str, Any] = {"task": task.copy(), "_task": self._all.copy()}  # the state shares the task's memory

@@ -73,6 +73,10 @@ class ActingPolicy:
         actions, params = self._act(prepared, obs.to(self._device), groups, noise.to(self._device))
         return actions.cpu(), params.cpu()
 
+    def to_env(self, actions: Tensor) -> Tensor:
+        """What the envs get for actions (N, *action), on the CPU."""
+        return self._policy.distribution.to_env(actions)
+
     @property
     def compilable(self) -> bool:
         """Whether ``act_with`` does the same: on the CPU, where envs are, with the same weights at every step."""

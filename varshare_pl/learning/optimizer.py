@@ -1,4 +1,4 @@
-"""Adam over parameter groups for actor, critic and log variances, and the clipping of each network's gradient."""
+"""Adam over parameter groups for actor, critic and their log variances, and the clipping of each network's gradient."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class PolicyAdam(torch.optim.Adam):
         groups: Param groups with "params", "name", "lr" and "eps"; names begin with "actor" or "critic".
 
     Attributes:
-        networks: The parameters of actor and critic, log variances last.
+        networks: The parameters of actor and critic, log variances and log standard deviations last.
         parameters: All of them.
     """
 
@@ -93,13 +93,17 @@ def build_optimizer(policy: ActorCritic, options: OptimizerOptions) -> PolicyAda
     groups: list[dict[str, Any]] = []
     for (name, network), lr in zip(policy.networks(), (options.lr_actor, options.lr_critic), strict=True):
         log_vars = network.log_var_parameters()
-        special = {id(p) for p in log_vars}
+        log_stds = list(policy.distribution.parameters()) if name == "actor" else []
+        special = {id(p) for p in (*log_vars, *log_stds)}
         others = [p for p in policy.parameters_of(name) if id(p) not in special]
         groups.append({"params": others, "lr": lr, "eps": options.adam_eps, "name": name})
         if log_vars:
             lr_log_var = lr if options.lr_log_var is None else options.lr_log_var
             eps = options.adam_eps_log_var
             groups.append({"params": log_vars, "lr": lr_log_var, "eps": eps, "name": f"{name}_log_var"})
+        if log_stds:
+            lr_log_std = lr if options.lr_log_std is None else options.lr_log_std
+            groups.append({"params": log_stds, "lr": lr_log_std, "eps": options.adam_eps, "name": f"{name}_log_std"})
     for group in groups:
         group["params"] = [p for p in group["params"] if p.requires_grad]
         # Plain numbers: these go into checkpoints, which hold no class but torch's own.

@@ -18,6 +18,7 @@ class OptimizerOptions:
         lr_actor: Learning rate of the actor.
         lr_critic: Learning rate of the critic.
         lr_log_var: Learning rate of log variances; null: that of their network.
+        lr_log_std: Learning rate of the log standard deviations of continuous actions; null: that of the actor.
         adam_eps: Adam's epsilon.
         adam_eps_log_var: Adam's epsilon for log variances, small enough for the KL's small gradients.
         anneal_lr: Lower the learning rates linearly to 0 over the run.
@@ -27,6 +28,7 @@ class OptimizerOptions:
     lr_actor: PositiveFloat = 5e-3
     lr_critic: PositiveFloat = 5e-3
     lr_log_var: PositiveFloat | None = None
+    lr_log_std: PositiveFloat | None = None
     adam_eps: PositiveFloat = 1e-5
     adam_eps_log_var: PositiveFloat = 1e-8
     anneal_lr: bool = True

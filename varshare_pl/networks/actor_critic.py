@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from varshare_pl.errors import ConfigError
-from varshare_pl.networks.distributions import make_distribution
+from varshare_pl.errors import ConfigError, NonFiniteError
+from varshare_pl.networks.actions import make_distribution
 from varshare_pl.networks.groups import TaskGroups
 from varshare_pl.networks.layer import Noise, TaskLinear, of_tasks
 from varshare_pl.networks.method import SharingMethod
 from varshare_pl.networks.moments import TaskMoments
 from varshare_pl.networks.network import NetworkSpec, TaskNetwork
-from varshare_pl.networks.options import NetworkOptions, NormalisationOptions
+from varshare_pl.networks.options import ActionOptions, NetworkOptions, NormalisationOptions
 from varshare_pl.networks.popart import PopArt
 from varshare_pl.random import stream
 from varshare_pl.types import EnvSpec
@@ -27,6 +27,7 @@ class PreparedActor(NamedTuple):
     """All that acting needs for some groups, for as long as the weights stand still."""
 
     weights: Any  # what ``TaskNetwork.prepare`` gave
+    beside: Tensor | None  # what ``ActionDistribution.prepare`` gave
     mean: Tensor | None  # (G, 1, obs) of raw observations, where they are normalised
     std: Tensor | None  # the same
 
@@ -41,6 +42,7 @@ class ActorCritic(nn.Module):
         sharing: The sharing method.
         network: Sizes and initial scales.
         normalisation: What is normalised.
+        actions: Of continuous actions.
         seed: The run's; initial weights are drawn from streams of it.
 
     Attributes:
@@ -56,6 +58,7 @@ class ActorCritic(nn.Module):
         sharing: SharingMethod,
         network: NetworkOptions | None = None,
         normalisation: NormalisationOptions | None = None,
+        actions: ActionOptions | None = None,
         seed: int = 1,
     ) -> None:
         super().__init__()
@@ -79,7 +82,7 @@ class ActorCritic(nn.Module):
         )
         self.return_moments = None if normalisation.normalize_returns == "none" else TaskMoments(tasks)
         self.reward_moments = TaskMoments(tasks) if normalisation.normalize_rewards else None
-        self.distribution = make_distribution(spec.action_space)
+        self.distribution = make_distribution(spec.action_space, spec.num_tasks, actions or ActionOptions())
         self.actor = make("actor", self.distribution.num_outputs, network.actor_head_gain)
         self.critic = make("critic", 1, network.critic_head_gain)
         self.popart = PopArt(tasks) if normalisation.normalize_returns == "popart" else None
@@ -103,14 +106,16 @@ class ActorCritic(nn.Module):
 
     def networks(self) -> Iterator[tuple[str, TaskNetwork]]:
         """Actor and critic by name."""
-        yield "actor", self.actor
-        yield "critic", self.critic
+        yield from (("actor", self.actor), ("critic", self.critic))
 
     def parameters_of(self, network: str) -> list[nn.Parameter]:
         """The parameters that are trained with a network: its own, and those of what stands behind it."""
+        return [*self.get_submodule(network).parameters(), *self.parameters_behind(network)]
+
+    def parameters_behind(self, network: str) -> list[nn.Parameter]:
+        """Those of what stands behind a network. If the first axis has the size M, its entries are each one task's."""
         behind = self.distribution if network == "actor" else self.popart
-        parameters = list(self.get_submodule(network).parameters())
-        return parameters if behind is None else [*parameters, *behind.parameters()]
+        return [] if behind is None else list(behind.parameters())
 
     def layers(self) -> Iterator[tuple[str, str, TaskLinear]]:
         """All task-aware layers as (network, layer, module)."""
@@ -137,20 +142,26 @@ class ActorCritic(nn.Module):
         """
         actor, moments = self.actor, self.observation_moments
         weights = actor.prepare_shared(group_task) if shared_only else actor.prepare(group_task, noise)
+        beside = self.distribution.prepare(group_task)
         if moments is None:
-            return PreparedActor(weights, None, None)
+            return PreparedActor(weights, beside, None, None)
         mean, std = of_tasks(moments.mean, group_task), of_tasks(moments.std, group_task)
-        return PreparedActor(weights, mean.unsqueeze(1), std.unsqueeze(1))
+        return PreparedActor(weights, beside, mean.unsqueeze(1), std.unsqueeze(1))
 
     def action_params(self, prepared: PreparedActor, obs: Tensor, groups: TaskGroups) -> Tensor:
         """The action distributions' parameters (rows, P) for raw observations (rows, *obs), grouped by task."""
-        return groups.ungroup(self.actor_outputs(prepared, groups.group(obs.flatten(1))))
+        return groups.ungroup(self.group_params(prepared, groups.group(obs.flatten(1))))
 
-    def actor_outputs(self, prepared: PreparedActor, obs: Tensor) -> Tensor:
+    def group_params(self, prepared: PreparedActor, obs: Tensor) -> Tensor:
         """The same (G, R, P) for flat raw observations (G, R, obs_size)."""
         if prepared.mean is not None and prepared.std is not None:
             obs = _normalised(obs, prepared.mean, prepared.std)
-        return self.actor.compute(prepared.weights, obs.to(self.dtype))
+        return self.distribution.params(self.actor.compute(prepared.weights, obs.to(self.dtype)), prepared.beside)
+
+    def actor_params(self, group_task: Tensor, noise: Sequence[Noise] | None, x: Tensor) -> Tensor:
+        """The same for encoded observations x (G, R, obs_size) of the tasks group_task (G,), to differentiate."""
+        outputs = self.actor.compute(self.actor.prepare(group_task, noise), x)
+        return self.distribution.params(outputs, self.distribution.prepare(group_task))
 
     def critic_outputs(self, group_task: Tensor, noise: Sequence[Noise] | None, x: Tensor) -> Tensor:
         """The critic's outputs (G, R) for encoded observations x (G, R, obs_size) of the tasks group_task (G,)."""
@@ -172,7 +183,7 @@ class ActorCritic(nn.Module):
             shared_only: Set every task's deviation from the shared weights to 0: what sharing alone achieves.
 
         Returns:
-            A function from observations (rows, *obs) and tasks (rows,) to actions (rows,), on any device.
+            A function from observations (rows, *obs) and tasks (rows,) to the env's actions (rows, *action).
         """
         device = self.device
         with torch.no_grad():
@@ -184,10 +195,24 @@ class ActorCritic(nn.Module):
             nonlocal last
             if last is None or not torch.equal(last[0], task):
                 last = task.clone(), TaskGroups.from_rows(task, self.num_tasks, keep_empty=True).to(device)
-            return self.distribution.mode(self.action_params(prepared, obs.to(device), last[1])).cpu()
+            actions = self.distribution.mode(self.action_params(prepared, obs.to(device), last[1])).cpu()
+            check_finite(actions, task)
+            return self.distribution.to_env(actions)
 
         return act
 
 
 def _normalised(rows: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return ((rows - mean) / std).clamp(-LARGEST_OBSERVATION, LARGEST_OBSERVATION)
+
+
+def check_finite(actions: Tensor, task: Tensor) -> None:
+    """See that actions (rows, *action) for the tasks (rows,) are numbers that an env can take.
+
+    Raises:
+        NonFiniteError: if one is not.
+    """
+    if not actions.is_floating_point() or bool((finite := actions.isfinite()).all()):
+        return
+    bad = int(task[~finite.reshape(len(task), -1).all(1)][0])
+    raise NonFiniteError(f"an action of task {bad} is not finite; its actor's weights are too large, or no numbers")

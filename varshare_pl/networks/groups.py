@@ -43,8 +43,7 @@ class TaskGroups:
         column = torch.arange(int(counts.max()), device=task.device)
         inside = column < counts[:, None]
         index = by_task[(start[:, None] + column * inside).clamp(max=len(task) - 1)]
-        place = torch.empty_like(by_task)
-        place[by_task] = inside.flatten().nonzero().squeeze(1)
+        place = torch.empty_like(by_task).scatter(0, by_task, inside.flatten().nonzero().squeeze(1))
         in_order = torch.arange(len(task), device=task.device)
         interleaved = index.numel() == len(task) and torch.equal(index.mT.flatten(), in_order)
         return cls(group_task, counts, index, place, interleaved)

@@ -10,6 +10,8 @@ from jsonargparse.typing import PositiveFloat, PositiveInt
 from varshare_pl.networks.activations import ActivationName
 
 ReturnNorm = Literal["none", "running", "popart"]
+LogStd = Literal["task", "shared", "network"]
+ActionBounds = Literal["clip", "tanh"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,27 @@ class NetworkOptions:
     hidden_gain: PositiveFloat = 2**0.5
     actor_head_gain: PositiveFloat = 0.01
     critic_head_gain: PositiveFloat = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionOptions:
+    """The Gaussian that continuous actions, those of a Box, are drawn from; discrete ones have no such options.
+
+    Args:
+        log_std: Where the log standard deviation of continuous actions comes from: a parameter for each "task", one
+            that is "shared" by all, or the "network" as outputs of the actor.
+        log_std_init: The log standard deviation at the start, in units of the actions; under tanh before squashing.
+        log_std_min: Lower bound where it comes from the network.
+        log_std_max: Upper bound where it comes from the network.
+        action_bounds: How continuous actions are kept within the space's bounds. "clip": at the env, and the policy
+            is the Gaussian before; "tanh": squashed by it, and the policy is that of the squashed actions.
+    """
+
+    log_std: LogStd = "task"
+    log_std_init: float = 0.0
+    log_std_min: float = -5.0
+    log_std_max: float = 2.0
+    action_bounds: ActionBounds = "clip"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,13 +63,16 @@ def network_sizes(policy: ActorCritic, obs_size: int) -> dict[str, Size]:
     """
     sizes = {}
     for name, network in policy.networks():
-        own = {id(p) for p in network.parameters()}
-        behind = [p for p in policy.parameters_of(name) if id(p) not in own]
-        parts = [network.num_tasks if len(p) == network.num_tasks else 1 for p in behind]
         stored = sum(p.numel() for p in policy.parameters_of(name))
-        active = active_parameters(network, obs_size) + sum(p.numel() // n for p, n in zip(behind, parts, strict=True))
+        active = active_parameters(network, obs_size) + active_behind(policy, name)
         sizes[name] = Size(stored, active, row_flops(network, obs_size))
     return sizes
+
+
+def active_behind(policy: ActorCritic, name: str) -> int:
+    """Parameters of what stands behind a network that one task uses."""
+    tasks = policy.num_tasks
+    return sum(p.numel() // (tasks if len(p) == tasks else 1) for p in policy.parameters_behind(name))
 
 
 def total_size(sizes: Iterable[Size]) -> Size:
@@ -99,16 +102,19 @@ def read_parts(network: TaskNetwork, obs_size: int) -> dict[str, int]:
     return {name: _parts(p, g, network.num_tasks) for (name, p), g in zip(left.items(), gradients, strict=True)}
 
 
-def shared_parameters(network: TaskNetwork, obs_size: int) -> list[nn.Parameter]:
-    """The parameters that several tasks' losses depend on: those that the rule does not divide among tasks.
+def shared_parameters(policy: ActorCritic, name: str) -> list[nn.Parameter]:
+    """The parameters of a network, and of what stands behind it, that several tasks' losses depend on.
 
-    Weight noise counts here, for losses have it: what only noise reads may be shared too.
+    Those that the rule does not divide among tasks. Weight noise counts here, for losses have it: what only noise reads
+    may be shared too.
     """
+    network: TaskNetwork = policy.get_submodule(name)  # type: ignore[assignment]
     parameters = list(network.parameters())
     generator = torch.Generator().manual_seed(0)
     noise = [weight_noise(layer, generator) for _, layer in network.layers()]
-    gradients = _gradients(network, parameters, obs_size, noise)
-    return [p for p, g in zip(parameters, gradients, strict=True) if _parts(p, g, network.num_tasks) == 1]
+    gradients = _gradients(network, parameters, policy.obs_size, noise)
+    shared = [p for p, g in zip(parameters, gradients, strict=True) if _parts(p, g, network.num_tasks) == 1]
+    return shared + [p for p in policy.parameters_behind(name) if len(p) != network.num_tasks]
 
 
 def _telling(network: TaskNetwork) -> list[nn.Module]:

@@ -48,7 +48,7 @@ class Combining:
         self.name = name = combiner_name(combiner)
         if policy.num_tasks == 1:
             raise ConfigError(f"model.combiner: {name} is not allowed with one task; null is")
-        self.shared = {name: shared_parameters(network, policy.obs_size) for name, network in policy.networks()}
+        self.shared = {network: shared_parameters(policy, network) for network in NETWORKS}
         if not any(self.shared.values()):
             raise ConfigError(
                 f"model.combiner: {name} is not allowed where tasks share no parameter, as in independent; null is"

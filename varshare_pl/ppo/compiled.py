@@ -62,7 +62,7 @@ class CompiledSteps:
         self._functions: dict[Any, Compiled] = {}
         names = {id(p): f"policy.{name}" for name, p in policy.named_parameters()}
         self._members = [
-            (names[id(parameter)], group["name"].removesuffix("_log_var"), parameter, index)
+            (names[id(parameter)], group["name"].partition("_")[0], parameter, index)
             for index, group in enumerate(optimizer.param_groups)
             for parameter in group["params"]
         ]

@@ -37,7 +37,7 @@ class CosineMatrix:
     """
 
     def __init__(self, policy: ActorCritic) -> None:
-        shared = {name: shared_parameters(network, policy.obs_size) for name, network in policy.networks()}
+        shared = {name: shared_parameters(policy, name) for name, _ in policy.networks()}
         self._shared = {network: parameters for network, parameters in shared.items() if parameters}
         if policy.num_tasks == 1 or not self._shared:
             raise ConfigError(

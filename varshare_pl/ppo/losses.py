@@ -55,7 +55,7 @@ class Losses(NamedTuple):
 def compute_losses(policy: ActorCritic, step: StepInput, options: PPOOptions) -> Losses:
     """The parts of the loss that depend on data, to differentiate."""
     batch = step.batch
-    params = policy.actor.compute(policy.actor.prepare(batch.group_task, step.actor_noise), batch.obs)
+    params = policy.actor_params(batch.group_task, step.actor_noise, batch.obs)
     log_prob, entropy = policy.distribution.log_prob_and_entropy(params, batch.actions)
     log_ratio = log_prob - batch.log_prob
     values = policy.critic_outputs(batch.group_task, step.critic_noise, batch.obs)

@@ -24,6 +24,7 @@ from varshare_pl.learning.optimizer import PolicyAdam, anneal, build_optimizer
 from varshare_pl.learning.schedules import KL_SCHEDULES
 from varshare_pl.learning.warm_start import WarmStart, inherit_moments, start_from
 from varshare_pl.learning.weight_noise import make_actor_noise, make_critic_noise
+from varshare_pl.networks.actions import DiagonalGaussian
 from varshare_pl.networks.actor_critic import ActorCritic
 from varshare_pl.networks.groups import TaskGroups
 from varshare_pl.networks.sharing_metrics import details as sharing_details
@@ -31,7 +32,7 @@ from varshare_pl.networks.sharing_metrics import headline, measure
 from varshare_pl.ppo.checks import check_compile, check_device, check_precision
 from varshare_pl.ppo.combined import CombinedSteps, Combining
 from varshare_pl.ppo.cosine import CosineMatrix, cosine_record
-from varshare_pl.ppo.diagnostics import noise_ratio_std
+from varshare_pl.ppo.diagnostics import action_std, noise_ratio_std, update_kl
 from varshare_pl.ppo.losses import kl_scale
 from varshare_pl.ppo.options import Options
 from varshare_pl.ppo.record import update_record
@@ -77,8 +78,8 @@ class PPOModule(pl.LightningModule):
             )
         self.method_name = getattr(type(sharing), "name", type(sharing).__name__)
         try:
-            widths = matched_hidden_sizes(spec, sharing, own.hidden_sizes, own.match_parameters)
-            self.policy = ActorCritic(spec, sharing, replace(own, hidden_sizes=widths), own, own.seed)
+            widths = matched_hidden_sizes(spec, sharing, own.hidden_sizes, own.match_parameters, own)
+            self.policy = ActorCritic(spec, sharing, replace(own, hidden_sizes=widths), own, own, own.seed)
         except ConfigError as error:  # a method knows its options, but not where they stand in a config
             text = str(error)
             named = text.startswith(("model.", "data."))
@@ -151,7 +152,7 @@ class PPOModule(pl.LightningModule):
         learned = rollout if self.reward_scaling is None else self.reward_scaling.scale(rollout)
         rows, groups = build_rows(policy, learned, options, self.actor_noise)
         row_weight = task_weights(rows["task"], policy.num_tasks)
-        metrics, details = self._before_update(rows, groups, row_weight, index, full)
+        metrics, details = self._before_update(rollout, rows, groups, row_weight, full)
         if policy.return_moments is not None:
             normalise_targets(policy, rows)
 
@@ -160,7 +161,7 @@ class PPOModule(pl.LightningModule):
         scale = kl_scale(options.kl_weight * (self._kl_schedule(done) if self._kl_schedule else 1.0), policy)
         taken = self.steps.run(inputs, scale, index)
 
-        self._after_update(rollout)
+        details += self._after_update(rollout, rows, groups, full)
         self.env_steps = rollout.env_steps
         self.gradient_steps += len(taken.norms)
         of_update = update_record(taken, policy, groups.group_task, row_weight > 0, scale, options)
@@ -173,27 +174,29 @@ class PPOModule(pl.LightningModule):
         return Record(rollout.env_steps, metrics, details)
 
     def _before_update(
-        self, rows: Rows, groups: TaskGroups, row_weight: Tensor, index: int, full: bool
+        self, rollout: Rollout, rows: Rows, groups: TaskGroups, row_weight: Tensor, full: bool
     ) -> tuple[dict[str, float], list[Detail]]:
-        """What is measured before the update: of the critic, and of the gradients and the noise when it is time to."""
-        policy, options = self.policy, self.options
+        """What is measured before the update: of critic and actions, and of gradients and noise when it is time to."""
+        policy, options, index = self.policy, self.options, rollout.index
         of_critic = explained_variance(rows["values"], rows["returns"], rows["task"], policy.num_tasks)
         metrics: dict[str, float] = {"diagnostics/explained_variance": of_critic}
-        details: list[Detail] = []
+        details = action_std(policy, rollout) if isinstance(policy.distribution, DiagonalGaussian) else []
         if full and (noise_std := noise_ratio_std(policy, rows, groups, index, options.seed)) is not None:
             metrics["diagnostics/noise_ratio_std"] = noise_std
         if self.cosine is not None and options.cosine_every is not None and index % options.cosine_every == 0:
             cosines = self.cosine.measure(rows, groups, row_weight, index, options, self.actor_noise, options.seed)
-            of_gradients, details = cosine_record(cosines)
-            metrics |= of_gradients
+            of_gradients, of_pairs = cosine_record(cosines)
+            metrics, details = metrics | of_gradients, details + of_pairs
         return metrics, details
 
-    def _after_update(self, rollout: Rollout) -> None:
-        """What changes between rollouts: the moments of observations, and what networks do of themselves."""
+    def _after_update(self, rollout: Rollout, rows: Rows, groups: TaskGroups, full: bool) -> list[Detail]:
+        """What changes between rollouts: moments of observations, and what networks do; with ``full`` the exact KL."""
+        details = update_kl(self.policy, rollout, rows, groups, self.actor_noise) if full else []
         if (moments := self.policy.observation_moments) is not None:  # not before: the same ones act and learn
             moments.update(rollout.obs.flatten(0, 1).flatten(1), rollout.task.flatten())
         for _, network in self.policy.networks():
             network.after_update(rollout.index)
+        return details
 
     def _sharing_record(self, full: bool) -> tuple[dict[str, float], list[Detail]]:
         """How much the layers share; with ``full`` per layer, and the moments of what is normalised."""
@@ -258,11 +261,8 @@ class PPOModule(pl.LightningModule):
         # Lightning's loops are left out: a resumed fit is a fresh one over the rollouts that are left. Their counters
         # within an epoch would have to agree with ours, and an extended run would find its one epoch done.
         checkpoint.pop("loops", None)
-        state: dict[str, Any] = {
-            "env_steps": self.env_steps,
-            "gradient_steps": self.gradient_steps,
-            "wall_time_s": self.wall_time,
-        }
+        state: dict[str, Any] = {"env_steps": self.env_steps, "gradient_steps": self.gradient_steps}
+        state["wall_time_s"] = self.wall_time
         if self.reward_scaling is not None:
             state["discounted_returns"] = self.reward_scaling.state()
         if self.combining is not None:

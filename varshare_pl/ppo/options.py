@@ -7,7 +7,7 @@ from jsonargparse.typing import ClosedUnitInterval, NonNegativeFloat, NonNegativ
 
 from varshare_pl.learning.options import NoiseOptions, OptimizerOptions
 from varshare_pl.learning.schedules import KLSchedule
-from varshare_pl.networks.options import NetworkOptions, NormalisationOptions
+from varshare_pl.networks.options import ActionOptions, NetworkOptions, NormalisationOptions
 from varshare_pl.rollout.advantages import AdvantageNorm
 from varshare_pl.sharing.matching import MatchParameters
 
@@ -70,5 +70,7 @@ class RunOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(RunOptions, OptimizerOptions, NormalisationOptions, PPOOptions, NoiseOptions, NetworkOptions):
+class Options(
+    RunOptions, OptimizerOptions, NormalisationOptions, PPOOptions, NoiseOptions, ActionOptions, NetworkOptions
+):
     """All options of a PPO run's model; each group is passed on to where it is used."""

@@ -63,8 +63,7 @@ def evaluate(policy: ActorCritic, rollout: Rollout) -> tuple[Tensor, Tensor, Ten
     outputs = groups.ungroup(policy.critic_outputs(groups.group_task, None, groups.group(obs)))
     in_time, at_cuts = policy.values(outputs, task).tensor_split([(steps + 1) * envs])
     values = in_time.view(steps + 1, envs)
-    next_values = values[1:].masked_scatter(cut, at_cuts)
-    return obs[: steps * envs], values[:-1], next_values
+    return obs[: steps * envs], values[:-1], values[1:].masked_scatter(cut, at_cuts)
 
 
 def step_inputs(
@@ -162,13 +161,11 @@ class PlainSteps:
         target_kl = self.options.target_kl
         kept: list[tuple[Tensor, ...]] = []
         norms: list[GradientNorms] = []
-        stopped_early = False
         for step in inputs:
             losses = self.compute(step)
             kl = self.policy.kl() if self.policy.num_variational else None
             kept.append((step.batch.weight, *(part.detach() for part in (*losses, kl) if part is not None)))
             if target_kl is not None and bool(all_mean(policy_kl(losses.log_ratio, step.batch.weight)) > target_kl):
-                stopped_early = True
                 break
             try:
                 norms.append(self.take(step, losses, kl, kl_scale))
@@ -176,7 +173,7 @@ class PlainSteps:
                 cause = non_finite_parts(losses, kl)
                 raise NonFiniteError(f"{fault} {place(rollout, len(norms))}; {cause}") from fault
         weights, sums, log_ratios, *kls = (torch.stack(column) for column in zip(*kept, strict=True))
-        return StepsTaken(Losses(sums, log_ratios), kls[0] if kls else None, weights, norms, stopped_early)
+        return StepsTaken(Losses(sums, log_ratios), kls[0] if kls else None, weights, norms, len(norms) < len(kept))
 
     def compute(self, step: StepInput) -> Losses:
         """The parts of a minibatch's loss, to differentiate."""

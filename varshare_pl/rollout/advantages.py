@@ -85,7 +85,6 @@ def explained_variance(values: Tensor, returns: Tensor, task: Tensor, num_tasks:
         task: (rows,) int64.
         num_tasks: M.
     """
-    columns = torch.stack([returns, returns - values], 1)
-    _, _, variance = statistics_by_task(columns, task, num_tasks)
+    variance = statistics_by_task(torch.stack([returns, returns - values], 1), task, num_tasks)[2]
     whole, left = variance[variance[:, 0] > 0].unbind(1)
     return float((1.0 - left / whole).mean())

@@ -28,12 +28,16 @@ class CompilablePolicy(Protocol):
         """Actions and distribution parameters for observations (N, *obs), with weights from ``tensors``."""
         ...
 
+    def to_env(self, actions: Tensor) -> Tensor:
+        """What the envs get for actions (N, *action)."""
+        ...
+
 
 class Steps(NamedTuple):
     """What T steps of N envs gave."""
 
     obs: Tensor  # (T, N, D) float32, what the policy saw
-    actions: Tensor  # (T, N)
+    actions: Tensor  # (T, N, *action)
     params: Tensor  # (T, N, P)
     rewards: Tensor  # (T, N) float32
     terminated: Tensor  # (T, N) bool
@@ -94,7 +98,7 @@ class CompiledActing:
             steps = []
             for step_noise in noise:
                 action, params = policy.act_with(weights, obs, self._groups, step_noise)
-                state, result = self._envs.transition(state, action)
+                state, result = self._envs.transition(state, policy.to_env(action))
                 returns, lengths = returns + result.reward, lengths + 1
                 reward = result.reward.to(torch.float32)
                 ends = (result.terminated, result.truncated, result.final_obs)

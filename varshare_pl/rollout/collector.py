@@ -17,6 +17,7 @@ from torch import Tensor
 from varshare_pl.envs import final_observations, get_state, set_state
 from varshare_pl.envs.values import final_numbers
 from varshare_pl.errors import EnvError
+from varshare_pl.networks.actor_critic import check_finite
 from varshare_pl.networks.groups import TaskGroups
 from varshare_pl.parallel import rank
 from varshare_pl.rollout.digits import Digits
@@ -35,6 +36,10 @@ class ActingPolicy(Protocol):
 
     def act(self, obs: Tensor, groups: TaskGroups, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Actions and distribution parameters for observations (N, *obs)."""
+        ...
+
+    def to_env(self, actions: Tensor) -> Tensor:
+        """What the envs get for actions (N, *action)."""
         ...
 
 
@@ -129,10 +134,11 @@ class Collector:
             observations[t] = self._obs
             tasks[t] = self._task
             action, distribution = policy.act(torch.from_numpy(self._obs), self._task_groups(), step_noise)
+            check_finite(action, torch.from_numpy(self._task))
             actions.append(action)
             params.append(distribution)
             with self._env_fault(t):
-                obs, reward, terminated[t], truncated[t], info = self._envs.step(action.numpy())
+                obs, reward, terminated[t], truncated[t], info = self._envs.step(policy.to_env(action).numpy())
             rewards[t] = reward
             self._return += reward  # in float64, as envs give it
             self._length += 1
@@ -169,12 +175,13 @@ class Collector:
         begin = (torch.from_numpy(values.copy()) for values in (self._obs, self._return, self._length))
         with torch.no_grad():
             obs, steps = acting(policy, *begin, noise)
+        task = torch.from_numpy(self._task).expand(len(noise), -1)
+        check_finite(steps.actions.flatten(0, 1), task.flatten())
         done = steps.terminated | steps.truncated
         self._obs = obs.numpy()
         under_way = ~done[-1]
         self._return = (steps.returns[-1] * under_way).numpy()
         self._length = (steps.lengths[-1] * under_way).numpy()
-        task = torch.from_numpy(self._task).expand(len(noise), -1)
         return {
             "obs": steps.obs,
             "task": task.contiguous(),

@@ -12,8 +12,8 @@ import torch
 from varshare_pl.errors import ConfigError
 from varshare_pl.networks.actor_critic import ActorCritic
 from varshare_pl.networks.method import SharingMethod
-from varshare_pl.networks.options import NetworkOptions
-from varshare_pl.networks.size import count_active, read_parts
+from varshare_pl.networks.options import ActionOptions, NetworkOptions
+from varshare_pl.networks.size import active_behind, count_active, read_parts
 from varshare_pl.sharing.varshare.method import VarShare
 from varshare_pl.types import EnvSpec
 
@@ -25,7 +25,11 @@ Widths = tuple[int, ...]
 
 
 def matched_hidden_sizes(
-    spec: EnvSpec, sharing: SharingMethod, hidden_sizes: Sequence[int], match: MatchParameters | None
+    spec: EnvSpec,
+    sharing: SharingMethod,
+    hidden_sizes: Sequence[int],
+    match: MatchParameters | None,
+    actions: ActionOptions | None = None,
 ) -> Widths:
     """Widen or narrow the hidden layers until actor and critic have VarShare's number of parameters, within 2 %.
 
@@ -37,14 +41,15 @@ def matched_hidden_sizes(
         sharing: The method whose networks are matched.
         hidden_sizes: Widths of VarShare's hidden layers.
         match: Which number, as ``networks.size`` counts them; None: keep ``hidden_sizes``.
+        actions: Of continuous actions, whose distributions may have parameters and outputs of their own.
 
     Raises:
         ConfigError: if the method's networks have no such widths.
     """
     if match is None:
         return tuple(hidden_sizes)
-    target = parameter_count(spec, VarShare(), hidden_sizes, match)(hidden_sizes)
-    count = parameter_count(spec, sharing, hidden_sizes, match)
+    target = parameter_count(spec, VarShare(), hidden_sizes, match, actions)(hidden_sizes)
+    count = parameter_count(spec, sharing, hidden_sizes, match, actions)
 
     def off(widths: Widths) -> float:
         found = count(widths)
@@ -70,7 +75,11 @@ def matched_hidden_sizes(
 
 
 def parameter_count(
-    spec: EnvSpec, sharing: SharingMethod, hidden_sizes: Sequence[int], match: MatchParameters
+    spec: EnvSpec,
+    sharing: SharingMethod,
+    hidden_sizes: Sequence[int],
+    match: MatchParameters,
+    actions: ActionOptions | None = None,
 ) -> Callable[[Sequence[int]], int]:
     """A function from hidden widths to parameters of actor and critic; 0 for widths that the method refuses.
 
@@ -78,18 +87,18 @@ def parameter_count(
     networks without memory or numbers (torch's device "meta"), so that wide ones cost nothing.
     """
     with torch.random.fork_rng(devices=[]):
-        reference = ActorCritic(spec, sharing, NetworkOptions(hidden_sizes=hidden_sizes))
+        reference = ActorCritic(spec, sharing, NetworkOptions(hidden_sizes=hidden_sizes), actions=actions)
     parts = {name: read_parts(network, spec.obs_size) for name, network in reference.networks()}
 
     def count(widths: Sequence[int]) -> int:
         try:
             with torch.device("meta"):
-                policy = ActorCritic(spec, sharing, NetworkOptions(hidden_sizes=widths))
+                policy = ActorCritic(spec, sharing, NetworkOptions(hidden_sizes=widths), actions=actions)
         except ConfigError:
             return 0
         if match == "active":
-            return sum(count_active(network, parts[name]) for name, network in policy.networks())
-        return sum(p.numel() for _, network in policy.networks() for p in network.parameters())
+            return sum(count_active(net, parts[name]) + active_behind(policy, name) for name, net in policy.networks())
+        return sum(p.numel() for p in policy.parameters())
 
     return count
 

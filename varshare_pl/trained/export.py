@@ -13,7 +13,7 @@ from varshare_pl.networks.network import tensors_of, with_tensors
 
 
 class TaskActor(nn.Module):
-    """Observations (rows, *obs) to most likely actions (rows,) and their distributions' parameters (rows, P).
+    """Observations (rows, *obs) to the env's most likely actions (rows, *action) and their distributions' parameters.
 
     Its buffers are the task's prepared weights and nothing else.
 
@@ -36,8 +36,8 @@ class TaskActor(nn.Module):
     def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         (policy,) = self._policy
         prepared = with_tensors(self._prepared, iter([self.get_buffer(name) for name in self._names]))
-        params = policy.actor_outputs(prepared, obs.to(self._dtype).flatten(1).unsqueeze(0))[0]
-        return policy.distribution.mode(params), params
+        params = policy.group_params(prepared, obs.to(self._dtype).flatten(1).unsqueeze(0))[0]
+        return policy.distribution.to_env(policy.distribution.mode(params)), params
 
 
 def export_actor(policy: ActorCritic, task: int, obs_shape: tuple[int, ...], path: Path) -> None:

@@ -17,10 +17,10 @@ from torch import Tensor
 from varshare_pl.checkpoints import CHECKPOINT_KEY, CONFIG_KEY, check_checkpoint, read_checkpoint
 from varshare_pl.envs import TaskSuite, get_suite
 from varshare_pl.errors import ConfigError
-from varshare_pl.networks.actor_critic import ActorCritic
+from varshare_pl.networks.actor_critic import ActorCritic, check_finite
 from varshare_pl.networks.groups import TaskGroups
 from varshare_pl.networks.method import SharingMethod
-from varshare_pl.networks.options import NetworkOptions, NormalisationOptions
+from varshare_pl.networks.options import ActionOptions, NetworkOptions, NormalisationOptions
 from varshare_pl.paths import user_path
 from varshare_pl.run_folder import CHECKPOINTS, CONFIG_FILE
 from varshare_pl.sharing.matching import matched_hidden_sizes
@@ -28,8 +28,8 @@ from varshare_pl.trained.export import export_actor
 from varshare_pl.yaml_files import parse_yaml
 
 Observation = TypeVar("Observation", Tensor, NDArray[Any])
+Options = TypeVar("Options", NormalisationOptions, ActionOptions)
 Task = int | str | Sequence[int] | Sequence[str] | Tensor | NDArray[np.integer[Any]]
-NORMALISATION = tuple(field.name for field in fields(NormalisationOptions))
 KEPT_TASKS = 64  # sets of tasks whose prepared weights are kept
 
 
@@ -65,10 +65,11 @@ class TrainedPolicy:
             generator: Draws the actions; None: the most likely ones.
 
         Returns:
-            () or (rows,) actions, an array or a tensor as the observations are.
+            (*action) or (rows, *action) actions as the env takes them, an array or a tensor as the observations are.
 
         Raises:
             ConfigError: for another shape of observations, or a task that does not exist.
+            NonFiniteError: for an action that is not finite.
         """
         rows = torch.as_tensor(obs)
         single = tuple(rows.shape) == self.obs_shape
@@ -77,18 +78,21 @@ class TrainedPolicy:
         if tuple(rows.shape[1:]) != self.obs_shape or not len(rows):
             wanted = f"{self.obs_shape} or (rows, {', '.join(map(str, self.obs_shape))})"
             raise ConfigError(f"obs: the shape {tuple(np.shape(obs))} is not allowed; {wanted} is")
-        params = self.action_params(rows, self._task_ids(task, len(rows)))
+        ids = self._task_ids(task, len(rows))
+        params = self.action_params(rows, ids)
         distribution = self.policy.distribution
         if generator is None:
             actions = distribution.mode(params)
         else:
             actions = distribution.sample(params, distribution.draw_noise(1, len(rows), generator)[0].to(params))
+        check_finite(actions, ids)
+        actions = distribution.to_env(actions)
         actions = actions[0] if single else actions
         return actions if isinstance(obs, Tensor) else actions.numpy()[()]
 
     @torch.no_grad()
     def action_params(self, obs: Tensor, task: Tensor) -> Tensor:
-        """(rows, P) parameters of the action distributions: logits. Of obs (rows, *obs) and task ids (rows,)."""
+        """(rows, P) parameters of the action distributions for obs (rows, *obs) and task ids (rows,)."""
         groups = TaskGroups.from_rows(task, self.suite.num_tasks)
         prepared = self._prepared(tuple(groups.group_task.tolist()))
         return self.policy.action_params(prepared, obs, groups)
@@ -110,8 +114,8 @@ class TrainedPolicy:
         """Write one task's policy as a program that needs only torch: ``torch.export.load(path).module()``.
 
         The module maps observations (rows, *obs), float32, or float64 where they are normalised in it, to the most
-        likely actions (rows,) and the parameters of their distributions (rows, P), for any number of rows. It holds the
-        task's weights alone.
+        likely actions (rows, *action), as the env takes them, and the parameters of their distributions (rows, P), for
+        any number of rows. It holds the task's weights alone.
 
         Args:
             path: A file that ends in .pt2.
@@ -170,10 +174,10 @@ def load_policy(path: Path | str, checkpoint: Literal["last", "best"] = "last") 
         suite, model = get_suite(config["data"]["suite"]), config["model"]
         sharing = _method(**model["sharing"])
         spec = suite.env_spec()
-        normalisation = NormalisationOptions(**{name: model[name] for name in NORMALISATION if name in model})
-        sizes = matched_hidden_sizes(spec, sharing, model["hidden_sizes"], model.get("match_parameters"))
+        normalisation, actions = _options(NormalisationOptions, model), _options(ActionOptions, model)
+        sizes = matched_hidden_sizes(spec, sharing, model["hidden_sizes"], model.get("match_parameters"), actions)
         network = NetworkOptions(hidden_sizes=sizes, activation=model["activation"])
-        policy = ActorCritic(spec, sharing, network, normalisation)
+        policy = ActorCritic(spec, sharing, network, normalisation, actions)
     except (KeyError, TypeError) as error:
         raise ConfigError(f"load_policy: the config of {path} is incomplete or damaged: {error}") from error
     saved, prefix = content[CHECKPOINT_KEY], "policy."
@@ -182,6 +186,11 @@ def load_policy(path: Path | str, checkpoint: Literal["last", "best"] = "last") 
     check_checkpoint({**content, "state_dict": weights}, identity, policy.state_dict(), "load_policy")
     policy.load_state_dict(weights, assign=True)  # each tensor in its own precision
     return TrainedPolicy(policy, suite, saved["sharing"], saved["env_steps"])
+
+
+def _options(group: type[Options], model: dict[str, Any]) -> Options:
+    """A group of options from the model's part of a config; an older one may lack some."""
+    return group(**{field.name: model[field.name] for field in fields(group) if field.name in model})
 
 
 def _config(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from varshare_pl.envs.physics.actions import Actions
 from varshare_pl.envs.physics.dynamics import (
     Dynamics,
     FloatArray,
@@ -29,7 +30,7 @@ Bools = NDArray[np.bool_]
 NO_LIMIT = np.iinfo(np.int64).max
 
 
-class BatchedVectorEnv(VectorEnv[FloatObs, NDArray[np.int64], Any]):
+class BatchedVectorEnv(VectorEnv[FloatObs, NDArray[Any], Any]):
     """N envs over one ``Dynamics``, each with its own task, physics and random stream.
 
     An env that is done is reset in the same step (``AutoresetMode.SAME_STEP``): the observation returned is the next
@@ -79,13 +80,10 @@ class BatchedVectorEnv(VectorEnv[FloatObs, NDArray[np.int64], Any]):
         self._seeds = [stream_seed(seed, index) for index in (range(n) if env_indices is None else env_indices)]
         # Arrays of no dimensions, because NumPy takes half as long with them as with numbers.
         self._limit = np.array(NO_LIMIT if dynamics.max_episode_steps is None else dynamics.max_episode_steps)
-        self._num_actions = np.array(dynamics.action_space.n, dtype=np.uint64)
         self._one = np.array(1)
         self._obs_shape = (n, *dynamics.observation_space.shape)
         self._row = row_type(dynamics)
-        self._shape = (n,)
-        self._actions = np.zeros(n, dtype=np.int64)
-        self._unsigned = self._actions.view(np.uint64)  # negative actions are huge here
+        self._actions = Actions(dynamics.action_space, n)
         self._all = np.ones(n, dtype=np.bool_)
         self._pool: ResetPool | None = None  # until the first reset
         self._state: Values = tuple(np.zeros(n) for _ in range(dynamics.state_size))
@@ -119,13 +117,12 @@ class BatchedVectorEnv(VectorEnv[FloatObs, NDArray[np.int64], Any]):
         self._restart(self._pool, np.flatnonzero(mask), np.flatnonzero(advance))
         return self._observe(), self._info()
 
-    def step(self, actions: NDArray[np.int64]) -> tuple[FloatObs, FloatArray, Bools, Bools, dict[str, Any]]:
-        """Step all envs; ``actions`` is (N,) integers. Rewards are float64, as in Gymnasium's vector envs."""
+    def step(self, actions: NDArray[Any]) -> tuple[FloatObs, FloatArray, Bools, Bools, dict[str, Any]]:
+        """Step all envs; ``actions`` is (N, *action). Rewards are float64, as in Gymnasium's vector envs."""
         if self._pool is None:
             raise gym.error.ResetNeeded("call reset before step")
-        self._check(actions)
-        n = self.num_envs
-        self._state, reward, ended = self.dynamics.step(self._state, self._actions, self._params)
+        n, values = self.num_envs, self._actions.set(actions)
+        self._state, reward, ended = self.dynamics.step(self._state, values, self._params)
         rewards, terminated = np.empty(n), np.empty(n, dtype=np.bool_)
         rewards[:] = reward
         terminated[:] = ended
@@ -142,17 +139,6 @@ class BatchedVectorEnv(VectorEnv[FloatObs, NDArray[np.int64], Any]):
         as_rows(final_obs, self._row)[ids] = rows[ids]
         rows[ids] = self._restart(self._pool, ids, ids)
         return obs, rewards, terminated, truncated, {**self._info(), **final_info(done, final_obs, final_task)}
-
-    def _check(self, actions: NDArray[np.int64]) -> None:
-        """Copy the actions to ``_actions``; complain of bad ones."""
-        actions = np.asarray(actions)
-        if actions.dtype.kind not in "iu":
-            raise gym.error.InvalidAction(f"actions of type {actions.dtype}; allowed: integers")
-        if actions.shape == self._shape:
-            self._actions[:] = actions
-            if not np.count_nonzero(np.greater_equal(self._unsigned, self._num_actions)):
-                return
-        raise gym.error.InvalidAction(f"actions {actions!r} are not in {self.action_space}")
 
     def _restart(self, pool: ResetPool, ids: Ids, advance: Ids) -> NDArray[np.void]:
         """Start new episodes in the envs ``ids``; in a cycle those in ``advance`` take their next task.

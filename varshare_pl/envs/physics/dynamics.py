@@ -11,13 +11,14 @@ from abc import ABC, abstractmethod
 from typing import Any, TypeAlias
 
 import numpy as np
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from numpy.typing import NDArray
 
 FloatArray: TypeAlias = NDArray[np.float64]
 FloatObs: TypeAlias = NDArray[np.float32]
 Value: TypeAlias = Any  # a float for one env, a (N,) array or tensor for N envs
 Values: TypeAlias = tuple[Value, ...]
+ActionSpace: TypeAlias = Discrete | MultiDiscrete | Box
 
 
 class Dynamics(ABC):
@@ -26,7 +27,7 @@ class Dynamics(ABC):
     Attributes:
         table: (P, M) float64, the parameters of the M tasks, one column a task.
         observation_space: one Box for all tasks, shape (D,), float32.
-        action_space: one Discrete for all tasks, starting at 0.
+        action_space: one for all tasks: Discrete, or a MultiDiscrete or Box of one axis; discrete actions start at 0.
         max_episode_steps: the time limit in steps, None where there is none.
         state_size: S, the number of values in a state.
         can_draw: whether ``draw`` is there.
@@ -35,7 +36,7 @@ class Dynamics(ABC):
 
     table: FloatArray
     observation_space: Box
-    action_space: Discrete
+    action_space: ActionSpace
     max_episode_steps: int | None = None
     state_size: int
     can_draw: bool = False
@@ -63,7 +64,8 @@ class Dynamics(ABC):
 
         Args:
             state: S values; never changed in place.
-            action: an int, or (N,) int64.
+            action: an int, or (N,) int64; for a MultiDiscrete a tuple of A such values; for a Box a tuple of A floats
+                or (N,) float64, which may lie outside its bounds.
             params: P values, rows of ``table``.
             xp: the module whose functions fit the values: NumPy or torch.
 

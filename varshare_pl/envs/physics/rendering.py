@@ -59,6 +59,16 @@ class Screen:
             self._pygame.display.quit()
 
 
+def draw_pendulum(canvas: Any, *, angle: float, length: float, longest: float) -> None:
+    """Draw a pole that turns about the middle, 0 rad at the top; ``longest`` (m) is the one that fills the height."""
+    pygame = load_pygame()
+    middle = pygame.math.Vector2(WIDTH / 2, HEIGHT / 2)
+    tip = middle + 0.45 * HEIGHT * length / longest * pygame.math.Vector2(np.sin(angle), -np.cos(angle))
+    pygame.draw.line(canvas, BROWN, middle, tip, 12)
+    pygame.draw.circle(canvas, BROWN, tip, 6)
+    pygame.draw.circle(canvas, BLUE, middle, 8)
+
+
 def draw_cartpole(canvas: Any, *, x: float, angle: float, half_length: float, x_limit: float, widest: float) -> None:
     """Draw cart, pole and the limits of the track, to scale; ``widest`` (m) is the limit that fills the width."""
     pygame = load_pygame()

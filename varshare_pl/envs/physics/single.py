@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from varshare_pl.envs.physics.actions import single_action
 from varshare_pl.envs.physics.dynamics import Dynamics, Values
 from varshare_pl.envs.physics.rendering import Screen
 from varshare_pl.envs.seeding import get_stream_state, restore_stream
@@ -51,12 +52,11 @@ class DynamicsEnv(gym.Env[Any, Any]):
             self.render()
         return self._observe(), {}
 
-    def step(self, action: int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         if self.state is None:
             raise gym.error.ResetNeeded("call reset before step")
-        if not self.action_space.contains(action):
-            raise gym.error.InvalidAction(f"action {action!r} is not in {self.action_space}")
-        self.state, reward, terminated = self.dynamics.step(self.state, action, self.params)
+        values = single_action(self.dynamics.action_space, action)
+        self.state, reward, terminated = self.dynamics.step(self.state, values, self.params)
         if self.render_mode == "human":
             self.render()
         return self._observe(), float(reward), bool(terminated), False, {}

@@ -62,7 +62,7 @@ CASES = [
     ("varshare_learned_prior", {"method": SOME_LAYERS, "kl_schedule": "warmup_ramp", "kl_weight": 20.0}),
     ("varshare_controlled_prior", {"method": ABSORBING, "kl_weight": 20.0}),
     ("varshare_deterministic", {"kl_weight": 20.0}),
-    ("varshare", {"normalize_observations": True, "normalize_returns": "popart", "normalize_rewards": True}),
+    ("varshare", {"normalize_observations": "task", "normalize_returns": "task", "popart": True, "normalize_rewards": "task"}),
 ]
 
 

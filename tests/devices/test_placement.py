@@ -59,7 +59,7 @@ CASES = [(method, {}) for method in METHODS] + [
         {"actor_noise": "mean", "advantage_norm": "pooled"},
         {"advantage_norm": "none", "value_clip_range": 0.2, "max_grad_norm": None},
         {"target_kl": 1e-9},
-        {"normalize_observations": True, "normalize_returns": "popart", "normalize_rewards": True},
+        {"normalize_observations": "task", "normalize_returns": "task", "popart": True, "normalize_rewards": "task"},
     )
 ]
 

@@ -66,7 +66,8 @@ def test_a_shared_net_does_not_solve_mirrored_tasks(tmp_path: Path, seed: int) -
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_conflict_bandit(tmp_path: Path, seed: int) -> None:
-    args = ("--data.suite", "ConflictBandit", "--data.total_env_steps", "60000")
+    plain = ("--model.normalize_observations", "none", "--model.normalize_rewards", "none")
+    args = ("--data.suite", "ConflictBandit", "--data.total_env_steps", "60000", *plain)
     varshare, _ = train(tmp_path / "varshare", seed, *args, "--model.sharing", "varshare")
     shared, _ = train(tmp_path / "shared", seed, *args, "--model.sharing", "shared")
     assert varshare["final"]["return_mean"] > 0.95

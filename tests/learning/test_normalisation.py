@@ -16,8 +16,8 @@ METHODS = {name: cls for name, cls in method_names().items() if cls.__module__.s
 OPTIONS = PPOOptions(gamma=0.9, gae_lambda=0.8, advantage_norm="none")
 
 
-def a_policy(mode, method="varshare", dtype=torch.float64):
-    policy = make_policy("ComplexCartPole", METHODS[method](), normalize_returns=mode).to(dtype)
+def a_policy(mode, method="varshare", dtype=torch.float64, scope="task"):
+    policy = make_policy("ComplexCartPole", METHODS[method](), normalize_returns=scope, popart=mode == "popart").to(dtype)
     perturb(policy)
     return policy
 
@@ -113,7 +113,7 @@ def test_advantages_come_from_raw_values(mode):
 
 
 def test_details_of_moments():
-    policy = make_policy("ComplexCartPole", normalize_returns="running", normalize_rewards=True)
+    policy = make_policy("ComplexCartPole", normalize_returns="task", normalize_rewards="task")
     assert moment_details(policy) == []
     policy.return_moments.update(torch.tensor([1.0, 3.0]), torch.tensor([2, 2]))
     policy.reward_moments.update(torch.tensor([0.0, 10.0]), torch.tensor([4, 4]))

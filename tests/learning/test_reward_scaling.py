@@ -13,9 +13,9 @@ from varshare_pl.learning.normalisation import LARGEST_REWARD, RewardScaling
 from varshare_pl.networks.moments import TaskMoments
 
 EACH = {
-    "running": {"normalize_returns": "running"},
-    "popart": {"normalize_returns": "popart"},
-    "rewards": {"normalize_rewards": True},
+    "running": {"normalize_returns": "task"},
+    "popart": {"normalize_returns": "task", "popart": True},
+    "rewards": {"normalize_rewards": "task"},
 }
 
 

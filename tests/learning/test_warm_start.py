@@ -159,7 +159,7 @@ def test_the_first_step_of_what_is_new_is_no_longer_than_the_learning_rate(metho
 
 
 def test_a_new_tasks_observations_are_normalised_as_the_others_until_its_first_rows():
-    old, new = (make("varshare", m, normalize_observations=True) for m in (3, 5))
+    old, new = (make("varshare", m, normalize_observations="task") for m in (3, 5))
     moments, grown = old.policy.observation_moments, new.policy.observation_moments
     moments.update(randn(30, 4) * 5 + 2, torch.arange(30) % 3)
     new.load_weights(checkpoint_of(old))

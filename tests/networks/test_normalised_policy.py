@@ -13,7 +13,7 @@ from varshare_pl.networks.size import network_sizes, parameter_rows
 from varshare_pl.sharing import VarShare
 
 SUITE = "ComplexCartPole"
-OPTIONS = {"normalize_observations": True, "normalize_returns": "popart"}
+OPTIONS = {"normalize_observations": "task", "normalize_returns": "task", "popart": True}
 TASK = torch.tensor([2, 0, 3, 2, 4, 1, 4])
 
 
@@ -132,7 +132,7 @@ def test_nothing_is_there_unless_asked_for():
 def test_stored_noise_and_normalised_observations_go_together():
     """What acts is what the update computes again: the ratio starts at 1, and there is noise."""
     run, other = (
-        fit({"total_env_steps": 128}, actor_noise=mode, normalize_observations=True) for mode in ("stored", "mean")
+        fit({"total_env_steps": 128}, actor_noise=mode, normalize_observations="task") for mode in ("stored", "mean")
     )
     assert run.records[0].metrics["diagnostics/first_ratio_deviation"] < 1e-5
     assert not torch.equal(*(r.module.policy.actor.stack["head"].mu for r in (run, other)))
@@ -140,5 +140,5 @@ def test_stored_noise_and_normalised_observations_go_together():
 
 @pytest.mark.parametrize("kind", ["local", "flipout"])
 def test_noise_of_the_critic_and_normalised_observations_go_together(kind):
-    noisy, plain = (fit({"total_env_steps": 128}, critic_noise=n, normalize_observations=True) for n in (kind, "mean"))
+    noisy, plain = (fit({"total_env_steps": 128}, critic_noise=n, normalize_observations="task") for n in (kind, "mean"))
     assert not torch.equal(*(run.module.policy.critic.stack["head"].log_var for run in (noisy, plain)))

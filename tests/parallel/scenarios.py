@@ -205,7 +205,7 @@ def ragged_varshare(processes: int, folder: Path) -> dict[str, Any]:
     return train(processes, data=RAGGED | {"total_env_steps": 3 * 96}, minibatch_size=24, update_epochs=2, **noise)
 
 
-NORMALISED = {"normalize_observations": True, "normalize_returns": "popart", "normalize_rewards": True}
+NORMALISED = {"normalize_observations": "task", "normalize_returns": "task", "popart": True, "normalize_rewards": "task"}
 
 
 def normalised(processes: int, folder: Path) -> dict[str, Any]:

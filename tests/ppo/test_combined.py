@@ -115,7 +115,7 @@ NOISES = [
     {"actor_noise": "stored", "critic_noise": "flipout", "cosine_every": 1},
     {"actor_noise": "mean", "critic_noise": "weights"},
     {"sharing": VarShareLowRank(rank=2), "critic_noise": "flipout"},
-    {"normalize_observations": True, "normalize_returns": "popart"},
+    {"normalize_observations": "task", "normalize_returns": "task", "popart": True},
 ]
 
 

@@ -20,12 +20,12 @@ from varshare_pl.sharing import VarShare, method_names
 from varshare_pl.types import RolloutPlan
 
 METHODS = {name: cls for name, cls in method_names().items() if cls.__module__.startswith("varshare_pl.")}
-ALL = {"normalize_observations": True, "normalize_returns": "popart", "normalize_rewards": True}
+ALL = {"normalize_observations": "task", "normalize_returns": "task", "popart": True, "normalize_rewards": "task"}
 EACH = {
-    "observations": {"normalize_observations": True},
-    "running": {"normalize_returns": "running"},
-    "popart": {"normalize_returns": "popart"},
-    "rewards": {"normalize_rewards": True},
+    "observations": {"normalize_observations": "task"},
+    "running": {"normalize_returns": "task"},
+    "popart": {"normalize_returns": "task", "popart": True},
+    "rewards": {"normalize_rewards": "task"},
     "all": ALL,
 }
 CYCLE = {"suite": "ComplexCartPole", "num_envs": 2, "rollout_steps": 64}
@@ -67,7 +67,7 @@ def test_observation_moments_are_those_of_all_rollouts():
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
             seen.append((batch.obs.flatten(0, 1).double(), batch.task.flatten()))
 
-    run = fit(CYCLE | {"total_env_steps": 4 * 128}, [Watch()], normalize_observations=True)
+    run = fit(CYCLE | {"total_env_steps": 4 * 128}, [Watch()], normalize_observations="task")
     obs, task = (torch.cat(column).numpy() for column in zip(*seen, strict=True))
     moments = run.module.policy.observation_moments
     for m in range(5):

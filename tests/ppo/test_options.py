@@ -49,7 +49,7 @@ WEIGHTS = {
 AT_LEAST = {"actor_noise"}
 # Options with a test of their own below; compile has a folder.
 OTHERS = {"hidden_sizes", "match_parameters", "anneal_lr", "diagnostics_every", "compile"}
-OTHERS |= {"normalize_observations", "normalize_returns", "normalize_rewards"}  # networks get other names
+OTHERS |= {"normalize_observations", "normalize_returns", "popart", "normalize_rewards"}  # networks get other names
 OTHERS |= {"cosine_every"}
 SPEC = get_suite("MirroredCartPole").env_spec()
 
@@ -174,9 +174,9 @@ def test_spec():
 
 
 def test_normalize_observations(baseline):
-    normalised = fit(normalize_observations=True)
+    normalised = fit(normalize_observations="task")
     assert changed(normalised, fit()) == BOTH
-    assert changed(fit(ONE_ROLLOUT, normalize_observations=True), baseline) == set()  # moments of no rows yet
+    assert changed(fit(ONE_ROLLOUT, normalize_observations="task"), baseline) == set()  # moments of no rows yet
 
 
 def test_normalize_returns(baseline):
@@ -186,7 +186,7 @@ def test_normalize_returns(baseline):
 
 
 def test_normalize_rewards(baseline):
-    assert changed(fit(ONE_ROLLOUT, normalize_rewards=True), baseline) == BOTH
+    assert changed(fit(ONE_ROLLOUT, normalize_rewards="task"), baseline) == BOTH
 
 
 def test_diagnostics_every():

@@ -68,8 +68,8 @@ def test_actions_are_those_of_the_weights_in_the_checkpoint(run, obs):
 
 
 def test_observations_are_normalised_as_in_the_run(tmp_path, obs):
-    options = ["--model.normalize_observations", "true", "--model.normalize_returns", "popart"]
-    run = short_run(tmp_path, *options, "--model.normalize_rewards", "true")
+    options = ["--model.normalize_observations", "task", "--model.normalize_returns", "task", "--model.popart", "true"]
+    run = short_run(tmp_path, *options, "--model.normalize_rewards", "task")
     policy = load_policy(run)
     state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     mean, variance = (state[f"policy.observation_moments.{name}"] for name in ("mean", "variance"))

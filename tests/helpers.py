@@ -36,6 +36,7 @@ METHODS = {"varshare": VarShare, "shared": Shared, "shared_onehot": SharedOneHot
 
 # No normalisation, of which each option has tests of its own; numbers that are written down are without.
 PLAIN = {"normalize_observations": "none", "normalize_rewards": "none"}
+PLAIN_ARGS = [f"--model.{option}={scope}" for option, scope in PLAIN.items()]
 
 # Every method of the package; a new one is found by itself.
 ALL_METHODS = {name: cls for name, cls in method_names().items() if cls.__module__.startswith("varshare_pl.")}

@@ -55,7 +55,7 @@ CASES = [(method, {}) for method in METHODS] + [
     ("varshare", options)
     for options in (
         {"actor_noise": "fresh"},
-        {"actor_noise": "stored", "critic_noise": "flipout"},
+        {"actor_noise": "stored"},
         {"actor_noise": "mean", "advantage_norm": "pooled"},
         {"advantage_norm": "none", "value_clip_range": 0.2, "max_grad_norm": None},
         {"target_kl": 1e-9},

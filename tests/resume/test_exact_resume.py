@@ -87,7 +87,7 @@ def assert_same(a: Any, b: Any, where: str = "") -> None:
         (["--model.sharing", "shared_onehot"], 8),
         (["--model.sharing", "independent", "--model.anneal_lr", "false"], 5),
         (["--data.backend", "torch", "--model.critic_noise", "weights"], 5),
-        (["--model.actor_noise", "stored", "--model.critic_noise", "flipout"], 3),
+        (["--model.actor_noise", "stored"], 3),
         (["--model.normalize_rewards", "task", "--model.normalize_returns", "task", "--model.popart", "true"], 3),
         pytest.param(["--model.compile", "true"], 10, marks=pytest.mark.slow),
     ],

@@ -60,4 +60,6 @@ class NormalisationOptions:
                     f"model.{option}: {value} is not allowed; shared, task or none is{new_value(option, value)}"
                 )
         if self.popart and self.normalize_returns == "none":
-            raise ConfigError("model.popart: true is not allowed with model.normalize_returns none; shared and task are")
+            raise ConfigError(
+                "model.popart: true is not allowed with model.normalize_returns none; shared and task are"
+            )

@@ -170,7 +170,7 @@ def load_policy(path: Path | str, checkpoint: Literal["last", "best"] = "last") 
         sharing = _method(**model["sharing"])
         spec = suite.env_spec()
         # A run from before there was such an option did not normalise.
-        scopes = {name: model.get(name) or "none" for name in SCOPED}
+        scopes: dict[str, Any] = {name: model.get(name) or "none" for name in SCOPED}
         normalisation = NormalisationOptions(**scopes, popart=model.get("popart", False))
         sizes = matched_hidden_sizes(spec, sharing, model["hidden_sizes"], model.get("match_parameters"))
         network = NetworkOptions(hidden_sizes=sizes, activation=model["activation"])

@@ -161,7 +161,7 @@ def test_details_of_shared_moments_have_no_task():
         ({"normalize_returns": "running"}, "normalize_returns: running is not allowed; .*; running has become task"),
         ({"normalize_returns": "popart"}, "popart is not allowed; .*; popart has become task, with model.popart true"),
         ({"normalize_returns": "both"}, "normalize_returns: both is not allowed; shared, task or none is$"),
-        ({"popart": True}, "popart: true needs model.normalize_returns; shared and task are allowed there"),
+        ({"popart": True}, "popart: true is not allowed with model.normalize_returns none; shared and task are$"),
     ],
 )
 def test_values_that_are_not_there_are_refused(options, message):

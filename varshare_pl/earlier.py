@@ -12,7 +12,7 @@ METHODS = {  # options that varshare had, by the methods that took their place
     "deterministic": "varshare_deterministic",
     "hyperprior": "varshare_learned_prior",  # last: it says nothing without the others
 }
-_SCOPES = {"True": "task", "False": "none"}
+_SCOPES = {"true": "task", "false": "none"}
 _VALUES = {
     "normalize_observations": _SCOPES,
     "normalize_returns": {"running": "task", "popart": "task, with model.popart true"},
@@ -28,5 +28,5 @@ def old_option(init_args: Mapping[str, Any]) -> str | None:
 
 def new_value(option: str, value: Any) -> str:
     """What is to be said of a value that was allowed once: how it is written now; nothing of others."""
-    new = _VALUES.get(option, {}).get(str(value))
+    new = _VALUES.get(option, {}).get(str(value).lower())
     return f"; {value} has become {new}" if new else ""

@@ -102,6 +102,7 @@ def build(sizes: Setting, timed: int, method: str, compiled: bool = False) -> tu
     suite: Any = cartpoles(sizes.suite) if isinstance(sizes.suite, int) else sizes.suite
     total = (sizes.warmup + timed) * sizes.rows
     data = RolloutDataModule(suite, sizes.num_envs, sizes.rollout_steps, total, **for_data)
+    for_model |= {"normalize_observations": "none", "normalize_rewards": "none"}  # as configs/complex_cartpole.yaml
     for_model |= {"hidden_sizes": (sizes.width, sizes.width), "update_epochs": EPOCHS}
     sharing = method_names()[method]()
     return data, PPOModule(data.spec, data.plan, sharing, minibatch_size=sizes.minibatch_size, **for_model)

@@ -36,6 +36,10 @@ ACTIONS = tuple(field.name for field in fields(ActionOptions))
 
 METHODS = {"varshare": VarShare, "shared": Shared, "shared_onehot": SharedOneHot, "independent": Independent}
 
+# No normalisation, of which each option has tests of its own; numbers that are written down are without.
+PLAIN = {"normalize_observations": "none", "normalize_rewards": "none"}
+PLAIN_ARGS = [f"--model.{option}={scope}" for option, scope in PLAIN.items()]
+
 # Every method of the package; a new one is found by itself.
 ALL_METHODS = {name: cls for name, cls in method_names().items() if cls.__module__.startswith("varshare_pl.")}
 
@@ -97,12 +101,13 @@ def option_names(options: Any) -> str:
 def make_policy(
     suite: str | EnvSpec, method: SharingMethod | None = None, seed: int = 1, **options: Any
 ) -> ActorCritic:
-    """Small networks; the options are those of networks, actions and normalisation."""
+    """Small networks, without normalisation; the options are those of networks, actions and normalisation."""
     spec = suite if isinstance(suite, EnvSpec) else get_suite(suite).env_spec()
-    normalisation = {name: options.pop(name) for name in list(options) if name.startswith("normalize_")}
+    own = {name for name in options if name.startswith("normalize_") or name == "popart"}
+    normalisation = NormalisationOptions(**PLAIN | {name: options.pop(name) for name in own})
     actions = ActionOptions(**{name: options.pop(name) for name in list(options) if name in ACTIONS})
     network = NetworkOptions(**{"hidden_sizes": (8, 8), **options})
-    return ActorCritic(spec, method or VarShare(), network, NormalisationOptions(**normalisation), actions, seed)
+    return ActorCritic(spec, method or VarShare(), network, normalisation, actions, seed)
 
 
 def collect(
@@ -153,7 +158,10 @@ def fit(
     ckpt_path: Any = None,
     **model: Any,
 ) -> Run:
-    """Train for a few rollouts; ``data``, ``trainer`` and the rest are options of the three Lightning classes."""
+    """Train for a few rollouts; ``data``, ``trainer`` and the rest are options of the three Lightning classes.
+
+    Nothing is normalised unless it is asked for.
+    """
     import lightning.pytorch as pl
 
     from varshare_pl.ppo.module import PPOModule
@@ -167,7 +175,8 @@ def fit(
 
     sizes = {"suite": "MirroredCartPole", "num_envs": 4, "rollout_steps": 32, "total_env_steps": 3 * 128}
     datamodule = RolloutDataModule(**{**sizes, **(data or {})})
-    options = {"sharing": VarShare(), "hidden_sizes": (8, 8), "minibatch_size": 64, "update_epochs": 2, **model}
+    sizes_of_model = {"hidden_sizes": (8, 8), "minibatch_size": 64, "update_epochs": 2}
+    options = {"sharing": VarShare(), **PLAIN, **sizes_of_model, **model}
     module = options.pop("module_class", PPOModule)(datamodule.spec, datamodule.plan, **options)
     quiet = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
     settings = dict.fromkeys(quiet, False) | {"accelerator": "cpu", "devices": 1, "max_epochs": 1} | (trainer or {})

@@ -24,7 +24,7 @@ FACING_LIGHTNING = (
 
 # Each package may import those on its own level or below. ``results`` reads files and knows nothing of training.
 ORDER = [
-    {"errors"},
+    {"errors", "earlier"},
     {"paths", "text"},
     {"arguments"},
     {"random", "types", "parallel", "compilation", "compressed", "files", "yaml_files", "discovery"},
@@ -41,7 +41,7 @@ ORDER = [
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 ALONE = {
     "envs": {"errors", "types"},
-    "networks": {"errors", "random", "types", "parallel"},
+    "networks": {"errors", "earlier", "random", "types", "parallel"},
     "sharing": {"errors", "types", "networks", "discovery"},
     "combiners": {"errors", "discovery"},
 }

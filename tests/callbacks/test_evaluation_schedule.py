@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import fit
+from helpers import PLAIN_ARGS, fit
 
 from varshare_pl.callbacks.evaluation import Evaluation
 from varshare_pl.cli.main import main
@@ -46,7 +46,16 @@ def test_the_last_row_tells_what_sharing_alone_achieves() -> None:
 
 
 def test_stop_when_solved(tmp_path: Path) -> None:
-    args = ["fit", "--data.suite", "ConflictBandit", "--data.total_env_steps", "60000", "--logs_dir", str(tmp_path)]
+    args = [
+        "fit",
+        "--data.suite",
+        "ConflictBandit",
+        "--data.total_env_steps",
+        "60000",
+        *PLAIN_ARGS,
+        "--logs_dir",
+        str(tmp_path),
+    ]
     args += ["--evaluation.every", "5120", "--evaluation.stop_when_solved", "2", "--plots.enabled", "false"]
     assert main([*args, "--experiment", "x"]) == 0
     run = tmp_path / "x" / "seed_1"

@@ -55,14 +55,17 @@ CASES = [
     ("shared_onehot", {"max_grad_norm": 100.0}),  # which nothing reaches
     ("moore", {}),  # a whole network
     ("varshare", {"actor_noise": "fresh", "activation": "silu"}),
-    ("varshare", {"actor_noise": "stored", "critic_noise": "flipout"}),
+    ("varshare", {"actor_noise": "stored"}),
     ("varshare_low_rank", {"actor_noise": "stored"}),
     ("varshare", {"actor_noise": "mean", "critic_noise": "weights", "max_grad_norm": None, "value_clip_range": 0.2}),
     ("varshare", {"minibatch_size": 12, "activation": "relu", "target_kl": 0.5}),  # four in a call
     ("varshare_learned_prior", {"method": SOME_LAYERS, "kl_schedule": "warmup_ramp", "kl_weight": 20.0}),
     ("varshare_controlled_prior", {"method": ABSORBING, "kl_weight": 20.0}),
     ("varshare_deterministic", {"kl_weight": 20.0}),
-    ("varshare", {"normalize_observations": True, "normalize_returns": "popart", "normalize_rewards": True}),
+    (
+        "varshare",
+        {"normalize_observations": "task", "normalize_returns": "task", "popart": True, "normalize_rewards": "task"},
+    ),
 ]
 
 

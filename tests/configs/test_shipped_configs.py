@@ -43,6 +43,17 @@ def test_shipped_config_trains(name: str, tmp_path: Path, capsys: pytest.Capture
     assert len(list((run / "plots").glob("*.png"))) > 0
 
 
+@pytest.mark.parametrize("name", [name for name in CONFIGS if not name.startswith("methods/")])
+def test_shipped_results_are_without_normalisation(name: str) -> None:
+    """By the file alone, which others stand behind; a default that changes must not change them."""
+    content = yaml.safe_load(CONFIGS[name].read_text(encoding="utf-8"))
+    if "suite" not in content.get("data", {}):
+        pytest.skip("it stands behind another config")
+    model = content["model"]
+    assert (model["normalize_observations"], model["normalize_rewards"]) == ("none", "none")
+    assert not {"normalize_returns", "popart"} & model.keys()
+
+
 def test_each_method_has_a_config() -> None:
     from varshare_pl.sharing import method_names
 

@@ -55,11 +55,11 @@ CASES = [(method, {}) for method in METHODS] + [
     ("varshare", options)
     for options in (
         {"actor_noise": "fresh"},
-        {"actor_noise": "stored", "critic_noise": "flipout"},
+        {"actor_noise": "stored"},
         {"actor_noise": "mean", "advantage_norm": "pooled"},
         {"advantage_norm": "none", "value_clip_range": 0.2, "max_grad_norm": None},
         {"target_kl": 1e-9},
-        {"normalize_observations": True, "normalize_returns": "popart", "normalize_rewards": True},
+        {"normalize_observations": "task", "normalize_returns": "task", "popart": True, "normalize_rewards": "task"},
     )
 ]
 

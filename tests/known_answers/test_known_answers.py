@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import PLAIN_ARGS
 
 from varshare_pl.cli.main import main
 from varshare_pl.results.files import read_diagnostics
@@ -66,7 +67,7 @@ def test_a_shared_net_does_not_solve_mirrored_tasks(tmp_path: Path, seed: int) -
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_conflict_bandit(tmp_path: Path, seed: int) -> None:
-    args = ("--data.suite", "ConflictBandit", "--data.total_env_steps", "60000")
+    args = ("--data.suite", "ConflictBandit", "--data.total_env_steps", "60000", *PLAIN_ARGS)
     varshare, _ = train(tmp_path / "varshare", seed, *args, "--model.sharing", "varshare")
     shared, _ = train(tmp_path / "shared", seed, *args, "--model.sharing", "shared")
     assert varshare["final"]["return_mean"] > 0.95

@@ -44,7 +44,7 @@ def returns(seed: int, **options: Any) -> list[float]:
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize(
     "options",
-    [{"normalize_returns": "running"}, {"normalize_returns": "popart"}, {"normalize_rewards": True}],
+    [{"normalize_returns": "task"}, {"normalize_returns": "task", "popart": True}, {"normalize_rewards": "task"}],
     ids=["running", "popart", "rewards"],
 )
 def test_both_are_learned(seed: int, options: dict[str, Any]) -> None:

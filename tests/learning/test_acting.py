@@ -22,7 +22,7 @@ def groups_of(*tasks):
     return TaskGroups.from_rows(torch.tensor(tasks), 5)
 
 
-@pytest.mark.parametrize("options", [{}, {"normalize_observations": True}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"normalize_observations": "task"}], ids=str)
 @pytest.mark.parametrize("mode", ["rollout", "stored", "mean"])
 def test_as_a_function_of_tensors_it_does_the_same(mode, options):
     """What the compiler is given: the weights of the moment, not those that it was traced with."""

@@ -17,7 +17,7 @@ from varshare_pl.sharing import Shared, VarShare
 
 EPOCHS, MINIBATCHES = 3, 4
 REPEATS = 300
-NOISES = ("local", "flipout", "weights")
+NOISES = ("local", "weights")
 mixes = pytest.mark.parametrize("mix", [{}, {"num_envs": 3, "task_assignment": "cycle"}], ids=["even", "ragged"])
 
 
@@ -53,15 +53,6 @@ def test_weight_noise_is_of_each_weight_and_task():
         assert [eps.shape for eps in noise] == [(5, 8, 4), (5, 8, 8), (5, 1, 8)]
 
 
-def test_flipout_is_a_draw_of_each_weight_and_task_with_signs_of_each_row():
-    for (batch, _, noise), (_, _, weights) in zip(seen_by("flipout"), seen_by("weights"), strict=True):
-        assert [eps.eps.shape for eps in noise] == [(5, 8, 4), (5, 8, 8), (5, 1, 8)]
-        assert all(torch.equal(eps.eps, weight) for eps, weight in zip(noise, weights, strict=True))
-        sides = [(eps.sign_in.shape, eps.sign_out.shape) for eps in noise]
-        rows = tuple(batch.weight.shape)
-        assert sides == [((*rows, 4), (*rows, 8)), ((*rows, 8), (*rows, 8)), ((*rows, 8), (*rows, 1))]
-
-
 def test_the_mean_has_none():
     assert all(noise is None for _, _, noise in seen_by("mean"))
     assert make_critic_noise("local", make_policy("ComplexCartPole", Shared()).critic, 1) is None
@@ -71,7 +62,6 @@ def test_the_mean_has_none():
 @mixes
 def test_every_minibatch_has_noise_of_its_own(critic_noise, mix):
     of_minibatches = [noise for *_, noise in seen_by(critic_noise, **mix)]
-    # Signs are few, so that those of a layer may be the same by chance; the draws behind them may not.
     firsts = [tensors_of(noise)[0] for noise in of_minibatches]
     shapes = {first.shape for first in firsts}
     assert all(not torch.equal(a, b) for k, a in enumerate(firsts) for b in firsts[:k] if a.shape == b.shape)
@@ -85,8 +75,7 @@ def test_noise_hangs_on_the_seed_and_the_rollout_and_is_not_the_actors(critic_no
     assert same(first, seen_by(critic_noise)[0][2])
     assert not same(first, seen_by(critic_noise, seed=2)[0][2])
     assert not same(first, seen_by(critic_noise, index=1)[0][2])
-    of_weights = first[1].eps if critic_noise == "flipout" else tensors_of(first)[1]
-    assert not torch.equal(of_weights, actors[1])
+    assert not torch.equal(tensors_of(first)[1], actors[1])
 
 
 @pytest.mark.parametrize("critic_noise", [*NOISES, "mean"])
@@ -107,7 +96,7 @@ def test_the_noise_reaches_the_critics_sigma_and_the_mean_does_not():
         update(policy, rollout, critic_noise=critic_noise, kl_weight=0.0)
         after = [layer.log_var for _, layer in policy.critic.layers()]
         moved[critic_noise] = [not torch.equal(a, b) for a, b in zip(after, before, strict=True)]
-    assert moved == {"local": [True] * 3, "flipout": [True] * 3, "weights": [True] * 3, "mean": [False] * 3}
+    assert moved == {"local": [True] * 3, "weights": [True] * 3, "mean": [False] * 3}
 
 
 def test_processes_have_rows_of_their_own_and_weights_in_common(monkeypatch):
@@ -120,9 +109,6 @@ def test_processes_have_rows_of_their_own_and_weights_in_common(monkeypatch):
     of_layers = zip(drawn["local", 0], drawn["local", 1], strict=True)
     assert not any(torch.equal(one, other) for one, other in of_layers)
     assert same(drawn["weights", 0], drawn["weights", 1])
-    for kind, equal in ((0, True), (1, False), (2, False)):  # ε, signs of inputs, of outputs
-        pairs = list(zip(drawn["flipout", 0][kind::3], drawn["flipout", 1][kind::3], strict=True))
-        assert [torch.equal(one, other) for one, other in pairs][:2] == [equal] * 2
 
 
 def test_the_gradient_under_a_runs_noise_varies_as_under_independent_draws():

@@ -5,8 +5,10 @@ import pytest
 import torch
 from helpers import collect, make_policy, perturb, randn
 
+from varshare_pl.errors import ConfigError
 from varshare_pl.learning.normalisation import moment_details, normalise_targets
 from varshare_pl.networks.groups import TaskGroups
+from varshare_pl.networks.options import NormalisationOptions
 from varshare_pl.ppo.options import PPOOptions
 from varshare_pl.ppo.update import build_rows, evaluate
 from varshare_pl.rollout.advantages import gae
@@ -16,8 +18,10 @@ METHODS = {name: cls for name, cls in method_names().items() if cls.__module__.s
 OPTIONS = PPOOptions(gamma=0.9, gae_lambda=0.8, advantage_norm="none")
 
 
-def a_policy(mode, method="varshare", dtype=torch.float64):
-    policy = make_policy("ComplexCartPole", METHODS[method](), normalize_returns=mode).to(dtype)
+def a_policy(mode, method="varshare", dtype=torch.float64, scope="task"):
+    policy = make_policy("ComplexCartPole", METHODS[method](), normalize_returns=scope, popart=mode == "popart").to(
+        dtype
+    )
     perturb(policy)
     return policy
 
@@ -37,10 +41,10 @@ def raw_values(policy, x, task):
     return policy.values(outputs_of(policy, x, task), task)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("method", "scope"), [*((method, "task") for method in METHODS), ("varshare", "shared")])
 @pytest.mark.parametrize(("dtype", "precision"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
-def test_popart_keeps_every_value(method, dtype, precision):
-    policy, x = a_policy("popart", method, dtype), randn(200, 4).to(dtype)
+def test_popart_keeps_every_value(method, scope, dtype, precision):
+    policy, x = a_policy("popart", method, dtype, scope), randn(200, 4).to(dtype)
     task, _ = some_rows(0)
     for seed in range(3):
         before = raw_values(policy, x, task)
@@ -50,7 +54,7 @@ def test_popart_keeps_every_value(method, dtype, precision):
         assert not torch.allclose(policy.return_moments.std, std, rtol=0.05)
         if seed:  # the first moments move nothing
             after = raw_values(policy, x, task)
-            assert ((after - before).abs() / policy.return_moments.std[task]).max() < precision
+            assert ((after - before).abs() / policy.return_moments.by_task()[1][task]).max() < precision
         torch.testing.assert_close(rows["values"], outputs_of(policy, x, task), rtol=1e-4, atol=1e-4)
 
 
@@ -80,13 +84,28 @@ def test_targets_are_normalised_by_the_moments_of_their_task(mode):
 
 
 @pytest.mark.parametrize("mode", ["running", "popart"])
-def test_advantages_come_from_raw_values(mode):
+def test_targets_are_normalised_by_the_moments_of_all_tasks(mode):
+    """Here all tasks have as many rows, so that their weights are equal."""
+    policy, every = a_policy(mode, scope="shared"), []
+    for seed in range(3):
+        task, returns = some_rows(seed)
+        rows = {"task": task, "values": torch.zeros(200).double(), "returns": returns}
+        normalise_targets(policy, rows)
+        every.append(returns)
+    so_far = torch.cat(every).numpy()
+    np.testing.assert_allclose(rows["returns"].numpy(), (returns.numpy() - so_far.mean()) / so_far.std(), rtol=1e-8)
+
+
+@pytest.mark.parametrize("scope", ["task", "shared"])
+@pytest.mark.parametrize("mode", ["running", "popart"])
+def test_advantages_come_from_raw_values(mode, scope):
     """With a critic that says V in units of its own, what it says about rewards counts."""
-    policy = a_policy(mode, dtype=torch.float32)
+    policy = a_policy(mode, dtype=torch.float32, scope=scope)
     task, returns = some_rows(0)
     returns = returns / 1e4  # of the size of the rewards
     normalise_targets(policy, {"task": task, "values": returns.float(), "returns": returns.float()})
     mean, std = policy.return_moments.mean, policy.return_moments.std
+    mean, std = (each.expand(5) for each in (mean, std))
     (rollout,) = collect(policy, "ComplexCartPole", 3, 40, task_assignment="cycle")
     rollout.truncated[7, 1] = True
     rollout.terminated[7, 1] = False
@@ -113,7 +132,7 @@ def test_advantages_come_from_raw_values(mode):
 
 
 def test_details_of_moments():
-    policy = make_policy("ComplexCartPole", normalize_returns="running", normalize_rewards=True)
+    policy = make_policy("ComplexCartPole", normalize_returns="task", normalize_rewards="task")
     assert moment_details(policy) == []
     policy.return_moments.update(torch.tensor([1.0, 3.0]), torch.tensor([2, 2]))
     policy.reward_moments.update(torch.tensor([0.0, 10.0]), torch.tensor([4, 4]))
@@ -124,3 +143,33 @@ def test_details_of_moments():
         ("normalisation/reward_std", 4): 5.0,
     }
     assert moment_details(make_policy("ComplexCartPole")) == []
+
+
+def test_details_of_shared_moments_have_no_task():
+    policy = make_policy("ComplexCartPole", normalize_returns="shared", normalize_rewards="shared")
+    assert moment_details(policy) == []
+    policy.return_moments.update(torch.tensor([1.0, 3.0]), torch.tensor([2, 0]))
+    found = {(d.metric, d.task): d.value for d in moment_details(policy)}
+    assert found == {("normalisation/return_mean", None): 2.0, ("normalisation/return_std", None): 1.0}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"normalize_observations": True}, "normalize_observations: True .*; shared, task or none is; True has become"),
+        ({"normalize_rewards": False}, "normalize_rewards: False is not allowed; .*; False has become none"),
+        ({"normalize_returns": "running"}, "normalize_returns: running is not allowed; .*; running has become task"),
+        ({"normalize_returns": "popart"}, "popart is not allowed; .*; popart has become task, with model.popart true"),
+        ({"normalize_returns": "both"}, "normalize_returns: both is not allowed; shared, task or none is$"),
+        ({"popart": True}, "popart: true is not allowed with model.normalize_returns none; shared and task are$"),
+    ],
+)
+def test_values_that_are_not_there_are_refused(options, message):
+    with pytest.raises(ConfigError, match=f"^model.*{message}"):
+        NormalisationOptions(**options)
+
+
+def test_defaults_are_one_scale_for_all_tasks():
+    assert NormalisationOptions() == NormalisationOptions(
+        normalize_observations="shared", normalize_returns="none", popart=False, normalize_rewards="shared"
+    )

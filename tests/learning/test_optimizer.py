@@ -61,7 +61,7 @@ def test_deterministic_methods_have_two_groups(method):
 
 
 def test_what_stands_behind_the_critic_is_trained_with_it():
-    policy = make_policy("MirroredCartPole", Shared(), normalize_returns="popart")
+    policy = make_policy("MirroredCartPole", Shared(), normalize_returns="task", popart=True)
     groups = groups_of(policy)
     assert names_in(policy, groups["critic"]) >= {"popart.scale", "popart.shift"}
     assert not any(name.startswith("popart") for name in names_in(policy, groups["actor"]))

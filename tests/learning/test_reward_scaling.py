@@ -13,10 +13,11 @@ from varshare_pl.learning.normalisation import LARGEST_REWARD, RewardScaling
 from varshare_pl.networks.moments import TaskMoments
 
 EACH = {
-    "running": {"normalize_returns": "running"},
-    "popart": {"normalize_returns": "popart"},
-    "rewards": {"normalize_rewards": True},
+    "returns": {"normalize_returns": "task"},
+    "popart": {"normalize_returns": "task", "popart": True},
+    "rewards": {"normalize_rewards": "task"},
 }
+SHARED = {"shared": {"normalize_returns": "shared", "popart": True, "normalize_rewards": "shared"}}
 
 
 def discounted_returns(rollouts, gamma):
@@ -51,6 +52,18 @@ def test_rewards_are_divided_by_the_deviation_of_discounted_returns():
         deviation = np.array([seen[task == m].std() if (task == m).any() else 1.0 for m in range(5)])
         expected = rollout.rewards.numpy() / deviation[rollout.task.numpy()]
         np.testing.assert_allclose(scaled.rewards.numpy(), expected, rtol=1e-5)
+
+
+def test_one_scale_for_all_tasks_keeps_what_they_pay_in_proportion():
+    """Of tasks with as many rows: the deviation of all their discounted returns together."""
+    policy = make_policy("ComplexCartPole")
+    (rollout,) = (with_rewards(r, 0) for r in collect(policy, "ComplexCartPole", 5, 40))
+    rollout.rewards[:, 1:] *= 1e-3
+    scaled = RewardScaling(TaskMoments(5, shared=True), 0.9).scale(rollout)
+    _, seen = discounted_returns([rollout], 0.9)
+    np.testing.assert_allclose(scaled.rewards.numpy(), rollout.rewards.numpy() / seen.std(), rtol=1e-5)
+    each = RewardScaling(TaskMoments(5), 0.9).scale(rollout).rewards
+    assert each[:, 1:].std() > 300 * scaled.rewards[:, 1:].std()  # what hardly pays is blown up to the size of the rest
 
 
 @pytest.mark.parametrize("ending", ["terminated", "truncated"])
@@ -125,23 +138,29 @@ def scaled_suite():
     del gym.registry["ScaledReward-v0"]
 
 
-@pytest.mark.parametrize("kind", EACH)
-def test_training_does_not_see_the_scale_of_rewards(scaled_suite, kind):
+@pytest.mark.parametrize(
+    ("kind", "scales"), [*((kind, (1000.0, 0.1)) for kind in EACH), ("shared", (1000.0, 1000.0))], ids=str
+)
+def test_training_does_not_see_the_scale_of_rewards(scaled_suite, kind, scales):
+    """Of each task; with one scale for all, that of all."""
     runs = []
-    for scales in ((1.0, 1.0), (1000.0, 0.1)):
+    for chosen in ((1.0, 1.0), scales):
         # A critic that starts at 0 has no scale of its own, nor have advantages that are normalised.
-        options = {"critic_head_gain": 1e-9, "anneal_lr": False, **EACH[kind]}
-        runs.append(fit({"suite": scaled_suite(*scales)}, **options))
+        options = {"critic_head_gain": 1e-9, "anneal_lr": False, **(EACH | SHARED)[kind]}
+        runs.append(fit({"suite": scaled_suite(*chosen)}, **options))
     one, other = runs
     for (name, p), q in zip(one.module.named_parameters(), other.module.parameters(), strict=True):
         torch.testing.assert_close(p, q, rtol=1e-2, atol=2e-4, msg=name)
     for record, scaled in zip(one.records, other.records, strict=True):
         assert scaled.metrics["loss/value"] == pytest.approx(record.metrics["loss/value"], rel=1e-3)
-        for task, factor in ((0, 1000.0), (1, 0.1)):  # but what is logged is raw
+        for task, factor in enumerate(scales):  # but what is logged is raw
             name = f"train/return_task_{task}"
             assert scaled.metrics[name] == pytest.approx(factor * record.metrics[name], rel=1e-5)
+
+
+def test_without_normalisation_training_sees_the_scale_of_rewards(scaled_suite):
     loss = {
         scales: fit({"suite": scaled_suite(*scales)}).records[-1].metrics["loss/value"]
         for scales in ((1.0, 1.0), (1000.0, 0.1))
     }
-    assert loss[1000.0, 0.1] > 1e3 * loss[1.0, 1.0]  # without normalisation it does see it
+    assert loss[1000.0, 0.1] > 1e3 * loss[1.0, 1.0]

@@ -159,7 +159,7 @@ def test_the_first_step_of_what_is_new_is_no_longer_than_the_learning_rate(metho
 
 
 def test_a_new_tasks_observations_are_normalised_as_the_others_until_its_first_rows():
-    old, new = (make("varshare", m, normalize_observations=True) for m in (3, 5))
+    old, new = (make("varshare", m, normalize_observations="task") for m in (3, 5))
     moments, grown = old.policy.observation_moments, new.policy.observation_moments
     moments.update(randn(30, 4) * 5 + 2, torch.arange(30) % 3)
     new.load_weights(checkpoint_of(old))
@@ -170,6 +170,22 @@ def test_a_new_tasks_observations_are_normalised_as_the_others_until_its_first_r
     grown.update(rows, torch.full((8,), 4))
     torch.testing.assert_close(grown.mean[4], rows.mean(0).float())
     torch.testing.assert_close(grown.variance[4], rows.var(0, correction=0).float())
+
+
+def test_a_new_task_has_the_scale_that_tasks_share():
+    options = {"normalize_observations": "shared", "normalize_returns": "shared", "popart": True}
+    old, new = (make("varshare", m, **options, normalize_rewards="shared") for m in (3, 5))
+    moments, grown = old.policy.observation_moments, new.policy.observation_moments
+    moments.update(randn(30, 4) * 5 + 2, torch.arange(30) % 3)
+    old.policy.return_moments.update(randn(30) * 7 - 1, torch.arange(30) % 3)
+    new.load_weights(checkpoint_of(old))
+    for name in ("observation_moments", "return_moments", "reward_moments"):
+        same = dict(new.policy.get_submodule(name).state_dict()), dict(old.policy.get_submodule(name).state_dict())
+        torch.testing.assert_close(*same, rtol=0, atol=0)
+    rows, mean = randn(30, 4, seed=3) + 9, moments.mean[0].clone()
+    torch.testing.assert_close(grown.by_task()[0][4], mean)
+    grown.update(rows, torch.full((30,), 4))
+    torch.testing.assert_close(grown.mean[0], (mean + rows.mean(0).float()) / 2)  # as many rows as all before
 
 
 def test_the_learning_rates_are_the_new_runs():

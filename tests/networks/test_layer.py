@@ -5,7 +5,7 @@ import torch
 from helpers import METHODS, drawn, generator, perturb, randn
 
 from varshare_pl.networks.groups import TaskGroups
-from varshare_pl.networks.noise import flipout_noise, local_noise, weight_noise
+from varshare_pl.networks.noise import local_noise, weight_noise
 from varshare_pl.sharing import (
     IndependentLinear,
     LayerSpec,
@@ -194,7 +194,6 @@ def test_layers_without_variance_have_neither_noise_nor_a_penalty():
         assert not isinstance(layer, PenalisedLayer)
         assert weight_noise(layer, generator()) is None
         assert local_noise(layer, 2, 3, generator()) is None
-        assert flipout_noise(layer, 2, 3, generator(), generator(1)) is None
 
 
 def test_state_dict_round_trip(layer):

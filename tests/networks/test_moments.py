@@ -1,4 +1,4 @@
-"""Running moments of each task against NumPy's over all rows."""
+"""Running moments, of each task and of all together, against NumPy's over all rows."""
 
 import numpy as np
 import pytest
@@ -21,8 +21,8 @@ def parts(sizes, shape, seed=0, offset=0.0, spread=1.0, dtype=torch.float64):
     return rows, tasks
 
 
-def moments_of(rows, tasks, shape, dtype=torch.float64):
-    moments = TaskMoments(M, shape).to(dtype)
+def moments_of(rows, tasks, shape, dtype=torch.float64, shared=False):
+    moments = TaskMoments(M, shape, shared=shared).to(dtype)
     for part, task in zip(rows, tasks, strict=True):
         moments.update(part, task)
     return moments
@@ -84,3 +84,56 @@ def test_what_does_not_vary_is_not_blown_up():
     moments.update(torch.full((9,), 7.0), torch.zeros(9, dtype=torch.int64))
     assert moments.std.item() == pytest.approx(SMALLEST_STD)
     assert moments.normalise(torch.tensor([7.0]), torch.tensor([0])).item() == 0.0
+
+
+def test_shared_moments_by_hand():
+    """Tasks weigh the same: of means 1 and 10 the middle is 5.5, whatever task 0 has more rows."""
+    moments = TaskMoments(3, dtype=torch.float64, shared=True)
+    moments.update(torch.tensor([0.0, 2.0, 10.0]), torch.tensor([0, 0, 2]))
+    assert moments.count.tolist() == [3]
+    assert moments.mean.tolist() == [5.5]
+    assert moments.variance.tolist() == [((1 + 4.5**2) + (0 + 4.5**2)) / 2]
+    moments.update(torch.tensor([20.5]), torch.tensor([1]))  # one row of four: a new task moves an old scale slowly
+    assert moments.mean.tolist() == [5.5 + 15.0 / 4]
+    assert moments.variance.item() == pytest.approx(0.75 * 20.75 + 0.75 * 0.25 * 15.0**2)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("shape", [(), (3,)])
+@pytest.mark.parametrize("sizes", [(50,), (1, 1, 1, 40), (7, 100, 2, 30)])
+def test_shared_moments_are_weighted_ones_of_all_rows(sizes, shape, seed):
+    rows, tasks = parts(sizes, shape, seed, offset=3.0)
+    moments = moments_of(rows, tasks, shape, shared=True)
+    weights = []
+    for task in tasks:
+        count = np.bincount(task.numpy(), minlength=M)
+        weights.append(len(task) / (np.count_nonzero(count) * count[task.numpy()]))
+    every, weight = torch.cat(rows).numpy(), np.concatenate(weights)
+    mean = np.average(every, 0, weight)
+    np.testing.assert_allclose(moments.mean[0].numpy(), mean, rtol=1e-12, atol=1e-12)
+    variance = np.average((every - mean) ** 2, 0, weight)
+    np.testing.assert_allclose(moments.variance[0].numpy(), variance, rtol=1e-10, atol=1e-12)
+    assert moments.count.tolist() == [sum(sizes)]
+
+
+def test_all_tasks_have_the_shared_moments_those_without_rows_too():
+    rows, tasks = parts((30,), (2,), offset=4.0)
+    moments = moments_of(rows, tasks, (2,), shared=True)
+    mean, std = moments.by_task()
+    assert mean.shape == std.shape == (M, 2)
+    x, task = randn(6, 2), torch.tensor([3, 0, 1, 2, 3, 3])
+    expected = (x - moments.mean[0]) / moments.variance[0].sqrt()
+    torch.testing.assert_close(moments.normalise(x, task), expected)
+    torch.testing.assert_close(moments.denormalise(expected, task), x)
+    before = {name: value.clone() for name, value in moments.state_dict().items()}
+    moments.update(torch.zeros(0, 2).double(), torch.zeros(0, dtype=torch.int64))
+    torch.testing.assert_close(dict(moments.state_dict()), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_floor_keeps_tiny_numbers_tiny(shared):
+    """Of a task that has not seen reward yet, say."""
+    moments = TaskMoments(1, shared=shared)
+    rows, task = 1e-7 * randn(50, dtype=torch.float32), torch.zeros(50, dtype=torch.int64)
+    moments.update(rows, task)
+    assert moments.normalise(rows, task).abs().max() < 0.01

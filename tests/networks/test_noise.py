@@ -1,4 +1,4 @@
-"""Draws of noise, and the three estimators by moments and against one another; Flipout by its definition too."""
+"""Draws of noise, and both estimators by their definition, by moments and against one another."""
 
 import math
 
@@ -6,8 +6,8 @@ import pytest
 import torch
 from helpers import drawn, generator, perturb, randn
 
-from varshare_pl.networks.noise import flipout_noise, local_noise, weight_noise
-from varshare_pl.sharing import FlipoutNoise, LocalNoise, VarShareLinear
+from varshare_pl.networks.noise import local_noise, weight_noise
+from varshare_pl.sharing import LocalNoise, VarShareLinear
 
 M, IN, OUT = 3, 4, 2
 TASK = torch.tensor([2, 0, 1, 2, 2, 0])
@@ -20,43 +20,20 @@ def layer():
     return layer
 
 
-def draw(layer, rows, seed=1):
-    """Noise for (rows,) rows as ``forward`` takes it."""
-    eps, *sides = flipout_noise(layer, 1, rows, generator(seed), generator(seed + 1))
-    return FlipoutNoise(eps, *(side[0] for side in sides))
-
-
-def test_by_hand_per_row(layer):
-    x, noise = randn(6, IN), draw(layer, 6)
+def test_local_noise_by_hand_per_row(layer):
+    x, noise = randn(6, IN), LocalNoise(randn(6, OUT, seed=1))
     output = layer(x, TASK, noise)
     for i, m in enumerate(TASK.tolist()):
-        flips = torch.outer(noise.sign_out[i], noise.sign_in[i])
-        weight = layer.theta + layer.mu[m] + flips * layer.sigma()[m] * noise.eps[m]
-        torch.testing.assert_close(output[i], weight @ x[i] + layer.bias)
-
-
-def test_flipout_draws_signs_and_one_weight_noise_for_each_task(layer):
-    noise = flipout_noise(layer, 3, 500, generator(1), generator(2))
-    assert torch.equal(noise.eps, weight_noise(layer, generator(1)))
-    for side, size in ((noise.sign_in, IN), (noise.sign_out, OUT)):
-        assert side.shape == (3, 500, size)
-        assert side.dtype == noise.eps.dtype
-        assert side.unique().tolist() == [-1.0, 1.0]
-        n = side.numel()
-        assert abs(side.mean()) <= 4 / math.sqrt(n)
-        assert abs((side[:, 1:] * side[:, :-1]).mean()) <= 4 / math.sqrt(n)  # rows are independent
-    assert abs((noise.sign_in[..., :OUT] * noise.sign_out).mean()) <= 4 / math.sqrt(3 * 500 * OUT)
-    other = flipout_noise(layer, 3, 500, generator(1), generator(3))
-    assert torch.equal(other.eps, noise.eps)
-    assert not torch.equal(other.sign_in, noise.sign_in)
+        deviation = (layer.sigma()[m].square() @ x[i].square()).sqrt()
+        expected = (layer.theta + layer.mu[m]) @ x[i] + deviation * noise.zeta[i] + layer.bias
+        torch.testing.assert_close(output[i], expected)
 
 
 def test_draws_hang_on_the_generator(layer):
     def draws(seed, global_seed):
         torch.manual_seed(global_seed)
         before = torch.get_rng_state()
-        flipout = flipout_noise(layer, 2, 7, generator(seed), generator(seed + 1))
-        drawn = [weight_noise(layer, generator(seed)), *local_noise(layer, 2, 7, generator(seed)), *flipout]
+        drawn = [weight_noise(layer, generator(seed)), *local_noise(layer, 2, 7, generator(seed))]
         assert torch.equal(torch.get_rng_state(), before)
         return drawn
 
@@ -86,12 +63,11 @@ def outputs(layer, x, kind, n=20_000):
         noise = {
             "weights": lambda: weight_noise(many, generator(8)),
             "local": lambda: local_noise(many, n, rows, generator(8)),
-            "flipout": lambda: flipout_noise(many, n, rows, generator(8), generator(9)),
         }[kind]()
         return many.prepare(torch.arange(n), noise).apply(x.expand(n, -1, -1))
 
 
-@pytest.mark.parametrize("kind", ["weights", "local", "flipout"])
+@pytest.mark.parametrize("kind", ["weights", "local"])
 def test_every_row_has_the_posteriors_moments(layer, kind):
     """Mean and variance of each output and the covariance of two, at 4 standard errors: 10 comparisons."""
     x = randn(2, IN, seed=4)
@@ -105,7 +81,7 @@ def test_every_row_has_the_posteriors_moments(layer, kind):
     assert (covariance.abs() <= 4 * variance.prod(-1).sqrt() / math.sqrt(n)).all()
 
 
-@pytest.mark.parametrize(("kind", "common"), [("weights", True), ("local", False), ("flipout", False)])
+@pytest.mark.parametrize(("kind", "common"), [("weights", True), ("local", False)])
 def test_only_plain_weight_noise_moves_the_rows_together(layer, kind, common):
     x = randn(2, IN, seed=4)
     draws = outputs(layer, x, kind)
@@ -121,7 +97,7 @@ def test_only_plain_weight_noise_moves_the_rows_together(layer, kind, common):
 def test_gradients_are_those_of_differences(layer):
     names = ["theta", "mu", "log_var", "bias"]
     inputs = [randn(6, IN).requires_grad_(), *(getattr(layer, n).detach().clone().requires_grad_() for n in names)]
-    noise = draw(layer, 6)
+    noise = LocalNoise(randn(6, OUT, seed=1))
 
     def forward(x, *parameters):
         return torch.func.functional_call(layer, dict(zip(names, parameters, strict=True)), (x, TASK, noise))
@@ -129,7 +105,7 @@ def test_gradients_are_those_of_differences(layer):
     assert torch.autograd.gradcheck(forward, inputs)
 
 
-@pytest.mark.parametrize("kind", ["weights", "local", "flipout"])
+@pytest.mark.parametrize("kind", ["weights", "local"])
 def test_the_estimators_agree_on_the_gradient(layer, kind):
     """E dL/d log σ² of L = ½ Σ y² is ½ σ² x², whatever the noise: within 4 standard errors of 20,000 draws."""
     x = randn(1, IN, seed=4)
@@ -141,7 +117,6 @@ def test_the_estimators_agree_on_the_gradient(layer, kind):
     noise = {
         "weights": weight_noise(many, generator(8)),
         "local": local_noise(many, n, 1, generator(8)),
-        "flipout": flipout_noise(many, n, 1, generator(8), generator(9)),
     }[kind]
     (0.5 * many.prepare(torch.arange(n), noise).apply(x.expand(n, -1, -1)).square()).sum().backward()
     found, expected = many.log_var.grad, 0.5 * layer.sigma()[1].square() * x.square()

@@ -13,13 +13,14 @@ from varshare_pl.networks.size import network_sizes, parameter_rows
 from varshare_pl.sharing import VarShare
 
 SUITE = "ComplexCartPole"
-OPTIONS = {"normalize_observations": True, "normalize_returns": "popart"}
+SCOPES = ("task", "shared")
 TASK = torch.tensor([2, 0, 3, 2, 4, 1, 4])
 
 
-def normalised(method="varshare", seed=3):
+def normalised(method="varshare", seed=3, scope="task"):
     """A policy with moments that are not 0 and 1, and one without, of the same weights."""
-    policy, plain = (make_policy(SUITE, ALL_METHODS[method](), **chosen) for chosen in (OPTIONS, {}))
+    options = {"normalize_observations": scope, "normalize_returns": scope, "popart": True}
+    policy, plain = (make_policy(SUITE, ALL_METHODS[method](), **chosen) for chosen in (options, {}))
     perturb(plain)
     policy.load_state_dict(plain.state_dict(), strict=False)
     task = torch.arange(5).repeat(20)
@@ -28,14 +29,16 @@ def normalised(method="varshare", seed=3):
 
 
 def by_hand(policy, x, task):
+    task = torch.zeros_like(task) if len(policy.observation_moments.mean) == 1 else task
     mean, deviation = policy.observation_moments.mean[task], policy.observation_moments.variance[task].sqrt()
     return ((x - mean) / deviation).clamp(-LARGEST_OBSERVATION, LARGEST_OBSERVATION)
 
 
 @pytest.mark.parametrize("task", [TASK, torch.tensor([3, 0, 0, 3, 3, 0, 3])], ids=["all", "some"])
-@pytest.mark.parametrize("method", ALL_METHODS)
-def test_networks_read_normalised_observations(method, task):
-    policy, plain = normalised(method)
+@pytest.mark.parametrize(("method", "scope"), [*((method, "task") for method in ALL_METHODS), ("varshare", "shared")])
+def test_networks_read_normalised_observations(method, scope, task):
+    policy, plain = normalised(method, scope=scope)
+    assert len(policy.observation_moments.mean) == {"task": 5, "shared": 1}[scope]
     x, groups = 20.0 * randn(7, 4, dtype=torch.float32), TaskGroups.from_rows(task, 5)
     normal = by_hand(policy, x, task)
     assert (normal.abs() == LARGEST_OBSERVATION).any()
@@ -47,9 +50,10 @@ def test_networks_read_normalised_observations(method, task):
     torch.testing.assert_close(groups.ungroup(values), plain.critic(normal, task).squeeze(-1))
 
 
+@pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("mode", ["rollout", "mean"])
-def test_acting_reads_normalised_observations(mode):
-    policy, plain = normalised()
+def test_acting_reads_normalised_observations(mode, scope):
+    policy, plain = normalised(scope=scope)
     (rollout,) = collect(policy, SUITE, 5, 20, mode=mode)
     noise = make_actor_noise(mode, policy.actor, 1)
     normal = by_hand(policy, rollout.obs.flatten(0, 1), rollout.task.flatten())
@@ -57,8 +61,9 @@ def test_acting_reads_normalised_observations(mode):
     torch.testing.assert_close(rollout.dist_params.flatten(0, 1), params, rtol=1e-5, atol=1e-6)
 
 
-def test_the_evaluated_policy_reads_normalised_observations():
-    policy, plain = normalised()
+@pytest.mark.parametrize("scope", SCOPES)
+def test_the_evaluated_policy_reads_normalised_observations(scope):
+    policy, plain = normalised(scope=scope)
     x = 3.0 * randn(7, 4, dtype=torch.float32)
     for shared_only in (False, True):
         expected = plain.deterministic(shared_only)(by_hand(policy, x, TASK), TASK)
@@ -80,7 +85,7 @@ def test_a_rescaled_output_is_rescaled(method, tasks):
 
 
 def test_popart_by_hand_with_its_gradients():
-    popart = make_policy(SUITE, **OPTIONS).popart.double()
+    popart = make_policy(SUITE, normalize_returns="task", popart=True).popart.double()
     popart.rescale(torch.linspace(0.5, 2.0, 5), torch.linspace(-1.0, 1.0, 5))
     outputs, seed, tasks = randn(2, 3).requires_grad_(), randn(2, 3, seed=1), torch.tensor([1, 4])
     scaled = popart(outputs, tasks)
@@ -132,13 +137,15 @@ def test_nothing_is_there_unless_asked_for():
 def test_stored_noise_and_normalised_observations_go_together():
     """What acts is what the update computes again: the ratio starts at 1, and there is noise."""
     run, other = (
-        fit({"total_env_steps": 128}, actor_noise=mode, normalize_observations=True) for mode in ("stored", "mean")
+        fit({"total_env_steps": 128}, actor_noise=mode, normalize_observations="task") for mode in ("stored", "mean")
     )
     assert run.records[0].metrics["diagnostics/first_ratio_deviation"] < 1e-5
     assert not torch.equal(*(r.module.policy.actor.stack["head"].mu for r in (run, other)))
 
 
-@pytest.mark.parametrize("kind", ["local", "flipout"])
+@pytest.mark.parametrize("kind", ["local", "weights"])
 def test_noise_of_the_critic_and_normalised_observations_go_together(kind):
-    noisy, plain = (fit({"total_env_steps": 128}, critic_noise=n, normalize_observations=True) for n in (kind, "mean"))
+    noisy, plain = (
+        fit({"total_env_steps": 128}, critic_noise=n, normalize_observations="task") for n in (kind, "mean")
+    )
     assert not torch.equal(*(run.module.policy.critic.stack["head"].log_var for run in (noisy, plain)))

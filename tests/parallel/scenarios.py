@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -201,24 +202,28 @@ def ragged(processes: int, folder: Path) -> dict[str, Any]:
 
 
 def ragged_varshare(processes: int, folder: Path) -> dict[str, Any]:
-    noise = {"actor_noise": "stored", "critic_noise": "flipout"}
-    return train(processes, data=RAGGED | {"total_env_steps": 3 * 96}, minibatch_size=24, update_epochs=2, **noise)
+    sizes = {"data": RAGGED | {"total_env_steps": 3 * 96}, "minibatch_size": 24, "update_epochs": 2}
+    return train(processes, **sizes, actor_noise="stored")
 
 
-NORMALISED = {"normalize_observations": True, "normalize_returns": "popart", "normalize_rewards": True}
+NORMALISED = {
+    scope: {"normalize_observations": scope, "normalize_returns": scope, "popart": True, "normalize_rewards": scope}
+    for scope in ("task", "shared")
+}
 
 
-def normalised(processes: int, folder: Path) -> dict[str, Any]:
+def normalised(processes: int, folder: Path, scope: str = "task") -> dict[str, Any]:
     """One step on all rows of a rollout, for which it does not matter how they are split."""
     data = RAGGED | {"total_env_steps": 3 * 96}
-    options = {"sharing": METHODS["independent"](), "minibatch_size": 96, "update_epochs": 1, **NORMALISED}
-    return train(processes, Checkpoint(2), data=data, trainer=files_in(folder / f"normalised_{processes}"), **options)
+    options = {"sharing": METHODS["independent"](), "minibatch_size": 96, "update_epochs": 1, **NORMALISED[scope]}
+    files = files_in(folder / f"normalised_{scope}_{processes}")
+    return train(processes, Checkpoint(2), data=data, trainer=files, **options)
 
 
-def normalised_resumed(processes: int, folder: Path) -> dict[str, Any]:
+def normalised_resumed(processes: int, folder: Path, scope: str = "task") -> dict[str, Any]:
     data = RAGGED | {"total_env_steps": 3 * 96}
-    options = {"sharing": METHODS["independent"](), "minibatch_size": 96, "update_epochs": 1, **NORMALISED}
-    checkpoint = folder / f"normalised_{processes}" / "checkpoints" / "previous.ckpt"
+    options = {"sharing": METHODS["independent"](), "minibatch_size": 96, "update_epochs": 1, **NORMALISED[scope]}
+    checkpoint = folder / f"normalised_{scope}_{processes}" / "checkpoints" / "previous.ckpt"
     return train(processes, data=data, ckpt_path=checkpoint, **options)
 
 
@@ -281,8 +286,10 @@ SCENARIOS: dict[str, Callable[[int, Path], dict[str, Any]]] = {
     "without_board": without_board,
     "ragged": ragged,
     "ragged_varshare": ragged_varshare,
-    "normalised": normalised,
-    "normalised_resumed": normalised_resumed,
+    "normalised_task": normalised,
+    "normalised_shared": partial(normalised, scope="shared"),
+    "normalised_task_resumed": normalised_resumed,
+    "normalised_shared_resumed": partial(normalised_resumed, scope="shared"),
     "target_kl": target_kl,
     "poisoned": poisoned,
     "env_fault": env_fault,

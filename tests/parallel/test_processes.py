@@ -177,8 +177,9 @@ def test_processes_may_hold_different_tasks(runs: Runs) -> None:
         assert not differences(rank["records"][0][0], one["records"][0][0])
 
 
-def test_moments_are_those_of_the_rows_of_all_processes(runs: Runs) -> None:
-    one, two = runs.one("normalised"), runs.two("normalised")
+@pytest.mark.parametrize("scope", ["task", "shared"])
+def test_moments_are_those_of_the_rows_of_all_processes(runs: Runs, scope: str) -> None:
+    one, two = runs.one(f"normalised_{scope}"), runs.two(f"normalised_{scope}")
     assert one["error"] == ""
     for number, expected in enumerate(one["weights"]):
         counts = expected["policy.return_moments.count"]
@@ -190,15 +191,17 @@ def test_moments_are_those_of_the_rows_of_all_processes(runs: Runs) -> None:
     assert tasks[0] != tasks[1]
 
 
-def test_discounted_returns_are_resumed_in_the_order_of_envs(runs: Runs) -> None:
+@pytest.mark.parametrize("scope", ["task", "shared"])
+def test_discounted_returns_are_resumed_in_the_order_of_envs(runs: Runs, scope: str) -> None:
+    name = f"normalised_{scope}"
     one, two = (
-        torch.load(runs.folder / f"normalised_{processes}" / "checkpoints" / "previous.ckpt", weights_only=True)
+        torch.load(runs.folder / f"{name}_{processes}" / "checkpoints" / "previous.ckpt", weights_only=True)
         for processes in (1, 2)
     )
     saved = two["varshare"]["discounted_returns"]
     assert saved == one["varshare"]["discounted_returns"]
     assert len(set(saved)) == len(saved) == 4
-    for before, after in zip(runs.two("normalised"), runs.two("normalised_resumed"), strict=True):
+    for before, after in zip(runs.two(name), runs.two(f"{name}_resumed"), strict=True):
         assert_same(after["weights"][-1], before["weights"][-1])
 
 

@@ -112,10 +112,10 @@ def test_the_mean_is_the_plain_gradient(method, ragged):
 
 NOISES = [
     {},
-    {"actor_noise": "stored", "critic_noise": "flipout", "cosine_every": 1},
+    {"actor_noise": "stored", "cosine_every": 1},
     {"actor_noise": "mean", "critic_noise": "weights"},
-    {"sharing": VarShareLowRank(rank=2), "critic_noise": "flipout"},
-    {"normalize_observations": True, "normalize_returns": "popart"},
+    {"sharing": VarShareLowRank(rank=2), "critic_noise": "weights"},
+    {"normalize_observations": "task", "normalize_returns": "task", "popart": True},
 ]
 
 

@@ -8,7 +8,7 @@ import torch
 from helpers import METHODS, generator, make_policy, perturb, randn
 
 from varshare_pl.networks.groups import TaskGroups
-from varshare_pl.networks.noise import flipout_noise, local_noise, weight_noise
+from varshare_pl.networks.noise import local_noise, weight_noise
 from varshare_pl.ppo.losses import (
     Losses,
     StepInput,
@@ -142,7 +142,6 @@ def test_loss_by_hand(policy):
 CRITIC_NOISES = {
     "mean": lambda layer, shape: None,
     "local": lambda layer, shape: local_noise(layer, *shape, generator(1)),
-    "flipout": lambda layer, shape: flipout_noise(layer, *shape, generator(1), generator(2)),
     "weights": lambda layer, shape: weight_noise(layer, generator(1)),
 }
 

@@ -20,13 +20,15 @@ from varshare_pl.sharing import VarShare, method_names
 from varshare_pl.types import RolloutPlan
 
 METHODS = {name: cls for name, cls in method_names().items() if cls.__module__.startswith("varshare_pl.")}
-ALL = {"normalize_observations": True, "normalize_returns": "popart", "normalize_rewards": True}
+ALL = {"normalize_observations": "task", "normalize_returns": "task", "popart": True, "normalize_rewards": "task"}
+SHARED = {name: "shared" if value == "task" else value for name, value in ALL.items()}
 EACH = {
-    "observations": {"normalize_observations": True},
-    "running": {"normalize_returns": "running"},
-    "popart": {"normalize_returns": "popart"},
-    "rewards": {"normalize_rewards": True},
+    "observations": {"normalize_observations": "task"},
+    "returns": {"normalize_returns": "task"},
+    "popart": {"normalize_returns": "task", "popart": True},
+    "rewards": {"normalize_rewards": "task"},
     "all": ALL,
+    "shared": SHARED,
 }
 CYCLE = {"suite": "ComplexCartPole", "num_envs": 2, "rollout_steps": 64}
 
@@ -45,7 +47,7 @@ def test_the_ratio_starts_at_1_and_moments_move_between_rollouts(kind):
     "options",
     [
         {"actor_noise": "stored"},
-        {"actor_noise": "mean", "critic_noise": "flipout"},
+        {"actor_noise": "mean"},
         {"critic_noise": "weights", "value_clip_range": 0.2},
         {"combiner": combiner_names()["pcgrad"](), "sharing": METHODS["shared"]()},
         {"sharing": METHODS["moore"]()},
@@ -67,7 +69,7 @@ def test_observation_moments_are_those_of_all_rollouts():
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
             seen.append((batch.obs.flatten(0, 1).double(), batch.task.flatten()))
 
-    run = fit(CYCLE | {"total_env_steps": 4 * 128}, [Watch()], normalize_observations=True)
+    run = fit(CYCLE | {"total_env_steps": 4 * 128}, [Watch()], normalize_observations="task")
     obs, task = (torch.cat(column).numpy() for column in zip(*seen, strict=True))
     moments = run.module.policy.observation_moments
     for m in range(5):
@@ -93,8 +95,16 @@ def test_resumed_equals_uninterrupted(kind, data, tmp_path):
 def test_a_checkpoint_of_another_normalisation_is_refused(tmp_path):
     path = tmp_path / "plain.ckpt"
     fit({"total_env_steps": 256}, [StopAfter(1, path)])
-    with pytest.raises(ConfigError, match=r"^--ckpt_path: only the .* has the parameter policy\."):
-        fit({"total_env_steps": 256}, ckpt_path=path, **ALL)
+    for scope in (ALL, SHARED):
+        with pytest.raises(ConfigError, match=r"^--ckpt_path: only the .* has the parameter policy\."):
+            fit({"total_env_steps": 256}, ckpt_path=path, **scope)
+
+
+def test_a_checkpoint_of_another_scope_is_refused(tmp_path):
+    path = tmp_path / "shared.ckpt"
+    fit({"total_env_steps": 256}, [StopAfter(1, path)], normalize_observations="shared")
+    with pytest.raises(ConfigError, match=r"policy\.observation_moments\.count has the shape \(1,\), .* \(2,\)"):
+        fit({"total_env_steps": 256}, ckpt_path=path, normalize_observations="task")
 
 
 def test_weights_of_a_checkpoint_come_with_their_moments(tmp_path):

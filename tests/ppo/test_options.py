@@ -49,7 +49,7 @@ WEIGHTS = {
 AT_LEAST = {"actor_noise"}
 # Options with a test of their own below; compile has a folder.
 OTHERS = {"hidden_sizes", "match_parameters", "anneal_lr", "diagnostics_every", "compile"}
-OTHERS |= {"normalize_observations", "normalize_returns", "normalize_rewards"}  # networks get other names
+OTHERS |= {"normalize_observations", "normalize_returns", "popart", "normalize_rewards"}  # networks get other names
 OTHERS |= {"cosine_every"}
 SPEC = get_suite("MirroredCartPole").env_spec()
 
@@ -93,20 +93,13 @@ def test_noise_of_the_critics_weights_differs_from_both_others(baseline):
     assert changed(weights, fit(ONE_ROLLOUT, critic_noise="mean")) == CRITIC
 
 
-def test_flipout_of_the_critic_differs_from_all_others(baseline):
-    flipout = fit(ONE_ROLLOUT, critic_noise="flipout")
-    assert changed(flipout, baseline) == CRITIC
-    for critic_noise in ("weights", "mean"):
-        assert changed(flipout, fit(ONE_ROLLOUT, critic_noise=critic_noise)) == CRITIC
-
-
 def test_stored_noise_of_the_actor_differs_from_both_others(baseline):
     stored = fit(ONE_ROLLOUT, actor_noise="stored")
     assert changed(stored, baseline) >= ACTOR
     assert changed(stored, fit(ONE_ROLLOUT, actor_noise="mean")) >= ACTOR
 
 
-@pytest.mark.parametrize("critic_noise", ["flipout", "weights", "mean"])
+@pytest.mark.parametrize("critic_noise", ["weights", "mean"])
 def test_noise_of_the_critic_is_nothing_to_a_method_without_noise(critic_noise):
     plain = fit(ONE_ROLLOUT, sharing=Shared())
     assert changed(fit(ONE_ROLLOUT, sharing=Shared(), critic_noise=critic_noise), plain) == set()
@@ -173,20 +166,32 @@ def test_spec():
     assert run.module.policy.actor.stack["layer_1"].mu.shape == (5, 8, 4)
 
 
-def test_normalize_observations(baseline):
-    normalised = fit(normalize_observations=True)
+@pytest.mark.parametrize("scope", ["task", "shared"])
+def test_normalize_observations(baseline, scope):
+    normalised = fit(normalize_observations=scope)
     assert changed(normalised, fit()) == BOTH
-    assert changed(fit(ONE_ROLLOUT, normalize_observations=True), baseline) == set()  # moments of no rows yet
+    assert changed(fit(ONE_ROLLOUT, normalize_observations=scope), baseline) == set()  # moments of no rows yet
 
 
-def test_normalize_returns(baseline):
-    running, popart = (fit(ONE_ROLLOUT, normalize_returns=mode) for mode in ("running", "popart"))
-    assert changed(fit(ONE_ROLLOUT, normalize_returns="none"), baseline) == set()
-    assert changed(running, baseline) == changed(popart, baseline) == changed(popart, running) == CRITIC
+@pytest.mark.parametrize("scope", ["task", "shared"])
+def test_normalize_returns_and_popart(baseline, scope):
+    plain, popart = (fit(ONE_ROLLOUT, normalize_returns=scope, popart=popart) for popart in (False, True))
+    assert changed(plain, baseline) == changed(popart, baseline) == changed(popart, plain) == CRITIC
 
 
-def test_normalize_rewards(baseline):
-    assert changed(fit(ONE_ROLLOUT, normalize_rewards=True), baseline) == BOTH
+@pytest.mark.parametrize("scope", ["task", "shared"])
+def test_normalize_rewards(baseline, scope):
+    assert changed(fit(ONE_ROLLOUT, normalize_rewards=scope), baseline) == BOTH
+
+
+@pytest.mark.parametrize(
+    ("option", "networks"),
+    [("normalize_observations", BOTH), ("normalize_returns", CRITIC), ("normalize_rewards", BOTH)],
+)
+def test_scopes_differ(option, networks):
+    data = {"suite": "ComplexCartPole", "num_envs": 5, "total_env_steps": 2 * 160}
+    shared, task = (fit(data, minibatch_size=80, **{option: scope}) for scope in ("shared", "task"))
+    assert changed(shared, task) >= networks
 
 
 def test_diagnostics_every():

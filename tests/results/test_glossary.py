@@ -34,7 +34,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sizes = ["--data.suite", "ConflictBandit", "--data.num_envs", "5", "--data.rollout_steps", "8"]
     sizes += ["--data.total_env_steps", "120", "--model.minibatch_size", "40", "--model.hidden_sizes", "[8]"]
     options = ["--evaluation.every", "0", "--evaluation.episodes", "1", "--plots.enabled", "false"]
-    options += ["--model.normalize_returns", "running", "--model.normalize_rewards", "true"]
+    options += ["--model.normalize_returns", "task", "--model.normalize_rewards", "task"]
     assert main(["fit", *sizes, *options, "--experiment", "x", "--logs_dir", str(logs)]) == 0
     return logs / "x" / "seed_1"
 

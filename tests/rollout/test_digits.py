@@ -57,7 +57,7 @@ def data(suite, rollouts):
 
 def test_a_task_far_from_0_is_learned_from_normalised_observations(suite):
     model = {"sharing": Shared(), "minibatch_size": 64, "lr_actor": 2e-2, "anneal_lr": False}
-    run = fit(data(suite, 8), normalize_observations=True, **model)
+    run = fit(data(suite, 8), normalize_observations="task", **model)
     assert run.records[-1].metrics["train/return_mean"] > 9.0  # of 10; 5 is chance
     moments = run.module.policy.observation_moments
     assert moments.mean.item() == pytest.approx(FAR + 0.5, abs=0.1)
@@ -70,11 +70,11 @@ def test_a_task_far_from_0_is_learned_from_normalised_observations(suite):
 
 def test_a_checkpoint_is_loaded_with_all_digits(suite, tmp_path):
     spec = dataclasses.replace(get_suite(suite).env_spec(), obs_dtype="float64")
-    policy = make_policy(spec, Shared(), hidden_sizes=(8,), normalize_observations=True)
+    policy = make_policy(spec, Shared(), hidden_sizes=(8,), normalize_observations="task")
     rows = torch.tensor([[FAR], [FAR + 1]], dtype=torch.float64)
     policy.observation_moments.update(rows, torch.zeros(2, dtype=torch.int64))
     model = {"sharing": {"class_path": "varshare_pl.sharing.Shared"}, "hidden_sizes": [8], "activation": "tanh"}
-    config = {"data": {"suite": suite}, "model": {**model, "normalize_observations": True}}
+    config = {"data": {"suite": suite}, "model": {**model, "normalize_observations": "task"}}
     identity = {"suite": "Far-v0", "num_tasks": 1, "sharing": "shared", "env_steps": 0}
     identity["tasks"] = list(get_suite(suite).identities())
     state = {f"policy.{name}": tensor for name, tensor in policy.state_dict().items()}
@@ -90,7 +90,7 @@ def test_a_checkpoint_is_loaded_with_all_digits(suite, tmp_path):
 
 
 def test_the_ratio_still_starts_at_1(suite):
-    run = fit(data(suite, 3), normalize_observations=True, sharing=Shared())
+    run = fit(data(suite, 3), normalize_observations="task", sharing=Shared())
     assert max(record.metrics["diagnostics/first_ratio_deviation"] for record in run.records) < 1e-5
 
 
@@ -101,7 +101,7 @@ def test_without_normalisation_the_loss_is_told_once(suite):
     told = [str(w.message) for w in caught if "float32" in str(w.message)]
     assert told == [
         "float32 cannot tell the observations of task 0 apart: component 0 goes from 100000000.0 to 100000001.0, and "
-        "float32 has steps of 8 there; model.normalize_observations true normalises before it rounds"
+        "float32 has steps of 8 there; model.normalize_observations task normalises before it rounds"
     ]
 
 

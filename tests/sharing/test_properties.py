@@ -15,8 +15,7 @@ from torch.func import functional_call
 from varshare_pl.networks.groups import TaskGroups
 from varshare_pl.networks.layer import TaskLinear
 from varshare_pl.networks.network import tensors_of, with_tensors
-from varshare_pl.networks.noise import flipout_noise, local_noise, weight_noise
-from varshare_pl.sharing import FlipoutNoise
+from varshare_pl.networks.noise import local_noise, weight_noise
 
 NO_TASK_AXIS: dict[str, str] = {}
 """Methods whose parameters cannot be taken apart by task, and why: no relabelling, no net of one task cut out."""
@@ -31,7 +30,7 @@ MIXES = {
 pytestmark = every_method
 mixes = pytest.mark.parametrize("mix", MIXES)
 kinds = pytest.mark.parametrize("kind", ["mean", "weights"])
-all_kinds = pytest.mark.parametrize("kind", ["mean", "weights", "local", "flipout"])
+all_kinds = pytest.mark.parametrize("kind", ["mean", "weights", "local"])
 
 
 def rows(mix):
@@ -47,15 +46,11 @@ def noise_of(network, kind, groups=0, rows=0):
         return [weight_noise(layer, weights) for layer in layers]
     if kind == "local":
         return [local_noise(layer, groups, rows, of_rows) for layer in layers]
-    if kind == "flipout":
-        return [flipout_noise(layer, groups, rows, weights, of_rows) for layer in layers]
     return None
 
 
 def of_task(noise, m):
     """What is left of the noise of all tasks for a net of the task m alone."""
-    if isinstance(noise, FlipoutNoise):
-        return noise._replace(eps=noise.eps[m : m + 1])
     return noise[m : m + 1] if isinstance(noise, torch.Tensor) else noise
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from helpers import generator, randn
+from helpers import PLAIN_ARGS, generator, randn
 
 from varshare_pl import load_policy
 from varshare_pl.cli.main import main
@@ -24,9 +24,8 @@ def short_run(logs, *options):
     """The folder of a short run of VarShare on ComplexCartPole."""
     sizes = ["--data.num_envs", "10", "--data.rollout_steps", "32", "--data.total_env_steps", "1280"]
     sizes += ["--model.minibatch_size", "160", "--model.hidden_sizes", "[8]", "--evaluation.episodes", "1"]
-    assert (
-        main(["fit", *sizes, "--experiment", "short", "--logs_dir", str(logs), "--model.kl_weight", "0", *options]) == 0
-    )
+    sizes += ["--model.kl_weight", "0", *PLAIN_ARGS]
+    assert main(["fit", *sizes, "--experiment", "short", "--logs_dir", str(logs), *options]) == 0
     return logs / "short" / "seed_1"
 
 
@@ -67,12 +66,14 @@ def test_actions_are_those_of_the_weights_in_the_checkpoint(run, obs):
         np.testing.assert_array_equal(policy(obs.numpy(), name), logits[task].argmax(-1))
 
 
-def test_observations_are_normalised_as_in_the_run(tmp_path, obs):
-    options = ["--model.normalize_observations", "true", "--model.normalize_returns", "popart"]
-    run = short_run(tmp_path, *options, "--model.normalize_rewards", "true")
+@pytest.mark.parametrize("scope", ["task", "shared"])
+def test_observations_are_normalised_as_in_the_run(tmp_path, obs, scope):
+    options = ["--model.normalize_observations", scope, "--model.normalize_returns", scope, "--model.popart", "true"]
+    run = short_run(tmp_path, *options, "--model.normalize_rewards", scope)
     policy = load_policy(run)
     state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     mean, variance = (state[f"policy.observation_moments.{name}"] for name in ("mean", "variance"))
+    mean, variance = mean.expand(5, 4), variance.expand(5, 4)
     for task in range(5):
         normal = ((obs - mean[task]) / variance[task].sqrt()).clamp(-10.0, 10.0)
         logits = by_hand(run, normal, task)
@@ -187,6 +188,13 @@ def test_wrong_files_are_told_in_one_line(run, tmp_path):
             r"layer_1\.theta has the shape \(8, 4\), the config's model \(9, 4\)",
         ),
         ("hidden_sizes", "sizes", "the config of .* is incomplete or damaged: 'hidden_sizes'"),
+        ("observations: none", "observations: true", "observations: True .*; shared, task or none is; .* become task"),
+        ("returns: none", "returns: popart", "returns: popart .*; popart has become task, with model.popart true"),
+        (
+            "prior_scale",
+            "noise_controller: false\n      rank: 2\n      prior_scale",
+            "option rank has .* varshare_low_rank",
+        ),
     ],
 )
 def test_a_config_that_does_not_fit_is_told_in_one_line(run, tmp_path, old, new, message):

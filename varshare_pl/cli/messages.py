@@ -7,6 +7,8 @@ import difflib
 import re
 from collections.abc import Iterable
 
+from varshare_pl.earlier import METHODS, new_value
+
 LONGEST = 300
 _WORDS = {
     "PositiveInt": "a positive integer",
@@ -31,14 +33,6 @@ _VALUES = (
     r"could not convert string to float: '(.*)'",
 )
 
-MOVED = {  # options that varshare had, by the methods that took their place
-    "deterministic": "varshare_deterministic",
-    "hyperprior": "varshare_learned_prior",
-    "learned_prior": "varshare_learned_prior",
-    "noise_controller": "varshare_controlled_prior",
-    "rank": "varshare_low_rank",
-}
-
 
 def one_line(message: str) -> str:
     """The gist of a parser's message; whatever its form, the result is one line."""
@@ -48,11 +42,10 @@ def one_line(message: str) -> str:
     if key and (inner := re.search(r"^[\s-]*([\w.]+: .* is not allowed; .* is)$", text, re.MULTILINE)):
         return f"{key}.init_args.{inner[1]}"  # a nested parser has condensed it already
     if key and (option := re.search(r"Option '(\w+)' is not accepted", text)):
-        moved = MOVED.get(option[1])
-        hint = f", it has a method of its own: {key}: {moved}" if moved else ""
-        return f"{key}.init_args.{option[1]}: not an option of this class{hint}"
+        return unknown_option(key, option[1])
     if key and (allowed := _allowed(text)):
-        return f"{key}: {_value(text)} is not allowed; {allowed} is"
+        value = _value(text)
+        return f"{key}: {value} is not allowed; {allowed} is{new_value(key.rpartition('.')[2], value)}"
     if key and (path := re.search(r"Unable to load config '(.*)'", text)):
         return f"{key}: {path[1]} is not allowed; keys with values or a YAML file with them are"
     if flag := re.search(r"argument (?:-\w/)?(--[\w.+]+): expected .*argument", text):
@@ -84,6 +77,12 @@ def unknown_key(key: str, keys: Iterable[str], dashes: str = "") -> str:
     meant = suggestion(key, keys)
     hint = f"did you mean {dashes}{meant}?" if meant else "'varshare fit --help' lists all"
     return f"{dashes}{key}: unknown {'option' if dashes else 'key'}; {hint}"
+
+
+def unknown_option(key: str, option: str) -> str:
+    """What to say of an option that the class chosen by a key, such as model.sharing, does not have."""
+    hint = f", it has a method of its own: {key}: {METHODS[option]}" if option in METHODS else ""
+    return f"{key}.init_args.{option}: not an option of this class{hint}"
 
 
 def _value(text: str) -> str:

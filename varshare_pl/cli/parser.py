@@ -17,8 +17,9 @@ from jsonargparse.typing import NonNegativeInt, PositiveInt, register_type
 from lightning.pytorch.cli import LightningArgumentParser
 
 from varshare_pl.cli.help import HelpFormatter
-from varshare_pl.cli.messages import one_line, unknown_key
+from varshare_pl.cli.messages import one_line, unknown_key, unknown_option
 from varshare_pl.combiners import GradientCombiner, combiner_names
+from varshare_pl.earlier import old_option
 from varshare_pl.envs import GymTask
 from varshare_pl.errors import ConfigError
 from varshare_pl.sharing import SharingMethod, method_names
@@ -122,7 +123,10 @@ def _chosen(choice: Choice, value: Any) -> Any:
     init_args = value.get("init_args")
     if init_args is not None and not isinstance(init_args, dict):
         raise ConfigError(f"{choice.key}.init_args: {init_args} is not allowed; keys with values are")
-    return {**value, "class_path": class_path(choice, name)}
+    path = class_path(choice, name)
+    if path.rpartition(".")[2] == "VarShare" and (option := old_option(init_args or {})):
+        raise ConfigError(unknown_option(choice.key, option))
+    return {**value, "class_path": path}
 
 
 def class_path(choice: Choice, name: str) -> str:

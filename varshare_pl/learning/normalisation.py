@@ -1,4 +1,4 @@
-"""What the running moments of each task are used for in learning: units of the critic's targets, and of rewards."""
+"""What running moments are used for in learning: units of the critic's targets, and of rewards."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LARGEST_REWARD = 10.0  # standard deviations beyond which a scaled reward is cut
 def normalise_targets(policy: ActorCritic, rows: Rows) -> None:
     """Turn values and value targets in raw units, which advantages come from, into those of the critic's outputs.
 
-    The targets first enter the moments of their task. Under PopArt the critic then follows, so that what it says in raw
+    The targets first enter the moments. Under PopArt the critic then follows, so that what it says in raw
     units stays; else its outputs stay, and mean something else.
 
     Args:
@@ -34,24 +34,25 @@ def normalise_targets(policy: ActorCritic, rows: Rows) -> None:
         return
     task = rows["task"]
     outputs = moments.normalise(rows["values"], task)
-    known, mean, std = moments.count > 0, moments.mean.clone(), moments.std
+    known, mean, std = moments.count > 0, *(each.clone() for each in moments.by_task())
     moments.update(rows["returns"], task)
     if policy.popart is not None:
-        ratio = torch.where(known, std / moments.std, 1.0)
-        offset = torch.where(known, (mean - moments.mean) / moments.std, 0.0)
+        new_mean, new_std = moments.by_task()
+        ratio = torch.where(known, std / new_std, 1.0)
+        offset = torch.where(known, (mean - new_mean) / new_std, 0.0)
         policy.popart.rescale(ratio, offset)
         outputs = outputs * ratio[task] + offset[task]
     rows["values"], rows["returns"] = outputs, moments.normalise(rows["returns"], task)
 
 
 class RewardScaling:
-    """Divides rewards by the standard deviation of their task's discounted returns (Engstrom et al. 2020, 2005.12729).
+    """Divides rewards by the standard deviation of discounted returns (Engstrom et al. 2020, arXiv 2005.12729).
 
     R_t = r_t + γ R_{t−1} runs in every env, from 0 at the start of an episode. Its mean is not taken off: that would
     change which policy is best.
 
     Args:
-        moments: Of each task's R; of the policy, whose critic learns in the units that they make.
+        moments: Of R; of the policy, whose critic learns in the units that they make.
         gamma: Discount γ.
     """
 
@@ -72,7 +73,8 @@ class RewardScaling:
             running = seen[-1].masked_fill(done, 0.0)
         self._running = running
         self._moments.update(torch.stack(seen).flatten(), task)
-        scaled = rollout.rewards / self._moments.std[rollout.task]
+        _, std = self._moments.by_task()
+        scaled = rollout.rewards / std[rollout.task]
         return replace(rollout, rewards=scaled.clamp(-LARGEST_REWARD, LARGEST_REWARD))
 
     def state(self) -> list[float]:
@@ -87,13 +89,14 @@ class RewardScaling:
 
 
 def moment_details(policy: ActorCritic) -> list[Detail]:
-    """Mean and standard deviation of each task's moments of numbers, for tasks that have them."""
+    """Mean and standard deviation of moments of numbers, of each task that has them, or of all together."""
     rows = []
     for name, moments in (("return", policy.return_moments), ("reward", policy.reward_moments)):
         if moments is None:
             continue
-        for task in moments.count.nonzero().flatten().tolist():
-            rows.append(Detail(f"normalisation/{name}_std", float(moments.std[task]), task=task))
+        for row in moments.count.nonzero().flatten().tolist():
+            task = None if moments.shared else row
+            rows.append(Detail(f"normalisation/{name}_std", float(moments.std[row]), task=task))
             if name == "return":
-                rows.append(Detail("normalisation/return_mean", float(moments.mean[task]), task=task))
+                rows.append(Detail("normalisation/return_mean", float(moments.mean[row]), task=task))
     return rows

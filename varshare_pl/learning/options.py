@@ -7,7 +7,7 @@ from typing import Literal
 from jsonargparse.typing import PositiveFloat
 
 ActorNoiseMode = Literal["rollout", "stored", "mean", "fresh"]
-CriticNoiseMode = Literal["local", "flipout", "weights", "mean"]
+CriticNoiseMode = Literal["local", "weights", "mean"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +44,7 @@ class NoiseOptions:
             "stored": a draw per env step at each layer's output (local reparameterisation), kept for the update;
             "mean": none, the posterior mean; "fresh": a new draw at every forward, for comparison only.
         critic_noise: Weight noise of the critic in the value loss. "local": drawn per row at each layer's output (local
-            reparameterisation); "flipout": a draw per task and layer for a minibatch, with signs per row; "weights":
-            the same without signs, cheaper; "mean": none.
+            reparameterisation); "weights": a draw per task and layer for a minibatch, cheaper; "mean": none.
     """
 
     actor_noise: ActorNoiseMode = "rollout"

@@ -17,7 +17,7 @@ from varshare_pl.learning.options import ActorNoiseMode, CriticNoiseMode
 from varshare_pl.networks.gaussian import LocalNoise
 from varshare_pl.networks.layer import Noise, VariationalLayer
 from varshare_pl.networks.network import TaskNetwork
-from varshare_pl.networks.noise import flipout_noise, local_noise, weight_noise
+from varshare_pl.networks.noise import local_noise, weight_noise
 from varshare_pl.parallel import rank
 from varshare_pl.random import stream
 
@@ -160,14 +160,6 @@ class LocalCriticNoise(CriticNoise):
         return [local_noise(layer, groups, rows, generator) for _, layer in self.network.layers()]
 
 
-class FlipoutCriticNoise(CriticNoise):
-    """A draw per task and layer for a minibatch, with signs per row."""
-
-    def learning(self, rollout: int, step: int, groups: int, rows: int) -> NetworkNoise:
-        generators = self.weight_stream(rollout, step), self.row_stream(rollout, step)
-        return [flipout_noise(layer, groups, rows, *generators) for _, layer in self.network.layers()]
-
-
 class WeightCriticNoise(CriticNoise):
     """A draw per task and layer for a minibatch."""
 
@@ -182,7 +174,6 @@ ACTOR_NOISE: dict[str, type[ActorNoise]] = {
 }
 CRITIC_NOISE: dict[str, type[CriticNoise]] = {
     "local": LocalCriticNoise,
-    "flipout": FlipoutCriticNoise,
     "weights": WeightCriticNoise,
 }
 

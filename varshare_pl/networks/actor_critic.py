@@ -15,7 +15,7 @@ from varshare_pl.networks.layer import Noise, TaskLinear, of_tasks
 from varshare_pl.networks.method import SharingMethod
 from varshare_pl.networks.moments import TaskMoments
 from varshare_pl.networks.network import NetworkSpec, TaskNetwork
-from varshare_pl.networks.options import ActionOptions, NetworkOptions, NormalisationOptions
+from varshare_pl.networks.options import ActionOptions, NetworkOptions, NormalisationOptions, Scope
 from varshare_pl.networks.popart import PopArt
 from varshare_pl.random import stream
 from varshare_pl.types import EnvSpec
@@ -28,7 +28,7 @@ class PreparedActor(NamedTuple):
 
     weights: Any  # what ``TaskNetwork.prepare`` gave
     beside: Tensor | None  # what ``ActionDistribution.prepare`` gave
-    mean: Tensor | None  # (G, 1, obs) of raw observations, where they are normalised
+    mean: Tensor | None  # (G, 1, obs_size) of raw observations, where they are normalised
     std: Tensor | None  # the same
 
 
@@ -76,16 +76,17 @@ class ActorCritic(nn.Module):
             )
             return sharing.make_network(sizes, stream(seed, f"init/{name}"))
 
+        def moments(scope: Scope, shape: tuple[int, ...] = (), dtype: torch.dtype | None = None) -> TaskMoments | None:
+            return None if scope == "none" else TaskMoments(tasks, shape, dtype, shared=scope == "shared")
+
         wide = torch.float64 if spec.obs_dtype == "float64" else None
-        self.observation_moments = (
-            TaskMoments(tasks, (spec.obs_size,), wide) if normalisation.normalize_observations else None
-        )
-        self.return_moments = None if normalisation.normalize_returns == "none" else TaskMoments(tasks)
-        self.reward_moments = TaskMoments(tasks) if normalisation.normalize_rewards else None
+        self.observation_moments = moments(normalisation.normalize_observations, (spec.obs_size,), wide)
+        self.return_moments = moments(normalisation.normalize_returns)
+        self.reward_moments = moments(normalisation.normalize_rewards)
         self.distribution = make_distribution(spec.action_space, spec.num_tasks, actions or ActionOptions())
         self.actor = make("actor", self.distribution.num_outputs, network.actor_head_gain)
         self.critic = make("critic", 1, network.critic_head_gain)
-        self.popart = PopArt(tasks) if normalisation.normalize_returns == "popart" else None
+        self.popart = PopArt(tasks) if normalisation.popart else None
         self.num_variational = self.actor.num_variational + self.critic.num_variational  # P, of one task
 
     @property
@@ -127,7 +128,8 @@ class ActorCritic(nn.Module):
         """Observations (rows, *obs) of tasks (rows,) as the networks read them, (rows, obs_size)."""
         rows, moments = obs.flatten(1), self.observation_moments
         if moments is not None:
-            rows = _normalised(rows, moments.mean[task], moments.std[task])
+            mean, std = moments.by_task()
+            rows = _normalised(rows, mean[task], std[task])
         return rows.to(self.dtype)
 
     def prepare_actor(
@@ -145,8 +147,8 @@ class ActorCritic(nn.Module):
         beside = self.distribution.prepare(group_task)
         if moments is None:
             return PreparedActor(weights, beside, None, None)
-        mean, std = of_tasks(moments.mean, group_task), of_tasks(moments.std, group_task)
-        return PreparedActor(weights, beside, mean.unsqueeze(1), std.unsqueeze(1))
+        mean, std = (of_tasks(each, group_task).unsqueeze(1) for each in moments.by_task())
+        return PreparedActor(weights, beside, mean, std)
 
     def action_params(self, prepared: PreparedActor, obs: Tensor, groups: TaskGroups) -> Tensor:
         """The action distributions' parameters (rows, P) for raw observations (rows, *obs), grouped by task."""

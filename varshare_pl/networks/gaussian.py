@@ -22,22 +22,6 @@ class LocalNoise(NamedTuple):
         return LocalNoise(self.zeta[group : group + 1])
 
 
-class FlipoutNoise(NamedTuple):
-    """Noise of Flipout (Wen et al. 2018, arXiv 1803.04386): a draw of the weights for each task, signs for each row.
-
-    A row's weights are mean + (s_out s_inᵀ) ∘ σ ∘ ε. Signs leave the distribution of σ ε as it is, so that every row
-    has the posterior's, and two rows of a task have noise without correlation.
-    """
-
-    eps: Tensor  # (M, out, in), standard normal
-    sign_in: Tensor  # (G, R, in), −1 or 1
-    sign_out: Tensor  # (G, R, out), −1 or 1
-
-    def of_group(self, group: int) -> FlipoutNoise:
-        """That of one task group, G = 1; the draws of the weights are still those of all tasks."""
-        return FlipoutNoise(self.eps, self.sign_in[group : group + 1], self.sign_out[group : group + 1])
-
-
 def deviations(log_var: Tensor, eps: Tensor) -> Tensor:
     """``σ ε`` with ``σ = exp(½ log_var)``; log_var and the standard normal eps have one shape, (…, out, in)."""
     return (0.5 * log_var).exp() * eps

@@ -19,10 +19,10 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from varshare_pl.networks.gaussian import FlipoutNoise, LocalNoise, local_output
+from varshare_pl.networks.gaussian import LocalNoise, local_output
 from varshare_pl.networks.groups import TaskGroups
 
-Noise = Tensor | LocalNoise | FlipoutNoise | None
+Noise = Tensor | LocalNoise | None
 """A layer's noise: standard normal weight noise (M, out, in), that of rows, or None for the posterior mean."""
 
 NewTask = Literal["mean", "own", "zero"]
@@ -58,20 +58,6 @@ class LinearWeights(NamedTuple):
     def are_shared(self) -> bool:
         """Whether all groups have the same weights."""
         return self.weight.dim() == 2 and self.bias.dim() == 1 and self.variance is None
-
-
-class FlipoutWeights(NamedTuple):
-    """The weights of a linear layer under Flipout."""
-
-    mean: LinearWeights
-    deviation: Tensor  # (G, out, in) σ ε
-    sign_in: Tensor  # (G, R, in)
-    sign_out: Tensor  # (G, R, out)
-
-    def apply(self, x: Tensor) -> Tensor:
-        """Rows x (G, R, in) through the weights: (G, R, out)."""
-        flipped = torch.bmm(x * self.sign_in, self.deviation.mT)
-        return torch.addcmul(self.mean.apply(x), flipped, self.sign_out)
 
 
 class TaskLinear(nn.Module, ABC):
@@ -131,8 +117,8 @@ class TaskLinear(nn.Module, ABC):
         Args:
             x: (rows, in).
             task: (rows,) integers in [0, M).
-            noise: (M, out, in) standard normal weight noise, one draw per task; ``LocalNoise`` or ``FlipoutNoise`` with
-                (rows, …) in place of (G, R, …); None for the posterior mean. Deterministic layers ignore it.
+            noise: (M, out, in) standard normal weight noise, one draw per task; ``LocalNoise`` with (rows, out) in
+                place of (G, R, out); None for the posterior mean. Deterministic layers ignore it.
 
         Returns:
             (rows, out).
@@ -140,8 +126,6 @@ class TaskLinear(nn.Module, ABC):
         groups = TaskGroups.from_rows(task, self.num_tasks)
         if isinstance(noise, LocalNoise):
             noise = LocalNoise(groups.group(noise.zeta))
-        elif isinstance(noise, FlipoutNoise):
-            noise = FlipoutNoise(noise.eps, groups.group(noise.sign_in), groups.group(noise.sign_out))
         output: Tensor = self.prepare(groups.group_task, noise).apply(groups.group(x))
         return groups.ungroup(output)
 
@@ -170,8 +154,7 @@ class NoiseShape(NamedTuple):
     """The sizes of a layer's noise."""
 
     weights: tuple[int, ...]  # of a draw for all tasks: (M, out, in) for a full matrix
-    inputs: int  # length of a row's noise at the layer's inputs
-    outputs: int  # the same at its outputs
+    outputs: int  # length of a row's noise at the layer's outputs
 
 
 class VariationalLayer(PenalisedLayer):

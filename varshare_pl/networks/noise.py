@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from varshare_pl.networks.gaussian import FlipoutNoise, LocalNoise
+from varshare_pl.networks.gaussian import LocalNoise
 from varshare_pl.networks.layer import TaskLinear, VariationalLayer
 
 
@@ -26,22 +26,6 @@ def local_noise(layer: TaskLinear, groups: int, rows: int, generator: torch.Gene
     return LocalNoise(_normal(layer, (groups, rows, layer.noise_shape.outputs), generator))
 
 
-def flipout_noise(
-    layer: TaskLinear, groups: int, rows: int, weights: torch.Generator, generator: torch.Generator
-) -> FlipoutNoise | None:
-    """One draw of the weights for each task, and signs for (groups, rows) rows from a generator of their own."""
-    eps = weight_noise(layer, weights)
-    if eps is None or not isinstance(layer, VariationalLayer):
-        return None
-    sides = layer.noise_shape.inputs, layer.noise_shape.outputs
-    return FlipoutNoise(eps, *(_signs(eps, (groups, rows, size), generator) for size in sides))
-
-
 def _normal(layer: TaskLinear, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     like = next(layer.parameters())
     return torch.randn(shape, generator=generator, dtype=like.dtype).to(like.device)
-
-
-def _signs(like: Tensor, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """−1 or 1 with equal probability."""
-    return torch.randint(2, shape, generator=generator).to(like).mul_(2.0).sub_(1.0)

@@ -3,15 +3,18 @@
 # Annotations here are objects, not text: the command line reads them of classes that inherit them in other modules.
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from jsonargparse.typing import PositiveFloat, PositiveInt
 
+from varshare_pl.earlier import new_value
+from varshare_pl.errors import ConfigError
 from varshare_pl.networks.activations import ActivationName
 
-ReturnNorm = Literal["none", "running", "popart"]
 LogStd = Literal["task", "shared", "network"]
 ActionBounds = Literal["clip", "tanh"]
+Scope = Literal["shared", "task", "none"]
+SCOPED = "normalize_observations", "normalize_returns", "normalize_rewards"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,17 +59,30 @@ class ActionOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class NormalisationOptions:
-    """What is normalised.
+    """What is normalised: by running moments of all tasks together ("shared"), of each "task", or not ("none").
 
     Args:
-        normalize_observations: Actor and critic read observations normalised by each task's running mean and variance.
-        normalize_returns: The critic learns value targets normalised by each task's running mean and variance,
-            advantages come from raw values. "popart" keeps the critic's values where mean and variance change,
-            "running" does not; "none".
-        normalize_rewards: Learn from rewards divided by the running standard deviation of their task's discounted
-            returns. What is logged stays raw.
+        normalize_observations: Actor and critic read observations normalised by mean and standard deviation.
+        normalize_returns: The critic learns value targets normalised by their mean and standard deviation; advantages
+            come from raw values.
+        popart: Keep the critic's values where the moments of its targets change; needs normalize_returns.
+        normalize_rewards: Learn from rewards divided by the standard deviation of the discounted returns. What is
+            logged stays raw.
     """
 
-    normalize_observations: bool = False
-    normalize_returns: ReturnNorm = "none"
-    normalize_rewards: bool = False
+    normalize_observations: Scope = "shared"
+    normalize_returns: Scope = "none"
+    popart: bool = False
+    normalize_rewards: Scope = "shared"
+
+    def __post_init__(self) -> None:
+        for option in SCOPED:
+            value = getattr(self, option)
+            if value not in get_args(Scope):
+                raise ConfigError(
+                    f"model.{option}: {value} is not allowed; shared, task or none is{new_value(option, value)}"
+                )
+        if self.popart and self.normalize_returns == "none":
+            raise ConfigError(
+                "model.popart: true is not allowed with model.normalize_returns none; shared and task are"
+            )

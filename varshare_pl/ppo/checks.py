@@ -41,6 +41,6 @@ def check_device(device: torch.device, policy: ActorCritic) -> None:
     """Raise ConfigError if the device has not the numbers that observations are normalised in."""
     if device.type == "mps" and policy.obs_dtype != policy.dtype:
         raise ConfigError(
-            "model.normalize_observations: true is not allowed for float64 observations on an Apple GPU, which has no "
-            "float64; trainer.accelerator=cpu is"
+            "model.normalize_observations: only none is allowed for float64 observations on an Apple GPU, which has no "
+            "float64; or trainer.accelerator=cpu"
         )

@@ -38,6 +38,6 @@ class Digits:
         where, start, end = ", ".join(map(str, component)), float(low[at]), float(high[at])
         return (
             f"float32 cannot tell the observations of task {task} apart: component {where} goes from {start!r} to "
-            f"{end!r}, and float32 has steps of {step[at]:g} there; model.normalize_observations true normalises "
+            f"{end!r}, and float32 has steps of {step[at]:g} there; model.normalize_observations task normalises "
             "before it rounds"
         )

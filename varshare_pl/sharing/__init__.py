@@ -1,16 +1,22 @@
-"""Sharing methods. Every module in this folder is imported, so a new method is one new file here."""
+"""Sharing methods, and all that a method of one's own needs.
+
+Every module in this folder is imported, so a new method is one new file here.
+"""
 
 from varshare_pl.discovery import import_modules, named_subclasses
-from varshare_pl.networks.gaussian import FlipoutNoise, LocalNoise
+from varshare_pl.networks.checks import check_count, check_positive
+from varshare_pl.networks.gaussian import LocalNoise, deviations, kl_to_prior, mean_to_prior
 from varshare_pl.networks.initial import orthogonal
 from varshare_pl.networks.layer import (
     LayerSpec,
     LinearWeights,
+    NewTask,
     Noise,
     NoiseShape,
     PenalisedLayer,
     TaskLinear,
     VariationalLayer,
+    of_tasks,
 )
 from varshare_pl.networks.method import SharingMethod
 from varshare_pl.networks.network import NetworkSpec, TaskMLP, TaskNetwork
@@ -28,13 +34,13 @@ def method_names() -> dict[str, type[SharingMethod]]:
 
 
 __all__ = [
-    "FlipoutNoise",
     "Independent",
     "IndependentLinear",
     "LayerSpec",
     "LinearWeights",
     "LocalNoise",
     "NetworkSpec",
+    "NewTask",
     "Noise",
     "NoiseShape",
     "OneHotLinear",
@@ -49,6 +55,12 @@ __all__ = [
     "VarShare",
     "VarShareLinear",
     "VariationalLayer",
+    "check_count",
+    "check_positive",
+    "deviations",
+    "kl_to_prior",
+    "mean_to_prior",
     "method_names",
+    "of_tasks",
     "orthogonal",
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -15,12 +14,13 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from varshare_pl.checkpoints import CHECKPOINT_KEY, CONFIG_KEY, check_checkpoint, read_checkpoint
+from varshare_pl.earlier import METHODS, old_option
 from varshare_pl.envs import TaskSuite, get_suite
 from varshare_pl.errors import ConfigError
 from varshare_pl.networks.actor_critic import ActorCritic, check_finite
 from varshare_pl.networks.groups import TaskGroups
 from varshare_pl.networks.method import SharingMethod
-from varshare_pl.networks.options import ActionOptions, NetworkOptions, NormalisationOptions
+from varshare_pl.networks.options import SCOPED, ActionOptions, NetworkOptions, NormalisationOptions
 from varshare_pl.paths import user_path
 from varshare_pl.run_folder import CHECKPOINTS, CONFIG_FILE
 from varshare_pl.sharing.matching import matched_hidden_sizes
@@ -174,7 +174,10 @@ def load_policy(path: Path | str, checkpoint: Literal["last", "best"] = "last") 
         suite, model = get_suite(config["data"]["suite"]), config["model"]
         sharing = _method(**model["sharing"])
         spec = suite.env_spec()
-        normalisation, actions = _options(NormalisationOptions, model), _options(ActionOptions, model)
+        # A run from before there was such an option did not normalise.
+        scopes: dict[str, Any] = {name: model.get(name) or "none" for name in SCOPED}
+        normalisation = NormalisationOptions(**scopes, popart=model.get("popart", False))
+        actions = _options(ActionOptions, model)
         sizes = matched_hidden_sizes(spec, sharing, model["hidden_sizes"], model.get("match_parameters"), actions)
         network = NetworkOptions(hidden_sizes=sizes, activation=model["activation"])
         policy = ActorCritic(spec, sharing, network, normalisation, actions)
@@ -217,4 +220,9 @@ def _method(class_path: str, init_args: dict[str, Any] | None = None) -> Sharing
         raise ConfigError(f"{text}; its module must be on the import path") from error
     if not (isinstance(found, type) and issubclass(found, SharingMethod)):
         raise ConfigError(f"load_policy: {class_path} is not allowed as sharing method; a subclass of SharingMethod is")
+    if found.__name__ == "VarShare" and (option := old_option(init_args or {})):
+        raise ConfigError(
+            f"load_policy: the run is of an earlier version, its sharing option {option} has become a method of its "
+            f"own, {METHODS[option]}"
+        )
     return found(**(init_args or {}))

@@ -8,8 +8,8 @@ from helpers import drawn, fit, generator, make_policy, perturb, randn
 from torch.distributions import Normal, kl_divergence
 
 from varshare_pl.errors import ConfigError
-from varshare_pl.networks.noise import flipout_noise, local_noise, weight_noise
-from varshare_pl.sharing import FlipoutNoise, LayerSpec, LocalNoise, SharedLinear
+from varshare_pl.networks.noise import local_noise, weight_noise
+from varshare_pl.sharing import LayerSpec, LocalNoise, SharedLinear
 from varshare_pl.sharing.varshare import VarShareLowRank
 from varshare_pl.sharing.varshare.low_rank import LowRankLinear
 
@@ -26,16 +26,14 @@ def make(task_bias=False, **options):
 def noises(layer, rows=6):
     """Noise of each kind for (rows,) rows."""
     local = local_noise(layer, 1, rows, generator(1))
-    flipout = flipout_noise(layer, 1, rows, generator(1), generator(2))
     return {
         "mean": None,
         "weights": weight_noise(layer, generator(1)),
         "local": LocalNoise(local.zeta[0]),
-        "flipout": FlipoutNoise(flipout.eps, flipout.sign_in[0], flipout.sign_out[0]),
     }
 
 
-kinds = pytest.mark.parametrize("kind", ["mean", "weights", "local", "flipout"])
+kinds = pytest.mark.parametrize("kind", ["mean", "weights", "local"])
 
 
 def test_start():
@@ -98,12 +96,7 @@ def test_outputs_by_hand_per_row(kind, task_bias):
             torch.testing.assert_close(output[i], layer.theta @ x[i] + y + bias)
             continue
         if kind != "mean":
-            eps = (noise.eps if kind == "flipout" else noise)[m]
-            moved_a, moved_b = sigma_a * eps[:, :IN], sigma_b * eps[:, IN:].mT
-            if kind == "flipout":
-                moved_a = moved_a * torch.outer(noise.sign_out[i, :RANK], noise.sign_in[i, :IN])
-                moved_b = moved_b * torch.outer(noise.sign_out[i, RANK:], noise.sign_in[i, IN:])
-            a, b = a + moved_a, b + moved_b
+            a, b = a + sigma_a * noise[m, :, :IN], b + sigma_b * noise[m, :, IN:].mT
         torch.testing.assert_close(output[i], (layer.theta + b @ a) @ x[i] + bias)
 
 
@@ -129,12 +122,11 @@ def draws_of(layer, x, kind, n=40_000):
         noise = {
             "weights": lambda: weight_noise(many, generator(8)),
             "local": lambda: local_noise(many, n, len(x), generator(8)),
-            "flipout": lambda: flipout_noise(many, n, len(x), generator(8), generator(9)),
         }[kind]()
         return many.prepare(torch.arange(n), noise).apply(x.expand(n, -1, -1))
 
 
-@pytest.mark.parametrize("kind", ["weights", "local", "flipout"])
+@pytest.mark.parametrize("kind", ["weights", "local"])
 def test_every_row_has_the_moments_of_the_product(kind):
     """Mean, and covariances of the outputs, from the law of total variance; 28 comparisons at 4 standard errors."""
     layer, x = make(), randn(2, IN, seed=4)
@@ -152,7 +144,7 @@ def test_every_row_has_the_moments_of_the_product(kind):
         assert ((products.mean(0) - expected).abs() <= 4 * products.std(0) / math.sqrt(n)).all()
 
 
-@pytest.mark.parametrize(("kind", "common"), [("weights", True), ("local", False), ("flipout", False)])
+@pytest.mark.parametrize(("kind", "common"), [("weights", True), ("local", False)])
 def test_only_plain_weight_noise_moves_the_rows_together(kind, common):
     layer, x = make(), randn(1, IN, seed=4).expand(2, -1)
     centred = draws_of(layer, x, kind) - layer(x, torch.tensor([1, 1]))
@@ -216,7 +208,7 @@ def test_what_is_refused(options, text):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("noise", [{}, {"actor_noise": "stored"}, {"critic_noise": "flipout"}], ids=str)
+@pytest.mark.parametrize("noise", [{}, {"actor_noise": "stored"}, {"critic_noise": "weights"}], ids=str)
 def test_whole_runs_start_at_a_ratio_of_1(noise):
     run = fit(sharing=VarShareLowRank(prior_scale=1.0, rank=2), **noise)
     assert all(record.metrics["diagnostics/first_ratio_deviation"] <= 1e-6 for record in run.records)

@@ -92,7 +92,7 @@ def test_local_noise_reaches_the_embeddings_columns():
 
 
 @pytest.mark.parametrize("actor_noise", ["rollout", "stored", "mean"])
-@pytest.mark.parametrize("critic_noise", ["local", "weights", "flipout"])
+@pytest.mark.parametrize("critic_noise", ["local", "weights"])
 def test_the_embedding_goes_with_every_kind_of_noise(actor_noise, critic_noise):
     run = fit(
         {"total_env_steps": 128}, sharing=VarShare(task_embedding=3), actor_noise=actor_noise, critic_noise=critic_noise

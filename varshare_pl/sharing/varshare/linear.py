@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from varshare_pl.networks.checks import check_positive
-from varshare_pl.networks.gaussian import FlipoutNoise, LocalNoise, deviations, kl_to_prior
+from varshare_pl.networks.gaussian import LocalNoise, deviations, kl_to_prior
 from varshare_pl.networks.layer import (
-    FlipoutWeights,
     LinearWeights,
     NewTask,
     Noise,
@@ -64,13 +63,10 @@ class VarShareLinear(ResidualLinear, VariationalLayer):
         super().reset_parameters(gain, generator)
         nn.init.constant_(self.log_var, 2.0 * math.log(self.initial_sigma * self.prior_std))
 
-    def prepare(self, group_task: Tensor, noise: Noise = None) -> LinearWeights | FlipoutWeights:
+    def prepare(self, group_task: Tensor, noise: Noise = None) -> LinearWeights:
         mu, log_var, bias = of_tasks(self.mu, group_task), of_tasks(self.log_var, group_task), self._bias(group_task)
         if isinstance(noise, LocalNoise):
             return LinearWeights(self.theta + mu, bias, log_var.exp(), noise.zeta)
-        if isinstance(noise, FlipoutNoise):
-            deviation = deviations(log_var, of_tasks(noise.eps, group_task))
-            return FlipoutWeights(LinearWeights(self.theta + mu, bias), deviation, noise.sign_in, noise.sign_out)
         if noise is not None:
             return LinearWeights(self.theta + mu + deviations(log_var, of_tasks(noise, group_task)), bias)
         return LinearWeights(self.theta + mu, bias)
@@ -80,7 +76,7 @@ class VarShareLinear(ResidualLinear, VariationalLayer):
 
     @property
     def noise_shape(self) -> NoiseShape:
-        return NoiseShape(tuple(self.mu.shape), self.in_features, self.out_features)
+        return NoiseShape(tuple(self.mu.shape), self.out_features)
 
     def sigma(self) -> Tensor:
         return torch.exp(0.5 * self.log_var)

@@ -6,8 +6,8 @@ The form of the residual is that of LoRA (Hu et al. 2021, arXiv 2106.09685). All
 independent, under the posterior and under the prior N(0, s²) with s = √(σ_p / √r): an entry of B A, a sum of r
 products, then has the prior standard deviation √(r s⁴) = σ_p. The KL is the sum of the factors'.
 
-φ = B A is not Gaussian, but a row sees two Gaussian layers, h = A x and y = θ x + B h + b. So noise by row, local or of
-Flipout, is drawn factor by factor, and gives each row exactly the distribution of (θ + B A) x + b.
+φ = B A is not Gaussian, but a row sees two Gaussian layers, h = A x and y = θ x + B h + b. So local noise
+is drawn factor by factor, and gives each row exactly the distribution of (θ + B A) x + b.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from varshare_pl.networks.checks import check_count, check_positive
-from varshare_pl.networks.gaussian import FlipoutNoise, LocalNoise, deviations, kl_to_prior
+from varshare_pl.networks.gaussian import LocalNoise, deviations, kl_to_prior
 from varshare_pl.networks.layer import (
-    FlipoutWeights,
     LayerSpec,
     LinearWeights,
     NewTask,
@@ -37,11 +36,11 @@ from varshare_pl.sharing.varshare.residual import SharedWithResiduals
 
 
 class FactoredWeights(NamedTuple):
-    """The layer's weights under noise by row."""
+    """The layer's weights under local noise."""
 
     theta: Tensor  # (out, in)
-    first: LinearWeights | FlipoutWeights  # A
-    second: LinearWeights | FlipoutWeights  # B, with the layer's bias
+    first: LinearWeights  # A
+    second: LinearWeights  # B, with the layer's bias
 
     def apply(self, x: Tensor) -> Tensor:
         """Rows x (G, R, in) through the weights: (G, R, out)."""
@@ -49,8 +48,6 @@ class FactoredWeights(NamedTuple):
 
     def with_noise(self, noise: LocalNoise) -> FactoredWeights:
         """The same with other local noise."""
-        assert isinstance(self.first, LinearWeights)
-        assert isinstance(self.second, LinearWeights)
         of_first, of_second = noise.zeta.tensor_split([self.first.weight.shape[-2]], -1)
         return FactoredWeights(self.theta, self.first._replace(zeta=of_first), self.second._replace(zeta=of_second))
 
@@ -117,25 +114,17 @@ class LowRankLinear(SharedWithResiduals, VariationalLayer):
         a, log_var_a, b, log_var_b = (
             of_tasks(p, group_task) for p in (self.mu_a, self.log_var_a, self.mu_b, self.log_var_b)
         )
-        bias, no_bias = self._bias(group_task), self.bias.new_zeros(self.rank)
+        bias = self._bias(group_task)
         if isinstance(noise, LocalNoise):
             of_a, of_b = noise.zeta.tensor_split([self.rank], -1)
+            no_bias = self.bias.new_zeros(self.rank)
             local = LinearWeights(a, no_bias, log_var_a.exp(), of_a), LinearWeights(b, bias, log_var_b.exp(), of_b)
             return FactoredWeights(self.theta, *local)
         if noise is None:
             return LinearWeights(self.theta + torch.bmm(b, a), bias)
-        eps = of_tasks(noise.eps if isinstance(noise, FlipoutNoise) else noise, group_task)
-        eps_a, eps_b = eps.tensor_split([self.in_features], -1)
+        eps_a, eps_b = of_tasks(noise, group_task).tensor_split([self.in_features], -1)
         moved_a, moved_b = deviations(log_var_a, eps_a), deviations(log_var_b, eps_b.mT)
-        if not isinstance(noise, FlipoutNoise):
-            return LinearWeights(self.theta + torch.bmm(b + moved_b, a + moved_a), bias)
-        in_a, in_b = noise.sign_in.tensor_split([self.in_features], -1)
-        out_a, out_b = noise.sign_out.tensor_split([self.rank], -1)
-        flipped = (
-            FlipoutWeights(LinearWeights(a, no_bias), moved_a, in_a, out_a),
-            FlipoutWeights(LinearWeights(b, bias), moved_b, in_b, out_b),
-        )
-        return FactoredWeights(self.theta, *flipped)
+        return LinearWeights(self.theta + torch.bmm(b + moved_b, a + moved_a), bias)
 
     @property
     def num_variational(self) -> int:
@@ -145,9 +134,7 @@ class LowRankLinear(SharedWithResiduals, VariationalLayer):
     def noise_shape(self) -> NoiseShape:
         """Of A, and of B transposed, side by side."""
         both = self.in_features + self.out_features
-        return NoiseShape(
-            (self.num_tasks, self.rank, both), self.in_features + self.rank, self.rank + self.out_features
-        )
+        return NoiseShape((self.num_tasks, self.rank, both), self.rank + self.out_features)
 
     def kl(self) -> Tensor:
         """(M,) KL to the prior of both factors of each task, in nats."""

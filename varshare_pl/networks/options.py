@@ -9,6 +9,7 @@ from jsonargparse.typing import PositiveFloat, PositiveInt
 
 from varshare_pl.networks.activations import ActivationName
 
+EncoderName = Literal["auto", "cnn", "none"]
 ReturnNorm = Literal["none", "running", "popart"]
 
 
@@ -17,6 +18,8 @@ class NetworkOptions:
     """The networks.
 
     Args:
+        encoder: What is before the layers of actor and critic each. "cnn": convolutions, of images alone; "none";
+            "auto": convolutions where observations are uint8 images, three axes with sides of at least 4.
         hidden_sizes: Widths of the hidden layers, of actor and critic each.
         activation: After every hidden layer.
         hidden_gain: Scale of the hidden layers' orthogonal initial weights.
@@ -24,6 +27,7 @@ class NetworkOptions:
         critic_head_gain: The same for the critic's last layer.
     """
 
+    encoder: EncoderName = "auto"
     hidden_sizes: Sequence[PositiveInt] = (64, 64)
     activation: ActivationName = "tanh"
     hidden_gain: PositiveFloat = 2**0.5

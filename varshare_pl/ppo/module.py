@@ -77,7 +77,7 @@ class PPOModule(pl.LightningModule):
             )
         self.method_name = getattr(type(sharing), "name", type(sharing).__name__)
         try:
-            widths = matched_hidden_sizes(spec, sharing, own.hidden_sizes, own.match_parameters)
+            widths = matched_hidden_sizes(spec, sharing, own.hidden_sizes, own.match_parameters, own.encoder)
             self.policy = ActorCritic(spec, sharing, replace(own, hidden_sizes=widths), own, own.seed)
         except ConfigError as error:  # a method knows its options, but not where they stand in a config
             text = str(error)

@@ -12,7 +12,7 @@ import torch
 from varshare_pl.errors import ConfigError
 from varshare_pl.networks.actor_critic import ActorCritic
 from varshare_pl.networks.method import SharingMethod
-from varshare_pl.networks.options import NetworkOptions
+from varshare_pl.networks.options import EncoderName, NetworkOptions
 from varshare_pl.networks.size import count_active, read_parts
 from varshare_pl.sharing.varshare.method import VarShare
 from varshare_pl.types import EnvSpec
@@ -25,7 +25,11 @@ Widths = tuple[int, ...]
 
 
 def matched_hidden_sizes(
-    spec: EnvSpec, sharing: SharingMethod, hidden_sizes: Sequence[int], match: MatchParameters | None
+    spec: EnvSpec,
+    sharing: SharingMethod,
+    hidden_sizes: Sequence[int],
+    match: MatchParameters | None,
+    encoder: EncoderName = "auto",
 ) -> Widths:
     """Widen or narrow the hidden layers until actor and critic have VarShare's number of parameters, within 2 %.
 
@@ -37,14 +41,15 @@ def matched_hidden_sizes(
         sharing: The method whose networks are matched.
         hidden_sizes: Widths of VarShare's hidden layers.
         match: Which number, as ``networks.size`` counts them; None: keep ``hidden_sizes``.
+        encoder: Of both.
 
     Raises:
         ConfigError: if the method's networks have no such widths.
     """
     if match is None:
         return tuple(hidden_sizes)
-    target = parameter_count(spec, VarShare(), hidden_sizes, match)(hidden_sizes)
-    count = parameter_count(spec, sharing, hidden_sizes, match)
+    target = parameter_count(spec, VarShare(), hidden_sizes, match, encoder)(hidden_sizes)
+    count = parameter_count(spec, sharing, hidden_sizes, match, encoder)
 
     def off(widths: Widths) -> float:
         found = count(widths)
@@ -70,7 +75,11 @@ def matched_hidden_sizes(
 
 
 def parameter_count(
-    spec: EnvSpec, sharing: SharingMethod, hidden_sizes: Sequence[int], match: MatchParameters
+    spec: EnvSpec,
+    sharing: SharingMethod,
+    hidden_sizes: Sequence[int],
+    match: MatchParameters,
+    encoder: EncoderName = "auto",
 ) -> Callable[[Sequence[int]], int]:
     """A function from hidden widths to parameters of actor and critic; 0 for widths that the method refuses.
 
@@ -78,13 +87,13 @@ def parameter_count(
     networks without memory or numbers (torch's device "meta"), so that wide ones cost nothing.
     """
     with torch.random.fork_rng(devices=[]):
-        reference = ActorCritic(spec, sharing, NetworkOptions(hidden_sizes=hidden_sizes))
+        reference = ActorCritic(spec, sharing, NetworkOptions(encoder=encoder, hidden_sizes=hidden_sizes))
     parts = {name: read_parts(network, spec.obs_size) for name, network in reference.networks()}
 
     def count(widths: Sequence[int]) -> int:
         try:
             with torch.device("meta"):
-                policy = ActorCritic(spec, sharing, NetworkOptions(hidden_sizes=widths))
+                policy = ActorCritic(spec, sharing, NetworkOptions(encoder=encoder, hidden_sizes=widths))
         except ConfigError:
             return 0
         if match == "active":

@@ -109,7 +109,7 @@ class TrainedPolicy:
     def export(self, path: Path | str, task: int | str, overwrite: bool = False) -> Path:
         """Write one task's policy as a program that needs only torch: ``torch.export.load(path).module()``.
 
-        The module maps observations (rows, *obs), float32, or float64 where they are normalised in it, to the most
+        The module maps observations (rows, *obs), of the type that the policy reads, to the most
         likely actions (rows,) and the parameters of their distributions (rows, P), for any number of rows. It holds the
         task's weights alone.
 
@@ -171,8 +171,9 @@ def load_policy(path: Path | str, checkpoint: Literal["last", "best"] = "last") 
         sharing = _method(**model["sharing"])
         spec = suite.env_spec()
         normalisation = NormalisationOptions(**{name: model[name] for name in NORMALISATION if name in model})
-        sizes = matched_hidden_sizes(spec, sharing, model["hidden_sizes"], model.get("match_parameters"))
-        network = NetworkOptions(hidden_sizes=sizes, activation=model["activation"])
+        encoder = model.get("encoder", "none")  # runs of before there were encoders have none
+        sizes = matched_hidden_sizes(spec, sharing, model["hidden_sizes"], model.get("match_parameters"), encoder)
+        network = NetworkOptions(encoder=encoder, hidden_sizes=sizes, activation=model["activation"])
         policy = ActorCritic(spec, sharing, network, normalisation)
     except (KeyError, TypeError) as error:
         raise ConfigError(f"load_policy: the config of {path} is incomplete or damaged: {error}") from error

@@ -36,7 +36,7 @@ class GridView(gym.ObservationWrapper[Any, Any, Any]):
         super().__init__(env)
         assert isinstance(env.observation_space, Dict)
         shape = env.observation_space["image"].shape
-        self.observation_space = Box(0, LARGEST, shape, np.uint8)  # type: ignore[arg-type]
+        self.observation_space = Box(0, LARGEST, shape, np.uint8)
 
     def observation(self, observation: Any) -> Any:
         return observation["image"]

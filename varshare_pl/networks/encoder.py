@@ -125,15 +125,17 @@ class ImageEncoder(nn.Module):
         self.spec = spec
         self.per_task = per_task
         channels = spec.shape[0] if spec.channels_first else spec.shape[-1]
-        self.stack = nn.ModuleList()
+        nets = spec.num_tasks if per_task else 1
+        layers = []
         for sizes in spec.layers:
-            nets = spec.num_tasks if per_task else 1
-            self.stack.append(ConvolutionLayer(nets, channels, sizes, spec.gain, generator))
+            layers.append(ConvolutionLayer(nets, channels, sizes, spec.gain, generator))
             channels = sizes.channels
+        self.stack = nn.ModuleList(layers)
+        self._layers = layers
 
     def prepare(self, group_task: Tensor) -> list[Tensor]:
         """The weights and biases of the groups' nets, or of the one of all."""
-        parameters = [parameter for layer in self.stack for parameter in (layer.weight, layer.bias)]
+        parameters = [parameter for layer in self._layers for parameter in (layer.weight, layer.bias)]
         return [of_tasks(parameter, group_task) if self.per_task else parameter for parameter in parameters]
 
     def compute(self, prepared: Sequence[Tensor], x: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Returns of the uniformly random policy, the low anchors of ``varshare_pl/results/anchors.py``.
 
-``python -m benchmarks.anchors`` measures them for all built-in suites.
+``python -m benchmarks.anchors`` measures them for all suites with physics of their own.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from varshare_pl.envs import get_suite
-from varshare_pl.envs.suites import SUITES
+from varshare_pl.envs import PHYSICS_SUITES, get_suite
 from varshare_pl.random import stream
 from varshare_pl.trained.evaluation import evaluate
 
@@ -29,7 +28,7 @@ def random_returns(suite: str, episodes: int, seed: int = 1) -> NDArray[np.float
 
 
 if __name__ == "__main__":
-    for name in SUITES:
+    for name in PHYSICS_SUITES:
         returns = random_returns(name, episodes=20_000)
         error = returns.std(axis=1, ddof=1) / np.sqrt(returns.shape[1])
         print(name, *(f"{mean:.2f} ± {se:.2f}" for mean, se in zip(returns.mean(axis=1), error, strict=True)))

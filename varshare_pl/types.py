@@ -9,10 +9,25 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from gymnasium import Space
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:  # envs read this file, and do without torch
     from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """The returns of each task that count as 0 and as 1: score = (return − low) / (high − low)."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    def scores(self, returns: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Scores of returns whose last axis is the tasks."""
+        low, high = np.array(self.low), np.array(self.high)
+        return np.asarray((returns - low) / (high - low))
 
 
 @dataclass(frozen=True)
@@ -23,8 +38,10 @@ class EnvSpec:
     num_tasks: int  # M; tasks count from 0
     obs_shape: tuple[int, ...]
     action_space: Space[Any]
-    obs_dtype: str = "float32"  # or float64, as the envs observe
+    obs_dtype: str = "float32"  # or float64 or uint8, as the envs observe
     tasks: tuple[str, ...] = ()  # what each task is, by which it is known again in another suite; empty: not told
+    obs_scale: float = 1.0  # what observations are multiplied by: 1 / the largest value of uint8, else 1
+    action_counts: tuple[int, ...] = ()  # Discrete actions of each task, where these differ; else empty
 
     @property
     def obs_size(self) -> int:

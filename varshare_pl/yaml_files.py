@@ -28,13 +28,15 @@ class Texts(NamedTuple):
     names: tuple[Place, ...] = ()
 
 
+# In a suite: names of the tasks in a list, of a suite, and of its tasks.
+SUITE_NAMES: tuple[Place, ...] = (("*", "name"), ("name",), ("tasks", "*", "name"))
 CONFIG = Texts(
     values=(
         ("experiment",),
         ("logs_dir",),
-        ("data", "suite", "*", "name"),
-        ("suite", "*", "name"),  # a file with the section data
-        ("*", "name"),  # a suite on the command line
+        *(("data", "suite", *place) for place in SUITE_NAMES),
+        *(("suite", *place) for place in SUITE_NAMES),  # a file with the section data
+        *SUITE_NAMES,  # a suite on the command line
     )
 )
 """In a config ``name: on`` is the name "on"."""

@@ -81,10 +81,13 @@ OPTIONS: list[tuple[list[str], list[str]]] = [
         ["--model.normalize_observations", "true"],
         ["model.normalize_observations: true is not allowed; shared, task or none is; true has become task"],
     ),
-    (["--model.normalize_rewards", "both"], ["model.normalize_rewards: both is not allowed; shared, task or none is\n"]),
+    (
+        ["--model.normalize_rewards", "both"],
+        ["model.normalize_rewards: both is not allowed; shared, task or none is\n"],
+    ),
     (
         ["--model.normalize_returns", "popart"],
-        ["normalize_returns: popart is not allowed; shared, task or none is; popart has become task, with model.popart"],
+        ["normalize_returns: popart is not allowed; shared, task or none is; popart has become task, with model."],
     ),
     (["--model.normalize_returns", "running"], ["running has become task\n"]),
     (["--model.popart", "true"], ["model.popart: true is not allowed with model.normalize_returns none; shared and"]),

@@ -26,19 +26,77 @@ SUITES = [
     ([{"id": "varshare_pl/CartPole-v0", "kwargs": {"task": 9}}], "task=9: must be an integer from 0 to 0"),
     ([{"id": "CartPole-v1", "attributes": {"lenght": 2}}], "suite[0].attributes.lenght: CartPole-v1 has no attribute"),
     ([{"id": "CartPole-v1", "attributes": {"unwrapped": 2}}], "suite[0].attributes.unwrapped: CartPole-v1 does not"),
-    ([{"id": "NoAxis-v0"}], "suite[0]: NoAxis-v0 observes a Box of shape (); allowed: one of at least one axis, none"),
-    ([{"id": "Empty-v0"}], "suite[0]: Empty-v0 observes a Box of shape (0,); allowed: one of at least one axis, none"),
-    ([{"id": "Hollow-v0"}], "suite[0]: Hollow-v0 observes a Box of shape (2, 0); allowed: one of at least one axis"),
+    ([{"id": "Empty-v0"}], "suite[0]: Empty-v0 observes a Box of shape (0,); allowed: one without an axis of length 0"),
+    ([{"id": "Hollow-v0"}], "suite[0]: Hollow-v0 observes a Box of shape (2, 0); allowed: one without an axis"),
+    ([{"id": "Graph-v0"}], "suite[0]: Graph-v0 observes Graph("),
     (
         [CARTPOLE, {"id": "CartPole-v1", "name": "CartPole-v1"}],
         "suite[1].name='CartPole-v1': another task has that name",
     ),
-    ([CARTPOLE, {"id": "Acrobot-v1"}], "suite[1]: observations have shape (6,), those of suite[0] (4,)"),
+    (
+        [CARTPOLE, {"id": "Acrobot-v1"}],
+        "suite[1]: observations have shape (6,), those of suite[0] (4,); vectors of several lengths need pad: true",
+    ),
     ([{"id": "Pendulum-v1"}], "suite[0]: Pendulum-v1 acts in Box"),
-    ([{"id": "FrozenLake-v1"}], "suite[0]: FrozenLake-v1 observes Discrete(16); allowed: a Box of floats"),
-    ([{"id": "Integers-v0"}], "suite[0]: Integers-v0 observes Box"),
-    ([CARTPOLE, {"id": "Three-v0"}], "suite[1]: has 3 actions, suite[0] has 2"),
+    ([CARTPOLE, {"id": "Three-v0"}], "suite[1]: has 3 actions, suite[0] has 2 actions; they must be the same; sizes"),
     ([{"id": "FromOne-v0"}], "suite[0]: FromOne-v0 acts in Discrete(2, start=1); allowed: Discrete actions that start"),
+    ({}, "suite: has neither tasks nor name; allowed: CartPole, ComplexCartPole"),
+    ({"name": "CartPol"}, "suite='CartPol': unknown (did you mean 'CartPole'?)"),
+    ({"name": "CartPole", "gravity": 9.8}, "suite.gravity: unknown option of CartPole; allowed: none"),
+    (
+        {"name": "CartPole", "wrappers": []},
+        "unknown option of CartPole; allowed: none; a suite of your own has the key",
+    ),
+    ({"name": "MiniGrid", "benchmark": "MT4"}, "suite.benchmark='MT4': allowed: MT3, MT5, MT7"),
+    ({"name": "LunarLander", "mirrored": 1}, "suite.mirrored=1: allowed: true, false"),
+    ({"tasks": []}, "suite=[]: must be a name or a list"),
+    ({"tasks": "CartPole-v1"}, "suite='CartPole-v1': must be a name or a list"),
+    ({"tasks": [CARTPOLE], "wrapper": []}, "suite.wrapper: unknown key; allowed: name, tasks, wrappers, time_limit"),
+    ({"tasks": [CARTPOLE], "name": 3}, "suite.name=3: must be a text of letters"),
+    ({"tasks": [CARTPOLE], "name": "../x"}, "suite.name='../x': must be a text of letters"),
+    ({"tasks": [CARTPOLE], "pad": "yes"}, "suite.pad='yes': must be true or false"),
+    ({"tasks": [CARTPOLE], "time_limit": 0}, "suite.time_limit=0: must be a number of steps of at least 1"),
+    ([CARTPOLE | {"time_limit": 2.5}], "suite[0].time_limit=2.5: must be a number of steps of at least 1"),
+    (
+        {"tasks": [CARTPOLE | {"kwargs": {"max_episode_steps": 9}}], "time_limit": 9},
+        "suite[0].kwargs.max_episode_steps: not allowed beside time_limit",
+    ),
+    ([CARTPOLE | {"wrappers": "x.Y"}], "suite[0].wrappers='x.Y': must be a list of import paths"),
+    ([CARTPOLE | {"wrappers": [3]}], "suite[0].wrappers[0]=3: must be an import path"),
+    ([CARTPOLE | {"wrappers": [{"a.B": {}, "c.D": {}}]}], "suite[0].wrappers[0]={'a.B': {}, 'c.D': {}}: must be an"),
+    ([CARTPOLE | {"wrappers": [{"a.B": 3}]}], "suite[0].wrappers[0].a.B=3: must be a dict with strings as keys"),
+    ({"tasks": [CARTPOLE], "wrappers": ["no_such.Wrapper"]}, "suite.wrappers[0]: 'no_such.Wrapper' cannot be imported"),
+    ({"tasks": [CARTPOLE], "wrappers": ["Wrapper"]}, "suite.wrappers[0]: 'Wrapper' cannot be imported"),
+    (
+        {"tasks": [CARTPOLE], "wrappers": ["os.system"]},
+        "'os.system' is not allowed; a subclass of gymnasium.Wrapper is",
+    ),
+    (
+        {"tasks": [CARTPOLE], "wrappers": [{"gymnasium.wrappers.FrameStackObservation": {"stack_size": -1}}]},
+        "suite[0].wrappers: gymnasium.wrappers.FrameStackObservation with {'stack_size': -1} raised ValueError: ",
+    ),
+    ({"tasks": [CARTPOLE], "success": {}}, "suite.success={}: must be a dict with the keys info, reduce, solved"),
+    ({"tasks": [CARTPOLE], "success": {"key": "x"}}, "suite.success.key: unknown key; allowed: info, reduce, solved"),
+    ({"tasks": [CARTPOLE], "success": {"info": 3}}, "suite.success.info=3: must be a key of the env's info"),
+    (
+        {"tasks": [CARTPOLE], "success": {"info": "x", "reduce": "sum"}},
+        "suite.success.reduce='sum': allowed: any, last, max, mean",
+    ),
+    ({"tasks": [CARTPOLE], "success": {"reduce": "max"}}, "suite.success.reduce='max': has a meaning only with info"),
+    ({"tasks": [CARTPOLE], "success": {"solved": "much"}}, "suite.success.solved='much': must be a finite number"),
+    (
+        {"tasks": [CARTPOLE], "anchors": {"low": 0}},
+        "suite.anchors={'low': 0}: must be a dict with the keys low and high",
+    ),
+    (
+        {"tasks": [CARTPOLE], "anchors": {"low": 0, "high": [1, 2]}},
+        "suite.anchors.high=[1, 2]: must be a finite number",
+    ),
+    ({"tasks": [CARTPOLE], "anchors": {"low": 1, "high": 1}}, "low is 1 and high 1 for task 0; low must be below high"),
+    (
+        {"tasks": [CARTPOLE, {"id": "Grid-v0"}], "pad": True},
+        "suite[1]: observations have shape (2, 2), those of suite[0] (4,); only vectors can be padded",
+    ),
 ]
 
 
@@ -51,11 +109,12 @@ class Spaces(gym.Env):
 def _odd_envs():
     box = gym.spaces.Box(-1, 1, (4,), dtype=np.float32)
     spaces = {
-        "Integers-v0": (gym.spaces.Box(0, 9, (4,), dtype=np.int64), gym.spaces.Discrete(2)),
+        "Graph-v0": (gym.spaces.Graph(box, None), gym.spaces.Discrete(2)),
+        "Grid-v0": (gym.spaces.Box(0, 9, (2, 2), dtype=np.int64), gym.spaces.Discrete(2)),
         "Three-v0": (box, gym.spaces.Discrete(3)),
         "FromOne-v0": (box, gym.spaces.Discrete(2, start=1)),
     }
-    for name, shape in (("NoAxis-v0", ()), ("Empty-v0", (0,)), ("Hollow-v0", (2, 0))):
+    for name, shape in (("Empty-v0", (0,)), ("Hollow-v0", (2, 0))):
         spaces[name] = (gym.spaces.Box(-1, 1, shape, dtype=np.float32), gym.spaces.Discrete(2))
     for name, (obs, actions) in spaces.items():
         kwargs = {"observation_space": obs, "action_space": actions}

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from varshare_pl.envs import SUITES, get_suite, make_vector_env
+from varshare_pl.envs import PHYSICS_SUITES, get_suite, make_vector_env
 from varshare_pl.envs.registration import register_envs
 from varshare_pl.errors import ConfigError
 
-TASKS = [(name, k) for name in SUITES for k in range(get_suite(name).num_tasks)]
+TASKS = [(name, k) for name in PHYSICS_SUITES for k in range(get_suite(name).num_tasks)]
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ def test_check_env(suite, task):
 
 
 def test_suites():
-    sizes = {name: get_suite(name).num_tasks for name in SUITES}
+    sizes = {name: get_suite(name).num_tasks for name in PHYSICS_SUITES}
     assert sizes == {
         "CartPole": 1,
         "ComplexCartPole": 5,
@@ -38,7 +38,7 @@ def test_suites():
         "MirroredCartPole": 2,
         "ConflictBandit": 5,
     }
-    for name in SUITES:
+    for name in PHYSICS_SUITES:
         suite = get_suite(name)
         assert len({task.name for task in suite.tasks}) == suite.num_tasks
         assert suite.solved_return == (0.95 if name == "ConflictBandit" else 475.0)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from varshare_pl.envs import SUITES, final_observations, get_state, get_suite, make_vector_env, set_state
+from varshare_pl.envs import PHYSICS_SUITES, final_observations, get_state, get_suite, make_vector_env, set_state
 from varshare_pl.envs.seeding import get_stream_state, new_stream, stream_seed
 from varshare_pl.envs.torch_backend import EnvState, TorchVectorEnv, transition
 
@@ -65,7 +65,7 @@ def assert_same_state(left, right):
         assert (a["steps"] or 0) == (b["steps"] or 0)  # Gymnasium's wrappers count none without a time limit
 
 
-@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize("suite", PHYSICS_SUITES)
 @pytest.mark.parametrize("assignment", ["fixed", "cycle"])
 def test_trajectories_are_those_of_the_batched_env(suite, assignment):
     num_envs = 2 * get_suite(suite).num_tasks + (assignment == "cycle")

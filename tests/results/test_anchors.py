@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 from benchmarks.anchors import random_returns
-from varshare_pl.envs import SUITES, get_suite
+from varshare_pl.envs import PHYSICS_SUITES, get_suite
 from varshare_pl.results.anchors import ANCHORS, anchors_of
 
 
-@pytest.mark.parametrize("name", SUITES)
+@pytest.mark.parametrize("name", PHYSICS_SUITES)
 def test_the_low_anchors_are_the_returns_of_the_random_policy(name):
     suite = get_suite(name)
     anchors = anchors_of(name, suite.version, suite.num_tasks)

@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cache
 from importlib.metadata import version
 from itertools import pairwise
@@ -118,6 +119,7 @@ class RunFiles(Callback):
             "hidden_sizes": list(module.policy.hidden_sizes),  # those of the networks, matched or not
             "task_names": [task.name for task in suite.tasks],
             "solved_return": suite.solved_return,
+            "anchors": None if suite.anchors is None else asdict(suite.anchors),
             "total_env_steps": self._lengths,
             "commit": code_commit(),
             "packages": {name: version(name) for name in PACKAGES},

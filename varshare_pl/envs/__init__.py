@@ -1,7 +1,7 @@
 """Task suites and vector environments; NumPy and Gymnasium only."""
 
 from varshare_pl.envs.physics.batched import BatchedVectorEnv
-from varshare_pl.envs.suites import SUITES, get_suite
+from varshare_pl.envs.suites import PHYSICS_SUITES, SUITES, get_suite
 from varshare_pl.envs.tasks import GymTask, TaskSpec, TaskSuite
 from varshare_pl.envs.vector import (
     final_observations,
@@ -12,6 +12,7 @@ from varshare_pl.envs.vector import (
 )
 
 __all__ = [
+    "PHYSICS_SUITES",
     "SUITES",
     "BatchedVectorEnv",
     "GymTask",

@@ -1,15 +1,16 @@
-"""Gymnasium ids of the built-in suites: ``gymnasium.make("varshare_pl/ComplexCartPole-v0", task=2)``."""
+"""Gymnasium ids of suites with their own physics: ``gymnasium.make("varshare_pl/ComplexCartPole-v0", task=2)``."""
 
 from __future__ import annotations
 
 import gymnasium as gym
 
-from varshare_pl.envs.suites import SUITES, env_id, get_suite
+from varshare_pl.envs.physics_suite import env_id
+from varshare_pl.envs.suites import PHYSICS_SUITES, get_suite
 
 
 def register_envs() -> None:
-    """Register every built-in suite once; calling it again changes nothing."""
-    for name in SUITES:
+    """Register every suite with physics of its own once; calling it again changes nothing."""
+    for name in PHYSICS_SUITES:
         if env_id(name) in gym.registry:
             continue
         suite = get_suite(name)

@@ -1,125 +1,72 @@
-"""The built-in suites, and the one way to get any suite."""
+"""The suites that ship, and the one way to get any suite."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import importlib
+import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from varshare_pl.envs.cartpole import (
+    cartpole,
+    complex_cartpole,
+    identical_cartpole,
+    mirrored_cartpole,
+    multi_task_cartpole,
+)
+from varshare_pl.envs.conflict_bandit import conflict_bandit
 from varshare_pl.envs.custom import custom_suite
-from varshare_pl.envs.physics.bandit import ConflictBandit
-from varshare_pl.envs.physics.cartpole import CartPole, CartPolePhysics
-from varshare_pl.envs.physics.dynamics import Dynamics
-from varshare_pl.envs.physics.pendulum import Pendulum, PendulumPhysics
+from varshare_pl.envs.pendulum import pendulum_family
 from varshare_pl.envs.success import SuccessMeasure
-from varshare_pl.envs.tasks import GymTask, TaskSpec, TaskSuite
+from varshare_pl.envs.tasks import GymTask, TaskSuite
 from varshare_pl.errors import ConfigError
 
-VERSION = 0
+Factory = Callable[..., TaskSuite]
 
-
-@dataclass(frozen=True)
-class _BuiltIn:
-    task_names: tuple[str, ...]
-    dynamics: Callable[[], Dynamics]
-    solved_return: float
-
-
-def _cartpoles(tasks: Mapping[str, CartPolePhysics]) -> _BuiltIn:
-    return _BuiltIn(tuple(tasks), lambda: CartPole(list(tasks.values())), solved_return=475.0)
-
-
-def _pendulums(mirrored: bool) -> _BuiltIn:
-    """Six pendulums; with ``mirrored`` the last three, the first ones again, have their torque the other way round."""
-    physics = [(10.0, 1.0, 1.0), (9.0, 0.9, 1.05), (11.0, 1.1, 0.95)]
-    names = ["baseline", "light and long", "heavy and short"]
-    tasks = {name: PendulumPhysics(*numbers) for name, numbers in zip(names, physics, strict=True)}
-    again = {
-        f"{name}, {'mirrored' if mirrored else 'again'}": dataclasses.replace(task, mirrored=mirrored)
-        for name, task in tasks.items()
-    }
-    tasks |= again
-    return _BuiltIn(tuple(tasks), lambda: Pendulum(list(tasks.values())), solved_return=-250.0)
-
-
-_BASE = CartPolePhysics()
-
-_BUILT_IN: dict[str, _BuiltIn] = {
-    "CartPole": _cartpoles({"baseline": _BASE}),
-    "ComplexCartPole": _cartpoles(
-        {
-            "baseline": _BASE,
-            "short light pole": CartPolePhysics(pole_mass=0.05, half_length=0.25),
-            "long heavy pole": CartPolePhysics(pole_mass=0.2, half_length=1.0),
-            "low gravity": CartPolePhysics(gravity=6.0),
-            "tight limits": CartPolePhysics(x_limit=1.5, angle_limit=8.0),
-        }
-    ),
-    "IdenticalCartPole": _cartpoles({f"copy {k}": _BASE for k in range(5)}),
-    "MultiTaskCartPole": _cartpoles(
-        {
-            "baseline": _BASE,
-            "high gravity": CartPolePhysics(gravity=12.0),
-            "heavy cart": CartPolePhysics(cart_mass=2.0),
-            "heavy pole": CartPolePhysics(pole_mass=0.5),
-            "low gravity": CartPolePhysics(gravity=5.0),
-            "long pole": CartPolePhysics(half_length=1.0),
-        }
-    ),
-    "MirroredCartPole": _cartpoles({"baseline": _BASE, "swapped actions": CartPolePhysics(swapped=True)}),
-    "PendulumFamily": _pendulums(mirrored=False),
-    "PendulumFamilyMirrored": _pendulums(mirrored=True),
-    "ConflictBandit": _BuiltIn(tuple(f"action {k} is right" for k in range(5)), ConflictBandit, solved_return=0.95),
+# A suite's name and the function that makes it; the function's keyword arguments are the suite's options.
+# "module:function" is imported when it is asked for, as suites that need other packages are.
+_FACTORIES: dict[str, Factory | str] = {
+    "CartPole": cartpole,
+    "ComplexCartPole": complex_cartpole,
+    "IdenticalCartPole": identical_cartpole,
+    "MultiTaskCartPole": multi_task_cartpole,
+    "MirroredCartPole": mirrored_cartpole,
+    "ConflictBandit": conflict_bandit,
+    "PendulumFamily": pendulum_family,
+    "MiniGrid": "varshare_pl.envs.minigrid:minigrid",
+    "LunarLander": "varshare_pl.envs.lunar_lander:lunar_lander",
 }
 
-SUITES: tuple[str, ...] = tuple(_BUILT_IN)  # the names of the built-in suites
-
-
-def env_id(suite: str) -> str:
-    """The Gymnasium id of a built-in suite."""
-    return f"varshare_pl/{suite}-v{VERSION}"
-
-
-def _built_in(name: str) -> TaskSuite:
-    if name not in _BUILT_IN:
-        close = difflib.get_close_matches(name, SUITES, n=1, cutoff=0.5)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
-        raise ConfigError(f"suite={name!r}: unknown{hint}; allowed: {', '.join(SUITES)}, or a list of Gymnasium tasks")
-    built_in = _BUILT_IN[name]
-    dynamics = built_in.dynamics()
-    return TaskSuite(
-        name=name,
-        tasks=tuple(TaskSpec(task_name, env_id(name), {"task": k}) for k, task_name in enumerate(built_in.task_names)),
-        observation_space=dynamics.observation_space,
-        action_space=dynamics.action_space,
-        success=SuccessMeasure(solved=built_in.solved_return),
-        version=VERSION,
-        dynamics=dynamics,
-    )
+SUITES: tuple[str, ...] = tuple(_FACTORIES)  # the names of all suites that ship
+PHYSICS_SUITES = tuple(name for name in SUITES if callable(_FACTORIES[name]))  # those with physics of their own
 
 
 def get_suite(
-    suite: str | Sequence[GymTask | dict[str, Any] | str] | TaskSuite,
+    suite: str | Sequence[GymTask | dict[str, Any] | str] | Mapping[str, Any] | TaskSuite,
     *,
     name: str | None = None,
     solved_return: float | None = None,
 ) -> TaskSuite:
-    """Get a suite by its name, or from a list of Gymnasium tasks.
+    """Get a suite by its name, or from Gymnasium tasks.
 
     Args:
-        suite: a name of ``SUITES``, a list of tasks for a custom suite, or a suite that is already one.
+        suite: a name of ``SUITES``, or a dict of one and its options; a list of tasks for a custom suite, or a dict of
+            tasks and settings; a suite that is already one.
         name: replaces the suite's name.
         solved_return: replaces the return from which on a task counts as solved.
 
     Raises:
-        ConfigError: for an unknown name, or tasks that cannot be made or do not fit together.
+        ConfigError: for an unknown name or option, or tasks that cannot be made or do not fit together.
     """
     if isinstance(suite, TaskSuite):
         found = suite
     elif isinstance(suite, str):
-        found = _built_in(suite)
+        found = _shipped(suite, {})
+    elif isinstance(suite, Mapping) and "tasks" not in suite:
+        found = _shipped(suite.get("name"), {key: value for key, value in suite.items() if key != "name"})
     else:
         found = custom_suite(suite)
     if name is not None:
@@ -127,3 +74,48 @@ def get_suite(
     if solved_return is not None:
         found = dataclasses.replace(found, success=SuccessMeasure(solved=float(solved_return)))
     return found
+
+
+def _shipped(name: Any, options: Mapping[str, Any]) -> TaskSuite:
+    if name not in SUITES:
+        close = difflib.get_close_matches(str(name), SUITES, n=1, cutoff=0.5)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        what = f"suite={name!r}: unknown{hint}" if name is not None else "suite: has neither tasks nor name"
+        raise ConfigError(f"{what}; allowed: {', '.join(SUITES)}, or a list of Gymnasium tasks")
+    factory = _factory(name)
+    hints = get_type_hints(factory)
+    allowed = {option: hints[option] for option in inspect.signature(factory).parameters}
+    for option, value in options.items():
+        if option not in allowed:
+            raise ConfigError(
+                f"suite.{option}: unknown option of {name}; allowed: {', '.join(allowed) or 'none'}"
+                + ("; a suite of your own has the key tasks" if option in ("wrappers", "success", "anchors") else "")
+            )
+        _check_option(f"suite.{option}", value, allowed[option])
+    return factory(**options)
+
+
+def _factory(name: str) -> Factory:
+    factory = _FACTORIES[name]
+    if not isinstance(factory, str):
+        return factory
+    module, _, function = factory.partition(":")
+    found: Factory = getattr(importlib.import_module(module), function)
+    return found
+
+
+def _check_option(key: str, value: Any, kind: Any) -> None:
+    """See that a value is of an option's type: bool, int, float, str or a Literal."""
+    if get_origin(kind) is Literal:
+        fits, allowed = value in get_args(kind), ", ".join(map(str, get_args(kind)))
+    elif kind is bool:
+        fits, allowed = isinstance(value, bool), "true, false"
+    elif kind is int:
+        fits, allowed = isinstance(value, int) and not isinstance(value, bool), "an integer"
+    elif kind is float:
+        fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        allowed = "a finite number"
+    else:
+        fits, allowed = isinstance(value, str), "a text"
+    if not fits:
+        raise ConfigError(f"{key}={value!r}: allowed: {allowed}")

@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from varshare_pl.envs.observations import as_dtype
 from varshare_pl.envs.seeding import SPACES, get_stream_state, new_stream, restore_stream, stream_seed
 from varshare_pl.envs.spaces import draw_from, own_spaces
 from varshare_pl.envs.tasks import TaskSuite
@@ -64,7 +65,7 @@ class TaskEnv(gym.Wrapper[Any, Any, Any, Any]):
         self._envs = {start_task: self._made(start_task)}
         super().__init__(self._envs[start_task])
         self.task = start_task
-        self.last_obs: NDArray[np.floating[Any]] | None = None  # None until the first reset
+        self.last_obs: NDArray[Any] | None = None  # None until the first reset
 
     def _made(self, task: int) -> gym.Env[Any, Any]:
         env = self._suite.make_task(task, self._render_mode)
@@ -74,7 +75,7 @@ class TaskEnv(gym.Wrapper[Any, Any, Any, Any]):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray[np.floating[Any]], dict[str, Any]]:
+    ) -> tuple[NDArray[Any], dict[str, Any]]:
         if seed is None and self.last_obs is None:
             seed = self._stream_seed
         if seed is not None:
@@ -86,7 +87,7 @@ class TaskEnv(gym.Wrapper[Any, Any, Any, Any]):
 
     def _begin(
         self, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray[np.floating[Any]], dict[str, Any]]:
+    ) -> tuple[NDArray[Any], dict[str, Any]]:
         """Start an episode of the current task."""
         self._steps = 0
         draw_from(self.env, self._space_stream)
@@ -96,7 +97,7 @@ class TaskEnv(gym.Wrapper[Any, Any, Any, Any]):
         self.last_obs = self._observed(obs)
         return self.last_obs.copy(), self._told(info)
 
-    def step(self, action: Any) -> tuple[NDArray[np.floating[Any]], float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
         self._steps += 1
         with self._fault():
             obs, reward, terminated, truncated, info = self.env.step(action)
@@ -113,14 +114,14 @@ class TaskEnv(gym.Wrapper[Any, Any, Any, Any]):
             text = " ".join(str(error).split())
             raise EnvError(f"{self._here()} raised {type(error).__name__}: {text}") from error
 
-    def _observed(self, obs: Any) -> NDArray[np.floating[Any]]:
+    def _observed(self, obs: Any) -> NDArray[Any]:
         """A copy of an observation, as the suite's space has it."""
         space = self._suite.observation_space
         try:
-            with np.errstate(over="ignore"):  # becomes infinite, which is told below
-                copy: NDArray[np.floating[Any]] = np.array(obs, space.dtype)
+            copy = as_dtype(obs, space.dtype)
         except (TypeError, ValueError):
-            allowed = f"an array of numbers of shape {space.shape} is allowed"
+            numbers = "numbers" if space.dtype.kind == "f" else f"integers in {space.dtype}"
+            allowed = f"an array of {numbers} of shape {space.shape} is allowed"
             raise EnvError(f"{self._here()} gave the observation {short(obs)}; {allowed}") from None
         if copy.shape != space.shape:
             raise EnvError(f"{self._here()} gave an observation of shape {copy.shape}; {space.shape} is its space's")

@@ -13,10 +13,13 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
+from varshare_pl.envs.actions import CommonActions
+from varshare_pl.envs.observations import fitted
 from varshare_pl.envs.physics.dynamics import ActionSpace, Dynamics
 from varshare_pl.envs.success import SuccessMeasure
+from varshare_pl.envs.wrapping import WrapperSpec
 from varshare_pl.errors import ConfigError
-from varshare_pl.types import EnvSpec
+from varshare_pl.types import Anchors, EnvSpec
 
 
 def _told(value: Any) -> str:
@@ -39,12 +42,17 @@ class GymTask:
         kwargs: arguments of ``gymnasium.make``.
         attributes: set on the unwrapped env after it was made; each must exist there already.
         name: a name for people; derived from the rest if None.
+        wrappers: around the env, the innermost first: import paths of subclasses of ``gymnasium.Wrapper``, or a dict
+            of one such path to the wrapper's arguments.
+        time_limit: steps after which an episode is truncated, in place of the limit that the id has.
     """
 
     id: str
     kwargs: dict[str, Any] = field(default_factory=dict)
     attributes: dict[str, Any] = field(default_factory=dict)
     name: str | None = None
+    wrappers: list[str | dict[str, Any]] = field(default_factory=list)
+    time_limit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -55,16 +63,19 @@ class TaskSpec:
     env_id: str
     kwargs: dict[str, Any] = field(default_factory=dict)
     attributes: dict[str, Any] = field(default_factory=dict)
+    wrappers: tuple[WrapperSpec, ...] = ()  # the innermost first
+    time_limit: int | None = None  # steps; None: that of the id
 
     def make(self, render_mode: str | None = None) -> gym.Env[Any, Any]:
         """Make the env with Gymnasium's wrappers, in its own spaces.
 
         Raises:
-            ConfigError: if an attribute does not exist or cannot be set.
+            ConfigError: if an attribute does not exist or cannot be set, or a wrapper raises.
         """
         # Not every env knows the argument, so it is left out where it says nothing.
         rendering = {} if render_mode is None else {"render_mode": render_mode}
-        env: gym.Env[Any, Any] = gym.make(self.env_id, **{**self.kwargs, **rendering})
+        limit = {} if self.time_limit is None else {"max_episode_steps": self.time_limit}
+        env: gym.Env[Any, Any] = gym.make(self.env_id, **{**self.kwargs, **rendering, **limit})
         for key, value in self.attributes.items():
             if not hasattr(env.unwrapped, key):
                 env.close()
@@ -74,7 +85,16 @@ class TaskSpec:
             except AttributeError as error:
                 env.close()
                 raise ConfigError(f"attributes.{key}: {self.env_id} does not let it be set ({error})") from error
-        return _with_own_observations(env)
+        env = _with_own_observations(env)
+        for wrapper in self.wrappers:
+            env = wrapper.put_around(env)
+        return env
+
+    def identity(self) -> str:
+        """What the task is, in words that are the same for equal tasks."""
+        limit = "" if self.time_limit is None else f" time_limit {self.time_limit}"
+        around = f" wrappers {_told([[w.path, w.kwargs] for w in self.wrappers])}" if self.wrappers else ""
+        return f"{self.name}: {self.env_id} {_told(self.kwargs)} {_told(self.attributes)}{limit}{around}"
 
 
 class OwnObservations(gym.ObservationWrapper[Any, Any, Any]):
@@ -99,14 +119,15 @@ def _with_own_observations(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
 
 
 class CommonBox(gym.ObservationWrapper[Any, Any, Any]):
-    """Declares the Box of the whole suite, so that a vector env accepts all tasks side by side."""
+    """Observes in the Box of the whole suite, so that a vector env accepts all tasks side by side."""
 
     def __init__(self, env: gym.Env[Any, Any], space: Box) -> None:
         super().__init__(env)
         self.observation_space = space
 
     def observation(self, observation: Any) -> NDArray[Any]:
-        return np.asarray(observation, dtype=self.observation_space.dtype)
+        assert isinstance(self.observation_space, Box)
+        return fitted(observation, self.env.observation_space, self.observation_space)
 
 
 @dataclass(frozen=True)
@@ -116,9 +137,11 @@ class TaskSuite:
     Attributes:
         name: of the suite; letters that are safe in a file name.
         tasks: the M tasks, counted from 0.
-        observation_space: the one Box of all tasks, float32, or float64 where a task observes in it.
+        observation_space: the one Box of all tasks, of float32, float64 or uint8.
         action_space: the one of all tasks: Discrete, MultiDiscrete, or a Box of floats.
         success: what counts as success in its tasks.
+        anchors: the returns that count as 0 and as 1 in scores; None: a table of the report's may have them.
+        action_counts: how many Discrete actions each task has; empty where each has all of the action space.
         version: changes when results stop being comparable.
         dynamics: the physics for the batched vector env; None for a custom suite.
     """
@@ -128,6 +151,8 @@ class TaskSuite:
     observation_space: Box
     action_space: ActionSpace
     success: SuccessMeasure = field(default_factory=SuccessMeasure)
+    anchors: Anchors | None = None
+    action_counts: tuple[int, ...] = ()
     version: int = 0
     dynamics: Dynamics | None = None
 
@@ -142,16 +167,20 @@ class TaskSuite:
 
     def env_spec(self) -> EnvSpec:
         """What networks need to know."""
-        shape = tuple(self.observation_space.shape)
-        dtype = str(self.observation_space.dtype)
-        return EnvSpec(self.name, self.num_tasks, shape, self.action_space, dtype, self.identities())
+        space = self.observation_space
+        dtype = str(space.dtype)
+        scale = 1.0 / float(space.high.max() or 1) if dtype == "uint8" else 1.0
+        tasks = self.identities()
+        return EnvSpec(
+            self.name, self.num_tasks, tuple(space.shape), self.action_space, dtype, tasks, scale, self.action_counts
+        )
 
     def identities(self) -> tuple[str, ...]:
         """A line for each task, the same for equal tasks: its name, and its physics or how its env is made."""
         if self.dynamics is not None:
             kind, columns = type(self.dynamics).__name__, self.dynamics.table.T.tolist()
             return tuple(f"{task.name}: {kind} {column}" for task, column in zip(self.tasks, columns, strict=True))
-        return tuple(f"{task.name}: {task.env_id} {_told(task.kwargs)} {_told(task.attributes)}" for task in self.tasks)
+        return tuple(task.identity() for task in self.tasks)
 
     def make_task(self, k: int, render_mode: str | None = None) -> gym.Env[Any, Any]:
         """Make the Gymnasium env of task ``k``.
@@ -162,6 +191,8 @@ class TaskSuite:
         if not 0 <= k < self.num_tasks:
             raise ConfigError(f"task={k!r}: {self.name} has the tasks 0 to {self.num_tasks - 1}")
         env = self.tasks[k].make(render_mode)
+        if env.action_space != self.action_space:
+            env = CommonActions(env, self.action_space)
         own = env.observation_space
         same = own == self.observation_space and own.dtype == self.observation_space.dtype
         return env if same else CommonBox(env, self.observation_space)

@@ -12,6 +12,7 @@ from gymnasium import wrappers as known
 from gymnasium.spaces import Space
 from gymnasium.wrappers.utils import RunningMeanStd
 
+from varshare_pl.envs.actions import CommonActions
 from varshare_pl.envs.seeding import get_stream_state, restore_stream
 from varshare_pl.envs.tasks import CommonBox, OwnObservations
 
@@ -31,7 +32,8 @@ _REMEMBERED: dict[type, tuple[str, ...]] = {
     known.StickyAction: ("last_action", "is_sticky_actions", "num_repeats", "repeats_taken"),
     **dict.fromkeys(
         (
-            *(CommonBox, OwnObservations, known.OrderEnforcing, known.PassiveEnvChecker, known.RepeatAction),
+            *(CommonActions, CommonBox, OwnObservations),
+            *(known.OrderEnforcing, known.PassiveEnvChecker, known.RepeatAction),
             *(known.ClipAction, known.RescaleAction, known.DiscretizeAction, known.ClipReward),
             *(known.FlattenObservation, known.FilterObservation, known.ReshapeObservation, known.RescaleObservation),
             *(known.DtypeObservation, known.DiscretizeObservation, known.GrayscaleObservation),

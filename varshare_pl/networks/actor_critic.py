@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from varshare_pl.errors import ConfigError, NonFiniteError
 from varshare_pl.networks.actions import make_distribution
+from varshare_pl.networks.encoder import image_spec
 from varshare_pl.networks.groups import TaskGroups
 from varshare_pl.networks.layer import Noise, TaskLinear, of_tasks
 from varshare_pl.networks.method import SharingMethod
@@ -17,6 +18,7 @@ from varshare_pl.networks.moments import TaskMoments
 from varshare_pl.networks.network import NetworkSpec, TaskNetwork
 from varshare_pl.networks.options import ActionOptions, NetworkOptions, NormalisationOptions, Scope
 from varshare_pl.networks.popart import PopArt
+from varshare_pl.networks.wrapped import EncodedNetwork, MaskedNetwork
 from varshare_pl.random import stream
 from varshare_pl.types import EnvSpec
 
@@ -35,7 +37,8 @@ class PreparedActor(NamedTuple):
 class ActorCritic(nn.Module):
     """Separate actor and critic networks that a sharing method makes.
 
-    The networks read encoded observations: flat, normalised where that is asked for, and of their type.
+    The networks read encoded observations: flat, normalised where that is asked for, else integers from 0 to 1, and of
+    their type. What they do with images is their own.
 
     Args:
         spec: Of the task suite.
@@ -70,21 +73,31 @@ class ActorCritic(nn.Module):
         self.num_tasks = tasks = spec.num_tasks
         self.obs_size = spec.obs_size
 
+        images = image_spec(spec, network.encoder, network.hidden_gain)
+        features = spec.obs_size if images is None else images.num_features
+
         def make(name: str, outputs: int, head_gain: float) -> TaskNetwork:
             sizes = NetworkSpec(
-                name, spec.obs_size, widths, outputs, tasks, network.activation, network.hidden_gain, head_gain
+                name, features, widths, outputs, tasks, network.activation, network.hidden_gain, head_gain
             )
-            return sharing.make_network(sizes, stream(seed, f"init/{name}"))
+            made = sharing.make_network(sizes, stream(seed, f"init/{name}"))
+            if images is None:
+                return made
+            return EncodedNetwork(sharing.make_encoder(images, stream(seed, f"init/{name}/encoder")), made)
 
         def moments(scope: Scope, shape: tuple[int, ...] = (), dtype: torch.dtype | None = None) -> TaskMoments | None:
             return None if scope == "none" else TaskMoments(tasks, shape, dtype, shared=scope == "shared")
 
         wide = torch.float64 if spec.obs_dtype == "float64" else None
         self.observation_moments = moments(normalisation.normalize_observations, (spec.obs_size,), wide)
+        self._bytes = spec.obs_dtype == "uint8"
+        self._scale = spec.obs_scale if self.observation_moments is None else 1.0
         self.return_moments = moments(normalisation.normalize_returns)
         self.reward_moments = moments(normalisation.normalize_rewards)
         self.distribution = make_distribution(spec.action_space, spec.num_tasks, actions or ActionOptions())
         self.actor = make("actor", self.distribution.num_outputs, network.actor_head_gain)
+        if spec.action_counts:
+            self.actor = MaskedNetwork(self.actor, spec.action_counts)
         self.critic = make("critic", 1, network.critic_head_gain)
         self.popart = PopArt(tasks) if normalisation.popart else None
         self.num_variational = self.actor.num_variational + self.critic.num_variational  # P, of one task
@@ -96,7 +109,9 @@ class ActorCritic(nn.Module):
 
     @property
     def obs_dtype(self) -> torch.dtype:
-        """In which observations are read: float64 where they are normalised in it, else as the networks compute."""
+        """Of raw observations: float64 where they are normalised in it, uint8 if they are, else that of the weights."""
+        if self._bytes:
+            return torch.uint8
         moments = self.observation_moments
         return self.dtype if moments is None or moments.mean.dtype != torch.float64 else torch.float64
 
@@ -130,7 +145,10 @@ class ActorCritic(nn.Module):
         if moments is not None:
             mean, std = moments.by_task()
             rows = _normalised(rows, mean[task], std[task])
-        return rows.to(self.dtype)
+        return self._scaled(rows)
+
+    def _scaled(self, rows: Tensor) -> Tensor:
+        return rows.to(self.dtype) if self._scale == 1.0 else rows.to(self.dtype) * self._scale
 
     def prepare_actor(
         self, group_task: Tensor, noise: Sequence[Noise] | None = None, shared_only: bool = False
@@ -158,7 +176,7 @@ class ActorCritic(nn.Module):
         """The same (G, R, P) for flat raw observations (G, R, obs_size)."""
         if prepared.mean is not None and prepared.std is not None:
             obs = _normalised(obs, prepared.mean, prepared.std)
-        return self.distribution.params(self.actor.compute(prepared.weights, obs.to(self.dtype)), prepared.beside)
+        return self.distribution.params(self.actor.compute(prepared.weights, self._scaled(obs)), prepared.beside)
 
     def actor_params(self, group_task: Tensor, noise: Sequence[Noise] | None, x: Tensor) -> Tensor:
         """The same for encoded observations x (G, R, obs_size) of the tasks group_task (G,), to differentiate."""

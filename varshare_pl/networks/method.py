@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import torch
 
+from varshare_pl.networks.encoder import ImageEncoder, ImageSpec
 from varshare_pl.networks.layer import LayerSpec, TaskLinear
 from varshare_pl.networks.network import NetworkSpec, TaskMLP, TaskNetwork
 
@@ -27,3 +28,7 @@ class SharingMethod:
     def make_network(self, spec: NetworkSpec, generator: torch.Generator) -> TaskNetwork:
         """A new network with its initial weights, drawn from generator: a multilayer perceptron of the layers."""
         return TaskMLP(self.make_layer, spec, generator)
+
+    def make_encoder(self, spec: ImageSpec, generator: torch.Generator) -> ImageEncoder:
+        """A new encoder of images with its initial weights, before one network: one of all tasks."""
+        return ImageEncoder(spec, generator)

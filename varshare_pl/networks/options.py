@@ -11,6 +11,7 @@ from varshare_pl.earlier import new_value
 from varshare_pl.errors import ConfigError
 from varshare_pl.networks.activations import ActivationName
 
+EncoderName = Literal["auto", "cnn", "none"]
 LogStd = Literal["task", "shared", "network"]
 ActionBounds = Literal["clip", "tanh"]
 Scope = Literal["shared", "task", "none"]
@@ -22,6 +23,8 @@ class NetworkOptions:
     """The networks.
 
     Args:
+        encoder: What is before the layers of actor and critic each. "cnn": convolutions, of images alone; "none";
+            "auto": convolutions where observations are uint8 images, three axes with sides of at least 4.
         hidden_sizes: Widths of the hidden layers, of actor and critic each.
         activation: After every hidden layer.
         hidden_gain: Scale of the hidden layers' orthogonal initial weights.
@@ -29,6 +32,7 @@ class NetworkOptions:
         critic_head_gain: The same for the critic's last layer.
     """
 
+    encoder: EncoderName = "auto"
     hidden_sizes: Sequence[PositiveInt] = (64, 64)
     activation: ActivationName = "tanh"
     hidden_gain: PositiveFloat = 2**0.5

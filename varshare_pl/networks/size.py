@@ -50,7 +50,7 @@ def parameter_rows(policy: ActorCritic) -> list[ParameterRow]:
     rows = []
     for full_name, parameter in policy.named_parameters():
         owner, _, name = full_name.partition(".")
-        rows.append(ParameterRow(owner, name.removeprefix("stack."), tuple(parameter.shape)))
+        rows.append(ParameterRow(owner, name.removeprefix("network.").removeprefix("stack."), tuple(parameter.shape)))
     return rows
 
 

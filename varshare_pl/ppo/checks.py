@@ -39,7 +39,7 @@ def check_precision(precision: str, scaled: bool, combining: bool) -> None:
 
 def check_device(device: torch.device, policy: ActorCritic) -> None:
     """Raise ConfigError if the device has not the numbers that observations are normalised in."""
-    if device.type == "mps" and policy.obs_dtype != policy.dtype:
+    if device.type == "mps" and policy.obs_dtype == torch.float64:
         raise ConfigError(
             "model.normalize_observations: only none is allowed for float64 observations on an Apple GPU, which has no "
             "float64; or trainer.accelerator=cpu"

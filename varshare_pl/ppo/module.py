@@ -78,7 +78,7 @@ class PPOModule(pl.LightningModule):
             )
         self.method_name = getattr(type(sharing), "name", type(sharing).__name__)
         try:
-            widths = matched_hidden_sizes(spec, sharing, own.hidden_sizes, own.match_parameters, own)
+            widths = matched_hidden_sizes(spec, sharing, own, own.match_parameters, own)
             self.policy = ActorCritic(spec, sharing, replace(own, hidden_sizes=widths), own, own, own.seed)
         except ConfigError as error:  # a method knows its options, but not where they stand in a config
             text = str(error)

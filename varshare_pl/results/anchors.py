@@ -2,31 +2,17 @@
 
 ``low`` is the mean return of the uniformly random policy, of 20,000 episodes a task (``python -m benchmarks.anchors``
 measures it, the standard error is below 0.15 for the CartPoles); ``high`` is the most that an episode can earn.
-They belong to a version of a suite and never change, so a further method or run changes no older number.
+They belong to a version of a suite and never change, so a further method or run changes no older number. A suite
+in YAML may have anchors of its own; these are in the run's ``run.json``, and come before those of this table.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
+from varshare_pl.types import Anchors
 
-Array = NDArray[np.float64]
 _CARTPOLE = 22.3
-
-
-@dataclass(frozen=True)
-class Anchors:
-    """The returns that count as 0 and as 1, of each task."""
-
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-
-    def scores(self, returns: Array) -> Array:
-        """Scores of returns whose last axis is the tasks."""
-        low, high = np.array(self.low), np.array(self.high)
-        return np.asarray((returns - low) / (high - low))
 
 
 def _cartpoles(*low: float) -> Anchors:
@@ -47,3 +33,13 @@ def anchors_of(suite: str, version: int | None, num_tasks: int) -> Anchors | Non
     """The anchors of a suite; None for one without, which is reported in raw returns."""
     found = None if version is None else ANCHORS.get((suite, version))
     return found if found is not None and len(found.low) == num_tasks else None
+
+
+def anchors_text(anchors: Anchors | None) -> str:
+    """Anchors in words; nothing for a suite without its own."""
+    return "" if anchors is None else f"low {listed_numbers(anchors.low)}, high {listed_numbers(anchors.high)}"
+
+
+def listed_numbers(numbers: Sequence[float]) -> str:
+    """Numbers in words, one where all are the same."""
+    return ", ".join(f"{number:g}" for number in (numbers[:1] if len(set(numbers)) == 1 else numbers))

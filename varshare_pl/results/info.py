@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from varshare_pl.errors import ConfigError
+from varshare_pl.types import Anchors
 
 RUN_FILE = "run.json"
 
@@ -23,6 +24,7 @@ class RunInfo:
     task_names: tuple[str, ...]
     solved_return: float | None
     suite_version: int | None = None
+    anchors: Anchors | None = None  # of the suite, where it has its own
     length: int | None = None  # env steps asked for, the last time that the run was given a length
     commit: str = ""
     packages: tuple[str, ...] = ()  # each with its version
@@ -59,11 +61,22 @@ def _run_info(data: dict[str, Any], folder: str) -> RunInfo:
         task_names=tuple(str(name) for name in data.get("task_names") or ()),
         solved_return=None if solved is None else float(solved),
         suite_version=None if version is None else int(version),
+        anchors=_anchors(data.get("anchors")),
         length=None if lengths[-1] is None else int(lengths[-1]),
         commit=str(data.get("commit") or ""),
         packages=tuple(f"{name} {found}" for name, found in _items(data.get("packages"), python=data.get("python"))),
         hardware=", ".join(f"{name} {found}" for name, found in _items(data.get("hardware"))),
     )
+
+
+def _anchors(given: Any) -> Anchors | None:
+    """Of a run's file; None for a suite without, and for runs of before."""
+    if given is None:
+        return None
+    low, high = (tuple(map(float, given[name])) for name in ("low", "high"))
+    if len(low) != len(high):
+        raise ValueError(f"anchors of {len(low)} and {len(high)} tasks")
+    return Anchors(low, high)
 
 
 def _items(mapping: Any, **more: Any) -> list[tuple[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from varshare_pl.results.anchors import anchors_text
 from varshare_pl.results.study import Study, Suite
 from varshare_pl.results.variant import STOP_RULE, SeedRun, Variant, shortened
 
@@ -184,10 +185,7 @@ def _score(study: Study) -> str:
     if not anchored:
         return ""
     return "(return − low) / (high − low) of each task: " + "; ".join(
-        f"{suite.label} low {', '.join(f'{low:g}' for low in suite.anchors.low)}, "
-        f"high {', '.join(f'{high:g}' for high in dict.fromkeys(suite.anchors.high))}"
-        for suite in anchored
-        if suite.anchors is not None
+        f"{suite.label} {anchors_text(suite.anchors)}" for suite in anchored
     )
 
 

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from varshare_pl.errors import ConfigError
 from varshare_pl.paths import user_path
-from varshare_pl.results.anchors import Anchors, anchors_of
+from varshare_pl.results.anchors import anchors_of, anchors_text
 from varshare_pl.results.info import RunInfo, read_json
 from varshare_pl.results.variant import SeedRun, Variant, is_run, listed, read_run, read_runs
+from varshare_pl.types import Anchors
 
 STUDY_FILE, FAILURES = "study.json", "failures"
 REFERENCE = "independent"  # what transfer is measured against where no study says otherwise
@@ -45,6 +46,9 @@ class Suite:
 
     @cached_property
     def anchors(self) -> Anchors | None:
+        own = self.info.anchors
+        if own is not None and len(own.low) == len(self.names):
+            return own
         return anchors_of(self.info.suite, self.info.suite_version, len(self.names))
 
     def scores(self, returns: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -201,6 +205,7 @@ def _check_suite(folder: Path, suite: Suite) -> None:
         ("tasks", lambda variant: listed(variant.info.task_names)),
         ("number of tasks", lambda variant: len(variant.names) or None),
         ("solved return", lambda variant: variant.info.solved_return),
+        ("anchors", lambda variant: anchors_text(variant.info.anchors)),
     )
     for what, fact in facts:
         known = [(variant.name, fact(variant)) for variant in suite.started if fact(variant) not in ("", None)]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from varshare_pl.errors import ConfigError
+from varshare_pl.results.anchors import anchors_text
 from varshare_pl.results.files import HEARTBEAT
 from varshare_pl.results.info import RUN_FILE, RunInfo, read_json
 from varshare_pl.results.run_tables import RunTables, read_tables
@@ -236,6 +237,7 @@ def _facts(run: SeedRun) -> dict[str, str]:
         "tasks": listed(info.task_names or info.names_for(run.tables.num_tasks)),
         "number of tasks": str(run.tables.num_tasks or ""),
         "solved return": "" if info.solved_return is None else f"{info.solved_return:g}",
+        "anchors": anchors_text(info.anchors),
         "rollout size": f"{np.diff(steps, prepend=0).min():.0f} env steps" if len(steps) else "",
     }
     return {name: value for name, value in facts.items() if value} | run.options

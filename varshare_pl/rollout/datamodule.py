@@ -27,7 +27,9 @@ class RolloutDataModule(pl.LightningDataModule):
     """Vectorized multi-task envs and the rollouts collected from them.
 
     Args:
-        suite: Name of a built-in task suite, or a list of Gymnasium ids or tasks (id, kwargs, attributes, name).
+        suite: Name of a suite that ships, or a mapping of its name and options; a list of Gymnasium ids or tasks (id,
+            kwargs, attributes, name, wrappers, time_limit), or a mapping of such tasks and settings (name, wrappers,
+            time_limit, success, anchors, pad).
         num_envs: Envs that step side by side, over all tasks.
         rollout_steps: Steps of each env in a rollout.
         total_env_steps: Length of the training in env steps over all envs, rounded up to whole rollouts.
@@ -42,7 +44,7 @@ class RolloutDataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        suite: str | list[str | GymTask | dict[str, Any]] = "ComplexCartPole",
+        suite: str | list[str | GymTask | dict[str, Any]] | dict[str, Any] = "ComplexCartPole",
         num_envs: PositiveInt = 40,
         rollout_steps: PositiveInt = 128,
         total_env_steps: PositiveInt = 300_000,
@@ -184,8 +186,9 @@ class RolloutDataModule(pl.LightningDataModule):
             total_envs=self.num_envs,
         )
         compiled = module.options.compile and backend == "torch"
-        wide = self.suite.observation_space.dtype == np.float64 and module.policy.obs_dtype == torch.float64
-        dtype = np.dtype(np.float64 if wide else np.float32)
+        own, read = self.suite.observation_space.dtype, module.policy.obs_dtype
+        kept = own == np.uint8 or (own == np.float64 and read == torch.float64)
+        dtype = np.dtype(own if kept else np.float32)
         return Collector(envs, self.suite.num_tasks, self.info_metrics, self.num_envs, here.start, compiled, dtype)
 
     def on_exception(self, exception: BaseException) -> None:

@@ -16,6 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from varshare_pl.networks.encoder import ImageEncoder, ImageSpec
 from varshare_pl.networks.initial import orthogonal
 from varshare_pl.networks.layer import LayerSpec, LinearWeights, NewTask, Noise, TaskLinear, of_tasks
 from varshare_pl.networks.method import SharingMethod
@@ -54,3 +55,7 @@ class Independent(SharingMethod):
 
     def make_layer(self, spec: LayerSpec) -> IndependentLinear:
         return IndependentLinear(spec.in_features, spec.out_features, spec.num_tasks)
+
+    def make_encoder(self, spec: ImageSpec, generator: torch.Generator) -> ImageEncoder:
+        """One for each task."""
+        return ImageEncoder(spec, generator, per_task=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from math import inf
 from typing import Literal
 
@@ -27,29 +28,30 @@ Widths = tuple[int, ...]
 def matched_hidden_sizes(
     spec: EnvSpec,
     sharing: SharingMethod,
-    hidden_sizes: Sequence[int],
+    network: NetworkOptions,
     match: MatchParameters | None,
     actions: ActionOptions | None = None,
 ) -> Widths:
     """Widen or narrow the hidden layers until actor and critic have VarShare's number of parameters, within 2 %.
 
-    VarShare is that of the default options, with ``hidden_sizes``. All widths are scaled by one factor; where rounding
+    VarShare is that of the default options, with the widths given. All widths are scaled by one factor; where rounding
     to whole units leaves more than 2 %, single units are added or taken one by one.
 
     Args:
         spec: Sizes of the task suite.
         sharing: The method whose networks are matched.
-        hidden_sizes: Widths of VarShare's hidden layers.
-        match: Which number, as ``networks.size`` counts them; None: keep ``hidden_sizes``.
+        network: With the widths of VarShare's hidden layers.
+        match: Which number, as ``networks.size`` counts them; None: keep the widths.
         actions: Of continuous actions, whose distributions may have parameters and outputs of their own.
 
     Raises:
         ConfigError: if the method's networks have no such widths.
     """
+    hidden_sizes = tuple(network.hidden_sizes)
     if match is None:
-        return tuple(hidden_sizes)
-    target = parameter_count(spec, VarShare(), hidden_sizes, match, actions)(hidden_sizes)
-    count = parameter_count(spec, sharing, hidden_sizes, match, actions)
+        return hidden_sizes
+    target = parameter_count(spec, VarShare(), network, match, actions)(hidden_sizes)
+    count = parameter_count(spec, sharing, network, match, actions)
 
     def off(widths: Widths) -> float:
         found = count(widths)
@@ -77,23 +79,23 @@ def matched_hidden_sizes(
 def parameter_count(
     spec: EnvSpec,
     sharing: SharingMethod,
-    hidden_sizes: Sequence[int],
+    network: NetworkOptions,
     match: MatchParameters,
     actions: ActionOptions | None = None,
 ) -> Callable[[Sequence[int]], int]:
     """A function from hidden widths to parameters of actor and critic; 0 for widths that the method refuses.
 
-    What one task uses of each parameter is seen once, in networks of ``hidden_sizes``; counted are shapes alone, of
+    What one task uses of each parameter is seen once, in networks of the widths given; counted are shapes alone, of
     networks without memory or numbers (torch's device "meta"), so that wide ones cost nothing.
     """
     with torch.random.fork_rng(devices=[]):
-        reference = ActorCritic(spec, sharing, NetworkOptions(hidden_sizes=hidden_sizes), actions=actions)
+        reference = ActorCritic(spec, sharing, network, actions=actions)
     parts = {name: read_parts(network, spec.obs_size) for name, network in reference.networks()}
 
     def count(widths: Sequence[int]) -> int:
         try:
             with torch.device("meta"):
-                policy = ActorCritic(spec, sharing, NetworkOptions(hidden_sizes=widths), actions=actions)
+                policy = ActorCritic(spec, sharing, replace(network, hidden_sizes=widths), actions=actions)
         except ConfigError:
             return 0
         if match == "active":

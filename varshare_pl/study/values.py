@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from varshare_pl.errors import ConfigError
-from varshare_pl.yaml_files import KEYS, Texts, dump, read_yaml
+from varshare_pl.yaml_files import KEYS, SUITE_NAMES, Texts, dump, read_yaml
 
 LARGEST_SEED = 2**32 - 1
 _SEED = r"(0|[1-9]\d*)"
 
-
-_SUITE = ("data.suite", "*", "name")
+_SUITES = tuple(("data.suite", *place) for place in SUITE_NAMES)
 TEXTS = Texts(
     values=(
         *(("tuned",), ("configs",), ("configs", "*")),
@@ -29,11 +28,11 @@ TEXTS = Texts(
         *(("seeds",), ("seeds", "*"), ("tune", "seeds"), ("tune", "seeds", "*")),  # 1:10 and 010 are no numbers there
         *(("slurm", "partition"), ("slurm", "setup"), ("slurm", "setup", "*"), ("slurm", "options", "*")),
         *(
-            ("overrides", *_SUITE),
-            ("suites", "*", *_SUITE),
-            ("methods", "*", *_SUITE),
-            ("grid", "data.suite", "*", "*", "name"),
+            place
+            for suite in _SUITES
+            for place in (("overrides", *suite), ("suites", "*", *suite), ("methods", "*", *suite))
         ),
+        *(("grid", "data.suite", "*", *place) for place in SUITE_NAMES),
     ),
     names=(("name",), ("description",), ("suites", KEYS), ("methods", KEYS), ("reference",)),
 )

@@ -42,8 +42,7 @@ class TaskActor(nn.Module):
 
 def export_actor(policy: ActorCritic, task: int, obs_shape: tuple[int, ...], path: Path) -> None:
     """Write the actor of one task as an exported program, for any number of rows; whole or not at all."""
-    wide = policy.observation_moments is not None and policy.observation_moments.mean.dtype == torch.float64
-    example = torch.zeros(2, *obs_shape, dtype=torch.float64 if wide else torch.float32)
+    example = torch.zeros(2, *obs_shape, dtype=policy.obs_dtype)
     rows = torch.export.Dim("rows", min=1)
     with torch.no_grad():
         program = torch.export.export(TaskActor(policy, task), (example,), dynamic_shapes=({0: rows},))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from dataclasses import fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -28,7 +29,7 @@ from varshare_pl.trained.export import export_actor
 from varshare_pl.yaml_files import parse_yaml
 
 Observation = TypeVar("Observation", Tensor, NDArray[Any])
-Options = TypeVar("Options", NormalisationOptions, ActionOptions)
+Options = TypeVar("Options", NetworkOptions, NormalisationOptions, ActionOptions)
 Task = int | str | Sequence[int] | Sequence[str] | Tensor | NDArray[np.integer[Any]]
 KEPT_TASKS = 64  # sets of tasks whose prepared weights are kept
 
@@ -113,9 +114,9 @@ class TrainedPolicy:
     def export(self, path: Path | str, task: int | str, overwrite: bool = False) -> Path:
         """Write one task's policy as a program that needs only torch: ``torch.export.load(path).module()``.
 
-        The module maps observations (rows, *obs), float32, or float64 where they are normalised in it, to the most
-        likely actions (rows, *action), as the env takes them, and the parameters of their distributions (rows, P), for
-        any number of rows. It holds the task's weights alone.
+        The module maps observations (rows, *obs), of the type that the policy reads, to the most likely actions
+        (rows, *action), as the env takes them, and the parameters of their distributions (rows, P), for any number of
+        rows. It holds the task's weights alone.
 
         Args:
             path: A file that ends in .pt2.
@@ -174,13 +175,13 @@ def load_policy(path: Path | str, checkpoint: Literal["last", "best"] = "last") 
         suite, model = get_suite(config["data"]["suite"]), config["model"]
         sharing = _method(**model["sharing"])
         spec = suite.env_spec()
-        # A run from before there was such an option did not normalise.
+        # A run from before there was such an option did not normalise, and had no encoder.
         scopes: dict[str, Any] = {name: model.get(name) or "none" for name in SCOPED}
         normalisation = NormalisationOptions(**scopes, popart=model.get("popart", False))
         actions = _options(ActionOptions, model)
-        sizes = matched_hidden_sizes(spec, sharing, model["hidden_sizes"], model.get("match_parameters"), actions)
-        network = NetworkOptions(hidden_sizes=sizes, activation=model["activation"])
-        policy = ActorCritic(spec, sharing, network, normalisation, actions)
+        network = replace(_options(NetworkOptions, model), encoder=model.get("encoder", "none"))
+        sizes = matched_hidden_sizes(spec, sharing, network, model.get("match_parameters"), actions)
+        policy = ActorCritic(spec, sharing, replace(network, hidden_sizes=sizes), normalisation, actions)
     except (KeyError, TypeError) as error:
         raise ConfigError(f"load_policy: the config of {path} is incomplete or damaged: {error}") from error
     saved, prefix = content[CHECKPOINT_KEY], "policy."

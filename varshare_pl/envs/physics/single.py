@@ -95,10 +95,10 @@ class DynamicsEnv(gym.Env[Any, Any]):
         self.np_random = restore_stream(state["rng"])
 
 
-def make_single(suite: str, task: int = 0, render_mode: str | None = None) -> DynamicsEnv:
-    """Make one task of a built-in suite; the entry point of the Gymnasium ids."""
+def make_single(suite: str, task: int = 0, render_mode: str | None = None, **options: Any) -> DynamicsEnv:
+    """Make one task of a suite with its options; the entry point of the Gymnasium ids."""
     from varshare_pl.envs.suites import get_suite
 
-    dynamics = get_suite(suite).dynamics
+    dynamics = get_suite({"name": suite, **options}).dynamics
     assert dynamics is not None
     return DynamicsEnv(dynamics, task, render_mode)

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from varshare_pl.envs.custom import custom_suite
@@ -60,17 +61,37 @@ _BUILT_IN: dict[str, _BuiltIn] = {
 
 SUITES: tuple[str, ...] = tuple(_BUILT_IN)  # the names of the built-in suites
 
+# Suites of other packages' envs, which are extras: the function that makes each, in a module of this package.
+FOREIGN: dict[str, tuple[str, dict[str, Any]]] = {
+    "metaworld_mt3": ("metaworld:metaworld", {"benchmark": "MT3"}),
+    "metaworld_mt5_fast": ("metaworld:metaworld", {"benchmark": "MT5-fast"}),
+    "metaworld_mt10": ("metaworld:metaworld", {"benchmark": "MT10"}),
+    "metaworld_mt50": ("metaworld:metaworld", {"benchmark": "MT50"}),
+    "mujoco_cheetah_family": ("mujoco:mujoco_cheetah_family", {}),
+    "mujoco_hopper_family": ("mujoco:mujoco_hopper_family", {}),
+}
+
 
 def env_id(suite: str) -> str:
     """The Gymnasium id of a built-in suite."""
     return f"varshare_pl/{suite}-v{VERSION}"
 
 
+def _foreign(name: str) -> TaskSuite:
+    place, options = FOREIGN[name]
+    module, function = place.split(":")
+    suite: TaskSuite = getattr(import_module(f"varshare_pl.envs.{module}"), function)(**options)
+    return suite
+
+
 def _built_in(name: str) -> TaskSuite:
+    if name in FOREIGN:
+        return _foreign(name)
     if name not in _BUILT_IN:
-        close = difflib.get_close_matches(name, SUITES, n=1, cutoff=0.5)
+        names = (*SUITES, *FOREIGN)
+        close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
-        raise ConfigError(f"suite={name!r}: unknown{hint}; allowed: {', '.join(SUITES)}, or a list of Gymnasium tasks")
+        raise ConfigError(f"suite={name!r}: unknown{hint}; allowed: {', '.join(names)}, or a list of Gymnasium tasks")
     built_in = _BUILT_IN[name]
     dynamics = built_in.dynamics()
     return TaskSuite(

@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
+from varshare_pl.envs.foreign_state.replay import replayed
 from varshare_pl.envs.physics.dynamics import Dynamics
 from varshare_pl.envs.success import SuccessMeasure
 from varshare_pl.errors import ConfigError
@@ -88,13 +89,13 @@ class OwnObservations(gym.ObservationWrapper[Any, Any, Any]):
 
 
 def _with_own_observations(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
-    """Put ``OwnObservations`` around the env inside all wrappers."""
+    """Put ``OwnObservations``, and ``Replayed`` where it is needed, around the env inside all wrappers."""
     innermost = env
     while isinstance(innermost, gym.Wrapper) and isinstance(innermost.env, gym.Wrapper):
         innermost = innermost.env
     if not isinstance(innermost, gym.Wrapper):
-        return OwnObservations(env)
-    innermost.env = OwnObservations(innermost.env)
+        return OwnObservations(replayed(env))
+    innermost.env = OwnObservations(replayed(innermost.env))
     return env
 
 
@@ -121,6 +122,7 @@ class TaskSuite:
         success: what counts as success in its tasks.
         version: changes when results stop being comparable.
         dynamics: the physics for the batched vector env; None for a custom suite.
+        protocol: in words, what its numbers are of; empty where the name says it all.
     """
 
     name: str
@@ -130,6 +132,7 @@ class TaskSuite:
     success: SuccessMeasure = field(default_factory=SuccessMeasure)
     version: int = 0
     dynamics: Dynamics | None = None
+    protocol: str = ""
 
     @property
     def num_tasks(self) -> int:

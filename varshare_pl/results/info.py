@@ -23,6 +23,7 @@ class RunInfo:
     task_names: tuple[str, ...]
     solved_return: float | None
     suite_version: int | None = None
+    suite_protocol: str = ""
     length: int | None = None  # env steps asked for, the last time that the run was given a length
     commit: str = ""
     packages: tuple[str, ...] = ()  # each with its version
@@ -59,6 +60,7 @@ def _run_info(data: dict[str, Any], folder: str) -> RunInfo:
         task_names=tuple(str(name) for name in data.get("task_names") or ()),
         solved_return=None if solved is None else float(solved),
         suite_version=None if version is None else int(version),
+        suite_protocol=str(data.get("suite_protocol") or ""),
         length=None if lengths[-1] is None else int(lengths[-1]),
         commit=str(data.get("commit") or ""),
         packages=tuple(f"{name} {found}" for name, found in _items(data.get("packages"), python=data.get("python"))),

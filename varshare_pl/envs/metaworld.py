@@ -29,7 +29,8 @@ ENV_ID = "varshare_pl/MetaWorld-v3"
 VERSION = "3.1.1"
 HORIZON = 500
 GOALS = 50  # of a task
-CAMERA = "corner"
+CAMERA = "corner2"  # stands on its head, as all of Meta-World's corner cameras do
+PICTURE = 240  # pixels, of each side
 
 _MT10 = (
     *("reach", "push", "pick-place", "door-open", "drawer-open", "drawer-close", "button-press-topdown"),
@@ -113,7 +114,7 @@ def _check(key: str, value: Any, allowed: Sequence[str]) -> None:
 
 
 class GoalAtReset(gym.Wrapper[Any, Any, Any, Any]):
-    """A task that takes one of its goals at each reset, by the env's own random stream.
+    """A task that takes one of its goals at each reset, by the env's own random stream, and is drawn upright.
 
     Meta-World's own wrappers ignore ``reset(seed=…)``.
 
@@ -134,6 +135,10 @@ class GoalAtReset(gym.Wrapper[Any, Any, Any, Any]):
             core.np_random = new_stream(seed)
         core._last_rand_vec = self.goals[core.np_random.integers(len(self.goals))].copy()
         return self.env.reset(options=options)
+
+    def render(self) -> Any:
+        image: Any = self.env.render()
+        return np.rot90(image, 2) if isinstance(image, np.ndarray) else image
 
 
 def make_env(
@@ -156,10 +161,8 @@ def make_env(
         from metaworld.env_dict import ALL_V3_ENVIRONMENTS
     except ImportError as error:
         raise ConfigError("suite: Meta-World is not installed: pip install 'varshare-pl[metaworld]'") from error
-    camera = None if render_mode is None else CAMERA
-    env = ALL_V3_ENVIRONMENTS[f"{task}-v3"](
-        reward_function_version=reward_version, render_mode=render_mode, camera_name=camera
-    )
+    drawn = {} if render_mode is None else {"camera_name": CAMERA, "width": PICTURE, "height": PICTURE}
+    env = ALL_V3_ENVIRONMENTS[f"{task}-v3"](reward_function_version=reward_version, render_mode=render_mode, **drawn)
     env._partially_observable = False
     del env.sawyer_observation_space  # cached as it is with the goal hidden
     env._set_task_called = True

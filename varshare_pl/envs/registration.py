@@ -6,7 +6,6 @@ import gymnasium as gym
 
 from varshare_pl.envs.suites import SUITES, env_id, get_suite
 
-
 _FOREIGN = {  # made of other packages' envs, which are loaded when one is made
     "varshare_pl/MetaWorld-v3": ("metaworld:make_env", 500),
     "varshare_pl/HalfCheetahVariant-v5": ("mujoco:make_cheetah", 1000),

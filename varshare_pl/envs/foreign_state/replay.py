@@ -15,12 +15,12 @@ from varshare_pl.envs.foreign_state import family_of
 from varshare_pl.envs.seeding import get_stream_state, new_stream, restore_stream
 
 
-def get_state(env: gym.Env[Any, Any]) -> dict[str, Any]:
+def get_state(_env: gym.Env[Any, Any]) -> dict[str, Any]:
     """Nothing: ``Replayed`` around the env tells it."""
     return {}
 
 
-def set_state(env: gym.Env[Any, Any], state: dict[str, Any]) -> None:
+def set_state(_env: gym.Env[Any, Any], _state: dict[str, Any]) -> None:
     """Nothing is left to do."""
 
 

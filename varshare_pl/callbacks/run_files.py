@@ -115,6 +115,7 @@ class RunFiles(Callback):
             "seed": module.seed,
             "suite": suite.name,
             "suite_version": suite.version,
+            "suite_protocol": suite.protocol,
             "method": module.method_name,
             "hidden_sizes": list(module.policy.hidden_sizes),  # those of the networks, matched or not
             "task_names": [task.name for task in suite.tasks],

@@ -38,6 +38,9 @@ _FACTORIES: dict[str, Factory | str] = {
     "PendulumFamily": pendulum_family,
     "MiniGrid": "varshare_pl.envs.minigrid:minigrid",
     "LunarLander": "varshare_pl.envs.lunar_lander:lunar_lander",
+    "MetaWorld": "varshare_pl.envs.metaworld:metaworld",
+    "CheetahFamily": "varshare_pl.envs.mujoco:mujoco_cheetah_family",
+    "HopperFamily": "varshare_pl.envs.mujoco:mujoco_hopper_family",
 }
 
 SUITES: tuple[str, ...] = tuple(_FACTORIES)  # the names of all suites that ship

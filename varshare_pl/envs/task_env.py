@@ -10,19 +10,14 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from varshare_pl.envs.foreign_state import teller_of
 from varshare_pl.envs.observations import as_dtype
+from varshare_pl.envs.plain import NotPlainError, as_plain, from_plain
 from varshare_pl.envs.seeding import SPACES, get_stream_state, new_stream, restore_stream, stream_seed
 from varshare_pl.envs.spaces import draw_from, own_spaces
 from varshare_pl.envs.tasks import TaskSuite
 from varshare_pl.envs.values import as_flag, as_number, is_vector_key, kept, short
-from varshare_pl.envs.wrapper_state import (
-    NotPlainError,
-    as_plain,
-    can_tell,
-    from_plain,
-    get_wrapper_states,
-    set_wrapper_states,
-)
+from varshare_pl.envs.wrapper_state import get_wrapper_states, set_wrapper_states
 from varshare_pl.errors import EnvError
 
 LARGEST_REWARD = float(np.finfo(np.float32).max)  # what is learned from is float32
@@ -204,14 +199,16 @@ class TaskEnv(gym.Wrapper[Any, Any, Any, Any]):
 
     def _state_of(self, env: gym.Env[Any, Any]) -> dict[str, Any]:
         """The states of an env's wrappers, and its own: None if one of them is not known."""
-        wrappers, core = get_wrapper_states(env), env.unwrapped
-        if not can_tell(core):
+        wrappers, teller = get_wrapper_states(env), teller_of(env.unwrapped)
+        if teller is None:
             return {"wrappers": wrappers, "env": None}
         with self._fault():
-            state = core.get_state()  # type: ignore[attr-defined]
+            state = teller.get_state()
         try:
             plain = as_plain(state)
         except NotPlainError as error:
+            if not teller.own:  # a class derived from one that is known, with what is not
+                return {"wrappers": wrappers, "env": None}
             raise EnvError(
                 f"{self._here()} has a {error} in what its get_state gives; lists, dicts, numbers, strings and arrays "
                 "are allowed"
@@ -238,9 +235,10 @@ class TaskEnv(gym.Wrapper[Any, Any, Any, Any]):
     def _set_state_of(self, env: gym.Env[Any, Any], state: dict[str, Any]) -> None:
         env.reset(seed=self._stream_seed)  # the wrappers step only after a reset; its draws do not count
         set_wrapper_states(env, state["wrappers"])
-        if state["env"] is not None:
+        teller = teller_of(env.unwrapped)
+        if teller is not None and state["env"] is not None:
             with self._fault():
-                env.unwrapped.set_state(from_plain(state["env"]))  # type: ignore[attr-defined]
+                teller.set_state(from_plain(state["env"]))
 
     # As an attribute too: set_attr is the one way into the processes of an AsyncVectorEnv with a value for each env.
     @property

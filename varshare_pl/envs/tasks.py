@@ -14,6 +14,7 @@ from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 from varshare_pl.envs.actions import CommonActions
+from varshare_pl.envs.foreign_state.replay import replayed
 from varshare_pl.envs.observations import fitted
 from varshare_pl.envs.physics.dynamics import ActionSpace, Dynamics
 from varshare_pl.envs.success import SuccessMeasure
@@ -108,13 +109,13 @@ class OwnObservations(gym.ObservationWrapper[Any, Any, Any]):
 
 
 def _with_own_observations(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
-    """Put ``OwnObservations`` around the env inside all wrappers."""
+    """Put ``OwnObservations``, and ``Replayed`` where it is needed, around the env inside all wrappers."""
     innermost = env
     while isinstance(innermost, gym.Wrapper) and isinstance(innermost.env, gym.Wrapper):
         innermost = innermost.env
     if not isinstance(innermost, gym.Wrapper):
-        return OwnObservations(env)
-    innermost.env = OwnObservations(innermost.env)
+        return OwnObservations(replayed(env))
+    innermost.env = OwnObservations(replayed(innermost.env))
     return env
 
 
@@ -144,6 +145,7 @@ class TaskSuite:
         action_counts: how many Discrete actions each task has; empty where each has all of the action space.
         version: changes when results stop being comparable.
         dynamics: the physics for the batched vector env; None for a custom suite.
+        protocol: in words, what its numbers are of; empty where the name says it all.
     """
 
     name: str
@@ -155,6 +157,7 @@ class TaskSuite:
     action_counts: tuple[int, ...] = ()
     version: int = 0
     dynamics: Dynamics | None = None
+    protocol: str = ""
 
     @property
     def num_tasks(self) -> int:

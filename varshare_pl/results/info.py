@@ -25,6 +25,7 @@ class RunInfo:
     solved_return: float | None
     suite_version: int | None = None
     anchors: Anchors | None = None  # of the suite, where it has its own
+    suite_protocol: str = ""
     length: int | None = None  # env steps asked for, the last time that the run was given a length
     commit: str = ""
     packages: tuple[str, ...] = ()  # each with its version
@@ -62,6 +63,7 @@ def _run_info(data: dict[str, Any], folder: str) -> RunInfo:
         solved_return=None if solved is None else float(solved),
         suite_version=None if version is None else int(version),
         anchors=_anchors(data.get("anchors")),
+        suite_protocol=str(data.get("suite_protocol") or ""),
         length=None if lengths[-1] is None else int(lengths[-1]),
         commit=str(data.get("commit") or ""),
         packages=tuple(f"{name} {found}" for name, found in _items(data.get("packages"), python=data.get("python"))),

@@ -148,7 +148,8 @@ def _suite(label: str, variant: Variant) -> str:
     info = variant.info
     name = (info.suite or label) + ("" if info.suite_version is None else f" v{info.suite_version}")
     tasks = len(variant.names)
-    return (name if name.startswith(label) else f"{label}: {name}") + f", {tasks} task{'s' * (tasks != 1)}"
+    told = f" ({info.suite_protocol})" if info.suite_protocol else ""
+    return (name if name.startswith(label) else f"{label}: {name}") + f", {tasks} task{'s' * (tasks != 1)}{told}"
 
 
 def _planned(study: Study) -> str:

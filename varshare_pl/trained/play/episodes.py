@@ -12,9 +12,11 @@ from gymnasium.error import DependencyNotInstalled
 from numpy.typing import NDArray
 
 from varshare_pl.envs import TaskSuite
+from varshare_pl.envs.foreign_state import family_of
 from varshare_pl.envs.task_env import TaskEnv
 from varshare_pl.errors import ConfigError
 from varshare_pl.random import stream, stream_seed
+from varshare_pl.trained.play.opengl import choose_opengl
 from varshare_pl.trained.policy import TrainedPolicy
 
 USUAL_FPS = 30.0  # of envs that don't say
@@ -73,6 +75,9 @@ class _Player:
                 image: Any = self.env.render()
             except DependencyNotInstalled as error:
                 raise ConfigError(f"play: {error}") from error
+            except Exception as error:  # whatever a foreign env, or a driver, raises
+                text = " ".join(str(error).split())
+                raise ConfigError(f"play: the task {self.name!r} cannot be drawn: {text}") from error
             if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3 or not image.size:
                 raise ConfigError(f"play: the task {self.name!r} cannot be drawn: its env gives no image")
             if image.dtype != np.uint8:
@@ -165,4 +170,6 @@ def _make(suite: TaskSuite, task: int) -> TaskEnv:
     if env.render_mode != "rgb_array":
         env.close()
         raise ConfigError(f"play: the task {name!r} cannot be drawn: its env knows no render_mode rgb_array")
+    if family_of(env.unwrapped) == "mujoco":
+        choose_opengl()
     return env

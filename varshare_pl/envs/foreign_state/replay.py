@@ -1,0 +1,61 @@
+"""Envs whose physics cannot be read out (Box2D's contacts) or is a web of objects (MiniGrid's grid).
+
+Each reset makes their world anew from the random stream, so the start of the stream and the actions since then lead to
+the same state again, bit for bit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from varshare_pl.envs.foreign_state import family_of
+from varshare_pl.envs.seeding import get_stream_state, new_stream, restore_stream
+
+
+def get_state(_env: gym.Env[Any, Any]) -> dict[str, Any]:
+    """Nothing: ``Replayed`` around the env tells it."""
+    return {}
+
+
+def set_state(_env: gym.Env[Any, Any], _state: dict[str, Any]) -> None:
+    """Nothing is left to do."""
+
+
+def replayed(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+    """The env inside all wrappers, with ``Replayed`` around it where it is of this family."""
+    return Replayed(env) if family_of(env) == "replay" else env
+
+
+class Replayed(gym.Wrapper[Any, Any, Any, Any]):
+    """Remembers how an env's episode began and what was done since."""
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self._stream: dict[str, Any] = {}
+        self._options: dict[str, Any] | None = None
+        self._actions: list[Any] = []
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        if seed is not None:
+            self.env.unwrapped.np_random = new_stream(seed)  # as reset(seed=…) does
+        self._stream, self._options = get_stream_state(self.env.unwrapped.np_random), options
+        self._actions = []
+        return self.env.reset(options=options)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        self._actions.append(action.copy() if isinstance(action, np.ndarray) else action)
+        return self.env.step(action)
+
+    def get_state(self) -> dict[str, Any]:
+        """The stream before the episode's reset, the reset's options, and the actions."""
+        return {"stream": self._stream, "options": self._options, "actions": self._actions}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Reset and act again."""
+        self.env.unwrapped.np_random = restore_stream(state["stream"])
+        self.reset(options=state["options"])
+        for action in state["actions"]:
+            self.step(action)

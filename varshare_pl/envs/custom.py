@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +19,7 @@ _FIELDS = tuple(f.name for f in dataclasses.fields(GymTask))
 
 
 def custom_suite(entries: Sequence[GymTask | dict[str, Any] | str]) -> TaskSuite:
-    """Build a suite from a list of tasks; every env is made once to look at its spaces.
+    """Build a suite from a list of tasks; every kind of env is made once to look at its spaces.
 
     Raises:
         ConfigError: if a task cannot be made or the tasks' spaces do not fit together.
@@ -30,7 +31,7 @@ def custom_suite(entries: Sequence[GymTask | dict[str, Any] | str]) -> TaskSuite
         TaskSpec(name, task.id, dict(task.kwargs), dict(task.attributes))
         for name, task in zip(_names(tasks), tasks, strict=True)
     )
-    probes = [_probe(k, spec) for k, spec in enumerate(specs)]
+    probes = _probes(specs)
     thresholds = {threshold for _, _, threshold in probes}
     return TaskSuite(
         name=_suite_name(tasks),
@@ -90,6 +91,24 @@ def _suite_name(tasks: Sequence[GymTask]) -> str:
     ids = list(dict.fromkeys(task.id for task in tasks))
     name = "+".join(ids) if len(ids) <= 3 else f"{ids[0]}+{len(ids) - 1}-more"
     return re.sub(r"[^\w.+-]+", "_", name)
+
+
+def _probes(specs: Sequence[TaskSpec]) -> list[tuple[Box, Discrete, float | None]]:
+    """What each task's env has; those that are made the same way but for the task's name are made once."""
+    found: dict[Any, tuple[Box, Discrete, float | None]] = {}
+    keys = [_key(k, spec) for k, spec in enumerate(specs)]
+    for k, spec in enumerate(specs):
+        if keys[k] not in found:
+            found[keys[k]] = _probe(k, spec)
+    return [found[key] for key in keys]
+
+
+def _key(k: int, spec: TaskSpec) -> bytes | int:
+    """The same for tasks whose envs are made the same way; its place for one that cannot be compared."""
+    try:
+        return pickle.dumps(dataclasses.replace(spec, name=""))
+    except Exception:  # whatever a foreign object raises
+        return k
 
 
 def _probe(k: int, spec: TaskSpec) -> tuple[Box, Discrete, float | None]:

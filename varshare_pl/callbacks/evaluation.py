@@ -170,6 +170,8 @@ class Evaluation(Callback):
                     data.info_metrics,
                     self.max_episode_steps,
                     lambda: signals is not None and signals.received is not None,
+                    data.num_workers,
+                    data.worker_timeout,
                 )
         result = trainer.strategy.broadcast(result)
         if result is None and signals is not None:

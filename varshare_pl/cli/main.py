@@ -45,7 +45,7 @@ usage: varshare resume FOLDER [options]
 
 Go on with the run in FOLDER where its last checkpoint was, as if it had never stopped. Options of 'varshare fit' that
 do not make another run of it may follow: the length (data.total_env_steps), trainer.*, logger, plots.*, progress.*,
-checkpoint.*, threads, data.backend.
+checkpoint.*, threads, data.backend, data.num_workers, data.worker_timeout.
 """
 
 

@@ -92,6 +92,8 @@ def _evaluate(cli: DescribeCLI, checkpoint: dict[str, Any]) -> EvaluationResult:
         how.envs_per_task,
         data.info_metrics,
         how.max_episode_steps,
+        num_workers=data.num_workers,
+        worker_timeout=data.worker_timeout,
     )
 
 

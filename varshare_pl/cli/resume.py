@@ -24,6 +24,8 @@ MAY_CHANGE = (
     "threads",
     "data.total_env_steps",
     "data.backend",  # the states of all backends are the same
+    "data.num_workers",
+    "data.worker_timeout",
 )
 WHERE = (
     "ckpt_path",

@@ -8,6 +8,7 @@ from varshare_pl.envs.vector import (
     get_state,
     make_vector_env,
     resolve_assignment,
+    resolve_backend,
     set_state,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "get_suite",
     "make_vector_env",
     "resolve_assignment",
+    "resolve_backend",
     "set_state",
 ]

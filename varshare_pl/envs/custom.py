@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -26,13 +28,13 @@ class Probe(NamedTuple):
 
 
 def custom_suite(given: Sequence[GymTask | dict[str, Any] | str] | Mapping[str, Any]) -> TaskSuite:
-    """Build a suite from a list of tasks, or a mapping of tasks and settings; every env is made once for its spaces.
+    """Build a suite from a list of tasks, or a mapping of tasks and settings; each kind of env is made once, to look.
 
     Raises:
         ConfigError: if a key is not allowed, a task cannot be made, or the tasks' spaces do not fit together.
     """
     defined = parse_suite(given)
-    probes = [_probe(k, spec) for k, spec in enumerate(defined.tasks)]
+    probes = _probes(defined.tasks)
     thresholds = {probe.threshold for probe in probes}
     actions = [probe.actions for probe in probes]
     return TaskSuite(
@@ -44,6 +46,24 @@ def custom_suite(given: Sequence[GymTask | dict[str, Any] | str] | Mapping[str, 
         anchors=defined.anchors,
         action_counts=action_counts(actions),
     )
+
+
+def _probes(specs: Sequence[TaskSpec]) -> list[Probe]:
+    """What each task's env has; those that are made the same way but for the task's name are made once."""
+    found: dict[bytes | int, Probe] = {}
+    keys = [_key(k, spec) for k, spec in enumerate(specs)]
+    for k, spec in enumerate(specs):
+        if keys[k] not in found:
+            found[keys[k]] = _probe(k, spec)
+    return [found[key] for key in keys]
+
+
+def _key(k: int, spec: TaskSpec) -> bytes | int:
+    """The same for tasks whose envs are made the same way; its place for one that cannot be compared."""
+    try:
+        return pickle.dumps(dataclasses.replace(spec, name=""))
+    except Exception:  # whatever a foreign object raises
+        return k
 
 
 def _probe(k: int, spec: TaskSpec) -> Probe:

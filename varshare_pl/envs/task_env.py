@@ -18,9 +18,16 @@ from varshare_pl.envs.spaces import draw_from, own_spaces
 from varshare_pl.envs.tasks import TaskSuite
 from varshare_pl.envs.values import as_flag, as_number, is_vector_key, kept, short
 from varshare_pl.envs.wrapper_state import get_wrapper_states, set_wrapper_states
-from varshare_pl.errors import EnvError
+from varshare_pl.errors import ConfigError, EnvError
 
+BEING_MADE = -1  # in place of a step
 LARGEST_REWARD = float(np.finfo(np.float32).max)  # what is learned from is float32
+
+
+def where(suite: TaskSuite, env_index: int, task: int, step: int) -> str:
+    """The words for an env at a step of its episode, or BEING_MADE."""
+    moment = "while it was made" if step == BEING_MADE else f"at step {step} of its episode"
+    return f"env {env_index} (task {task}, {suite.tasks[task].name}) {moment}"
 
 
 class TaskEnv(gym.Wrapper[Any, Any, Any, Any]):
@@ -62,8 +69,14 @@ class TaskEnv(gym.Wrapper[Any, Any, Any, Any]):
         self.task = start_task
         self.last_obs: NDArray[Any] | None = None  # None until the first reset
 
+    @property
+    def steps(self) -> int:
+        """Steps of the episode so far."""
+        return self._steps
+
     def _made(self, task: int) -> gym.Env[Any, Any]:
-        env = self._suite.make_task(task, self._render_mode)
+        with self._fault(where(self._suite, self._env_index, task, BEING_MADE)):
+            env = self._suite.make_task(task, self._render_mode)
         own_spaces(env)
         draw_from(env, self._space_stream)
         return env
@@ -101,13 +114,15 @@ class TaskEnv(gym.Wrapper[Any, Any, Any, Any]):
         return self.last_obs.copy(), self._reward(reward), *flags, self._told(info)
 
     @contextmanager
-    def _fault(self) -> Iterator[None]:
-        """Say which env it was that raised."""
+    def _fault(self, place: str | None = None) -> Iterator[None]:
+        """Say which env it was that raised; ``place``: where, if not here."""
         try:
             yield
+        except ConfigError:
+            raise
         except Exception as error:
             text = " ".join(str(error).split())
-            raise EnvError(f"{self._here()} raised {type(error).__name__}: {text}") from error
+            raise EnvError(f"{place or self._here()} raised {type(error).__name__}: {text}") from error
 
     def _observed(self, obs: Any) -> NDArray[Any]:
         """A copy of an observation, as the suite's space has it."""
@@ -145,8 +160,7 @@ class TaskEnv(gym.Wrapper[Any, Any, Any, Any]):
         return {key: kept(value) for key, value in info.items() if not is_vector_key(key)} | {"task": self.task}
 
     def _here(self) -> str:
-        name = self._suite.tasks[self.task].name
-        return f"env {self._env_index} (task {self.task}, {name}) at step {self._steps} of its episode"
+        return where(self._suite, self._env_index, self.task, self._steps)
 
     def _switch(self, task: int) -> None:
         """Make ``task`` the current one and hand it the random stream."""
@@ -169,7 +183,8 @@ class TaskEnv(gym.Wrapper[Any, Any, Any, Any]):
 
     def close(self) -> None:
         for env in self._envs.values():
-            env.close()
+            with self._fault():
+                env.close()
 
     def get_state(self) -> dict[str, Any]:
         """What the next steps depend on, as plain data (see ``vector.get_state``).
@@ -239,12 +254,3 @@ class TaskEnv(gym.Wrapper[Any, Any, Any, Any]):
         if teller is not None and state["env"] is not None:
             with self._fault():
                 teller.set_state(from_plain(state["env"]))
-
-    # As an attribute too: set_attr is the one way into the processes of an AsyncVectorEnv with a value for each env.
-    @property
-    def env_state(self) -> dict[str, Any] | None:
-        return None if self.last_obs is None else self.get_state()
-
-    @env_state.setter
-    def env_state(self, state: dict[str, Any]) -> None:
-        self.set_state(state)

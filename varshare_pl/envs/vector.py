@@ -1,4 +1,4 @@
-"""A suite as a vector env: batched, torch, sync or async, with the same trajectories in all four."""
+"""A suite as a vector env: batched, torch, sync or workers, with the same trajectories in all four."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
 
 from varshare_pl.envs.physics.batched import BatchedVectorEnv
@@ -15,9 +15,10 @@ from varshare_pl.envs.suites import get_suite
 from varshare_pl.envs.task_env import TaskEnv
 from varshare_pl.envs.tasks import GymTask, TaskSuite
 from varshare_pl.envs.values import VectorInfos
+from varshare_pl.envs.workers import WorkerEnvs
 from varshare_pl.errors import ConfigError
 
-Backend = Literal["auto", "batched", "torch", "sync", "async"]
+Backend = Literal["auto", "batched", "torch", "sync", "workers"]
 Assignment = Literal["auto", "fixed", "cycle"]
 
 
@@ -31,6 +32,9 @@ def make_vector_env(
     total_envs: int | None = None,
     render_mode: str | None = None,
     context: str | None = None,
+    num_workers: int | None = None,
+    worker_timeout: float | None = None,
+    info_keys: Sequence[str] = (),
 ) -> VectorEnv[Any, Any, Any]:
     """Make a vector env over all tasks of a suite, with SAME_STEP autoreset and ``info["task"]``.
 
@@ -41,7 +45,8 @@ def make_vector_env(
         suite: a name, a list of Gymnasium tasks, or a suite.
         num_envs: N, the number of envs here.
         backend: "batched" (arrays) or "torch" (tensors; made to be compiled together with a policy), for built-in
-            suites only; "sync" or "async" (Gymnasium's own, any suite); "auto" takes "batched" where it can and else
+            suites only; "sync" (Gymnasium's, one env after the other) or "workers" (processes with several envs each),
+            for any suite; "auto" takes "batched" where it can, else "workers" where ``num_workers`` is given, else
             "sync".
         seed: of the run; used by the first ``reset()``.
         task_assignment: "fixed" (an env keeps its task), "cycle" (it takes the next one at every reset), or "auto":
@@ -49,46 +54,93 @@ def make_vector_env(
         env_indices: the global indices of the N envs; 0 to N - 1 by default.
         total_envs: the number of envs over all processes; needed with ``env_indices``.
         render_mode: as in ``gymnasium.make``; "rgb_array" is the only one for "batched" and "torch".
-        context: how "async" starts its processes: "fork", "spawn", "forkserver"; Python's default if None. A forked
-            process knows ids that the script registered itself; the other two find only those of imported modules
-            (``module:id``), but are safe in a process with threads.
+        context: how "workers" starts its processes: "forkserver", "spawn" or "fork"; None: the first of them that the
+            system has. The first two are safe in a process with threads, and know what can be imported: an id that
+            the main script registers with a class of its own makes them run the script anew, which then needs
+            ``if __name__ == "__main__":``. A forked process has all that its parent has.
+        num_workers: processes of "workers", at most N; None: one a core.
+        worker_timeout: seconds that an env of "workers" may take to be made, for a reset or a step; None: any time.
+        info_keys: the numbers of the info that are needed at every step; "workers" leaves all others out, but for the
+            whole last info of an episode.
 
     Raises:
         ConfigError: for a bad argument.
     """
     suite = get_suite(suite)
-    _check_choice("backend", backend, get_args(Backend))
     if not _is_int(seed) or seed < 0:
         raise ConfigError(f"seed={seed!r}: must be an integer of at least 0")
     indices, total = _check_indices(num_envs, env_indices, total_envs)
     cycle = resolve_assignment(suite, total, task_assignment) == "cycle"
     start_tasks = [g % suite.num_tasks for g in indices]
-    if backend in ("batched", "torch") and suite.dynamics is None:
-        raise ConfigError(f"backend={backend!r}: {suite.name} has no batched physics; allowed: auto, sync, async")
-    if backend in ("auto", "batched", "torch") and suite.dynamics is not None:
+    backend = resolve_backend(suite, backend, num_workers, worker_timeout)
+    if suite.dynamics is not None and backend in ("batched", "torch"):
         make = _torch_env() if backend == "torch" else BatchedVectorEnv
         return make(suite.dynamics, start_tasks, env_indices=indices, cycle=cycle, seed=seed, render_mode=render_mode)
+    if backend == "workers":
+        return WorkerEnvs(
+            suite,
+            start_tasks,
+            env_indices=indices,
+            cycle=cycle,
+            seed=seed,
+            render_mode=render_mode,
+            num_workers=num_workers,
+            timeout=worker_timeout,
+            info_keys=info_keys,
+            context=context,
+        )
     make_fns: list[Callable[[], TaskEnv]] = [
         partial(TaskEnv, suite, task, seed=seed, env_index=g, cycle=cycle, render_mode=render_mode)
         for task, g in zip(start_tasks, indices, strict=True)
     ]
-    if backend == "async":
-        return AsyncEnvs(make_fns, context=context, autoreset_mode=AutoresetMode.SAME_STEP)
     return SyncEnvs(make_fns, autoreset_mode=AutoresetMode.SAME_STEP)
 
 
 class SyncEnvs(VectorInfos, SyncVectorEnv):
-    """Gymnasium's, with infos of any types."""
+    """Gymnasium's, with infos of any types and a state."""
 
+    def get_state(self) -> dict[str, Any]:
+        """As ``get_state`` below."""
+        return {"envs": [env.get_state() for env in self._task_envs()]}
 
-class AsyncEnvs(VectorInfos, AsyncVectorEnv):
-    """Gymnasium's, with infos of any types."""
+    def set_state(self, state: dict[str, Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """As ``set_state`` below."""
+        for env, of_env in zip(self._task_envs(), state["envs"], strict=True):
+            env.set_state(of_env)
+        obs = [env.last_obs for env in self._task_envs()]
+        return np.stack(obs), np.array([env.task for env in self._task_envs()], dtype=np.int64)
+
+    def _task_envs(self) -> list[Any]:
+        return list(self.envs)
 
 
 def _torch_env() -> type[BatchedVectorEnv]:
     from varshare_pl.envs.torch_backend import TorchVectorEnv  # loads torch, which the other backends do without
 
     return TorchVectorEnv
+
+
+def resolve_backend(
+    suite: TaskSuite, backend: Backend, num_workers: int | None = None, worker_timeout: float | None = None
+) -> Backend:
+    """Decide what "auto" means.
+
+    Raises:
+        ConfigError: for a backend that the suite does not allow, or options of workers where there are none.
+    """
+    _check_choice("backend", backend, get_args(Backend))
+    if backend in ("batched", "torch") and suite.dynamics is None:
+        raise ConfigError(f"backend={backend!r}: {suite.name} has no batched physics; allowed: auto, sync, workers")
+    if backend == "auto":
+        backend = "batched" if suite.dynamics is not None else "sync" if num_workers is None else "workers"
+    if num_workers is not None and (not _is_int(num_workers) or num_workers < 1):
+        raise ConfigError(f"num_workers={num_workers!r}: must be an integer of at least 1, or None")
+    if worker_timeout is not None and not 0 < worker_timeout < np.inf:
+        raise ConfigError(f"worker_timeout={worker_timeout!r}: must be a number of seconds above 0, or None")
+    for key, value in (("num_workers", num_workers), ("worker_timeout", worker_timeout)):
+        if value is not None and backend != "workers":
+            raise ConfigError(f"{key}={value!r}: the backend is {backend!r}, which has no workers; allowed: None")
+    return backend
 
 
 def resolve_assignment(suite: TaskSuite, total_envs: int, task_assignment: Assignment) -> Literal["fixed", "cycle"]:
@@ -119,9 +171,7 @@ def get_state(vec: VectorEnv[Any, Any, Any]) -> dict[str, Any]:
     Args:
         vec: made by ``make_vector_env``, after its first reset.
     """
-    if isinstance(vec, BatchedVectorEnv):
-        return vec.get_state()
-    return {"envs": list(vec.call("get_state"))}  # type: ignore[attr-defined]
+    return vec.get_state()  # type: ignore[attr-defined, no-any-return]
 
 
 def set_state(vec: VectorEnv[Any, Any, Any], state: dict[str, Any]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -137,12 +187,7 @@ def set_state(vec: VectorEnv[Any, Any, Any], state: dict[str, Any]) -> tuple[NDA
         raise ConfigError(f"state: it holds {len(state['envs'])} envs, the vector env has num_envs={vec.num_envs}")
     if any("wrappers" not in env for env in state["envs"]):
         raise ConfigError("state: it was written by an earlier version, which did not keep all of an env's state")
-    if isinstance(vec, BatchedVectorEnv):
-        return vec.set_state(state)
-    # An attribute, not a call: the only way to hand each sub-env of an AsyncVectorEnv a value of its own.
-    vec.set_attr("env_state", list(state["envs"]))  # type: ignore[attr-defined]
-    obs, tasks = vec.get_attr("last_obs"), vec.get_attr("task")  # type: ignore[attr-defined]
-    return np.stack(obs), np.array(tasks, dtype=np.int64)
+    return vec.set_state(state)  # type: ignore[attr-defined, no-any-return]
 
 
 def final_observations(info: dict[str, Any], obs: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

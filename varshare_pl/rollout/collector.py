@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import gymnasium
@@ -226,15 +226,14 @@ class Collector:
         return int(restarted.sum())
 
     def close(self) -> None:
-        """Close the envs; after a failure their processes may not answer any more and are ended."""
-        if self._whole is None:
+        """Close the envs; one that failed midway through a rollout has said what there is to say."""
+        try:
             self._envs.close()
-            return
-        for process in getattr(self._envs, "processes", ()):
-            process.terminate()
-        with suppress(Exception), warnings.catch_warnings(action="ignore"):
-            self._envs.close(terminate=True)
-        self._envs.closed = True
+        except Exception:
+            if self._whole is None:
+                raise
+        finally:
+            self._envs.closed = True
 
     @contextmanager
     def _env_fault(self, step: int) -> Iterator[None]:
@@ -244,10 +243,8 @@ class Collector:
         except EnvError:
             raise
         except Exception as error:
-            index = _dead_process(self._envs, error)
-            where = f"env {self._here.start + index} (task {self._task[index]})" if index is not None else "an env"
-            what = f"raised {type(error).__name__}: {error}" if index is None else "died"
-            raise EnvError(f"{where} {what} at step {step} of the rollout, env step {self.env_steps}") from error
+            where = f"at step {step} of the rollout, env step {self.env_steps}"
+            raise EnvError(f"an env raised {type(error).__name__}: {error} {where}") from error
 
     def _observe(self, obs: NDArray[Any], info: Mapping[str, Any]) -> None:
         self._obs = np.array(obs, self._obs_dtype)
@@ -281,16 +278,3 @@ class Collector:
     def _where(self, i: int) -> str:
         env, task, step = self._here.start + i, self._task[i], self._length[i]
         return f"env {env} (task {task}) at step {step} of its episode"
-
-
-def _dead_process(envs: Any, error: Exception) -> int | None:
-    """The first sub-env whose process is dead, if that is why its pipe broke."""
-    if not isinstance(error, EOFError | ConnectionError):
-        return None
-    deadline = time.monotonic() + 5.0
-    while time.monotonic() < deadline:  # a dying process closes its pipes a moment before it is dead
-        for index, process in enumerate(getattr(envs, "processes", ())):
-            if not process.is_alive():
-                return index
-        time.sleep(0.01)
-    return None

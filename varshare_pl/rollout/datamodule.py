@@ -10,13 +10,14 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from jsonargparse.typing import NonNegativeInt, PositiveInt
+from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, TensorDataset
 
-from varshare_pl.envs import GymTask, get_suite, make_vector_env, resolve_assignment
+from varshare_pl.envs import GymTask, get_suite, make_vector_env, resolve_assignment, resolve_backend
 from varshare_pl.errors import ConfigError
 from varshare_pl.parallel import gather_plain, raised_by_all, world_size
+from varshare_pl.processes import usable_cores
 from varshare_pl.rollout.collector import Collector
 from varshare_pl.rollout.dataset import RolloutDataset
 from varshare_pl.rollout.info_metrics import check_info_metrics
@@ -33,12 +34,15 @@ class RolloutDataModule(pl.LightningDataModule):
         num_envs: Envs that step side by side, over all tasks.
         rollout_steps: Steps of each env in a rollout.
         total_env_steps: Length of the training in env steps over all envs, rounded up to whole rollouts.
-        backend: How envs are vectorized: "batched" (NumPy) or "torch", for suites with physics of their own, "sync"
-            or "async" (Gymnasium's, any env); "auto" takes batched where it can (torch for
-            compiled acting, with model.compile), else sync.
+        backend: How envs are vectorized: "batched" (NumPy) or "torch", for suites with physics of their own; "sync"
+            (one after the other) or "workers" (processes with several envs each), for any env; "auto" takes batched
+            where it can (torch for compiled acting, with model.compile), else workers where num_workers is given,
+            else sync.
         task_assignment: "fixed": env i has task i mod M for good; "cycle": an env takes the next task at each reset;
             "auto": fixed where num_envs is a multiple of M, else cycle.
         info_metrics: Scalars in the env's info at an episode's end to log per task, e.g. [success].
+        num_workers: Processes of the backend "workers" for each process of the training; null: one a core.
+        worker_timeout: Seconds that an env of "workers" may take to be made, for a reset or a step; null: any time.
         seed: Hangs env streams on the run's seed; the command line sets it from seed_everything.
     """
 
@@ -48,9 +52,11 @@ class RolloutDataModule(pl.LightningDataModule):
         num_envs: PositiveInt = 40,
         rollout_steps: PositiveInt = 128,
         total_env_steps: PositiveInt = 300_000,
-        backend: Literal["auto", "batched", "torch", "sync", "async"] = "auto",
+        backend: Literal["auto", "batched", "torch", "sync", "workers"] = "auto",
         task_assignment: Literal["auto", "fixed", "cycle"] = "auto",
         info_metrics: Sequence[str] = (),
+        num_workers: PositiveInt | None = None,
+        worker_timeout: PositiveFloat | None = None,
         seed: NonNegativeInt = 1,
     ) -> None:
         super().__init__()
@@ -65,6 +71,8 @@ class RolloutDataModule(pl.LightningDataModule):
         self.backend = backend
         self.task_assignment = task_assignment
         self.info_metrics = tuple(info_metrics)
+        self.num_workers = num_workers
+        self.worker_timeout = worker_timeout
         self.seed = seed
         if task_assignment == "fixed" and num_envs % self.suite.num_tasks:
             raise ConfigError(
@@ -73,8 +81,12 @@ class RolloutDataModule(pl.LightningDataModule):
             )
         if backend in ("batched", "torch") and self.suite.dynamics is None:
             raise ConfigError(
-                f"data.backend: {backend} is not allowed for suite {self.suite.name}; auto, sync, async are"
+                f"data.backend: {backend} is not allowed for suite {self.suite.name}; auto, sync, workers are"
             )
+        try:
+            resolve_backend(self.suite, backend, num_workers, worker_timeout)
+        except ConfigError as error:
+            raise ConfigError(f"data.{error}") from error
         check_info_metrics(self.info_metrics, self.suite.num_tasks)
         self._collector: Collector | None = None
         self._resume_from: dict[str, Any] | None = None
@@ -173,9 +185,12 @@ class RolloutDataModule(pl.LightningDataModule):
         assert self.trainer is not None
         here = self._here()
         module: Any = self.trainer.lightning_module
-        backend = self.backend
-        if backend == "auto" and module.options.compile and self.suite.dynamics is not None:
+        backend = resolve_backend(self.suite, self.backend, self.num_workers, self.worker_timeout)
+        if self.backend == "auto" and backend == "batched" and module.options.compile:
             backend = "torch"
+        workers = None
+        if backend == "workers":
+            workers = self.num_workers or max(1, usable_cores() // self.trainer.world_size)
         envs = make_vector_env(
             self.suite,
             here.stop - here.start,
@@ -184,6 +199,9 @@ class RolloutDataModule(pl.LightningDataModule):
             task_assignment=self.task_assignment,
             env_indices=range(here.start, here.stop),
             total_envs=self.num_envs,
+            num_workers=workers,
+            worker_timeout=self.worker_timeout,
+            info_keys=() if self.suite.success.info is None else (self.suite.success.info,),
         )
         compiled = module.options.compile and backend == "torch"
         own, read = self.suite.observation_space.dtype, module.policy.obs_dtype
@@ -195,9 +213,9 @@ class RolloutDataModule(pl.LightningDataModule):
         self.teardown("fit")
 
     def teardown(self, stage: str) -> None:
-        if self._collector is not None:
-            self._collector.close()
-            self._collector = None
+        collector, self._collector = self._collector, None
+        if collector is not None:
+            collector.close()
 
 
 def _as_it_is(rollout: Any) -> Any:

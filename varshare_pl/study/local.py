@@ -14,10 +14,10 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+from varshare_pl.processes import one_thread, usable_cores
 from varshare_pl.study.executor import Ended, log_in_utf8
 from varshare_pl.study.runs import Run
 
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 PR_SET_PDEATHSIG = 1
 
 
@@ -31,15 +31,10 @@ class ForkServer:
     """
 
     def __init__(self, preload: str) -> None:
-        before = {name: os.environ.get(name) for name in ONE_THREAD}
         self._context = mp.get_context("forkserver")
         self._context.set_forkserver_preload([preload])
-        os.environ.update(ONE_THREAD)  # read when NumPy and torch are loaded
-        try:
+        with one_thread():
             mp.forkserver.ensure_running()  # type: ignore[attr-defined]
-        finally:
-            for name, value in before.items():
-                os.environ.pop(name) if value is None else os.environ.update({name: value})
 
     def start(self, target: Callable[..., None], *args: Any) -> ForkServerProcess:
         """Call a function in a process of its own."""
@@ -98,14 +93,10 @@ class LocalExecutor:
                 os.kill(process.pid, number)
 
 
-def usable_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _in_place(folder: str, program: str, target: Callable[..., None], *args: Any) -> None:
     """What each process does first: it is started far from where the study was, and outlives nobody."""
     os.setsid()  # Ctrl-C reaches the study alone, which passes it on once
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))  # a server of env workers blocks them
     signal.signal(signal.SIGINT, signal.default_int_handler)
     _end_with_parent()
     os.chdir(folder)

@@ -94,11 +94,13 @@ def evaluate(
     episodes: int,
     seed: int,
     counter: int,
-    backend: Literal["auto", "batched", "torch", "sync", "async"] = "auto",
+    backend: Literal["auto", "batched", "torch", "sync", "workers"] = "auto",
     envs_per_task: int | None = None,
     info_metrics: tuple[str, ...] = (),
     max_episode_steps: int | None = LONGEST_EPISODE,
     stopped: Callable[[], bool] = lambda: False,
+    num_workers: int | None = None,
+    worker_timeout: float | None = None,
 ) -> EvaluationResult:
     """Run episodes in envs of their own, with random streams of their own.
 
@@ -116,6 +118,8 @@ def evaluate(
         info_metrics: Numbers of the last info to keep.
         max_episode_steps: An episode that is as long is cut, and counts as it stands; None: it goes on.
         stopped: Asked at every step whether to stop.
+        num_workers: As for training.
+        worker_timeout: As for training.
 
     Raises:
         StoppedError: if it was stopped.
@@ -128,7 +132,13 @@ def evaluate(
         )
     tasks, quota = suite.num_tasks, episodes // envs_per_task
     envs = make_vector_env(
-        suite, tasks * envs_per_task, backend, seed=stream_seed(seed, "evaluation", counter), task_assignment="fixed"
+        suite,
+        tasks * envs_per_task,
+        backend,
+        seed=stream_seed(seed, "evaluation", counter),
+        task_assignment="fixed",
+        num_workers=num_workers,
+        worker_timeout=worker_timeout,
     )
     try:
         columns = _play(act, envs, quota, info_metrics, max_episode_steps, stopped)

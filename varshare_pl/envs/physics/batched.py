@@ -23,7 +23,7 @@ from varshare_pl.envs.physics.dynamics import (
 )
 from varshare_pl.envs.physics.pool import Ids, ResetPool
 from varshare_pl.envs.physics.rendering import Screen
-from varshare_pl.envs.seeding import new_stream, restore_stream, stream_seed
+from varshare_pl.envs.seeding import new_stream, restore_stream, spread_seeds, stream_seed
 from varshare_pl.errors import ConfigError
 
 Bools = NDArray[np.bool_]
@@ -103,7 +103,7 @@ class BatchedVectorEnv(VectorEnv[FloatObs, NDArray[Any], Any]):
                 first task.
             options: ``reset_mask``, (N,) bool, resets only some envs.
         """
-        seeds = _spread_seed(seed, self.num_envs)
+        seeds = spread_seeds(seed, self.num_envs)
         mask = (options or {}).get("reset_mask", self._all)
         if self._pool is None:
             self._pool = ResetPool(self.dynamics, [new_stream(s) for s in self._seeds])
@@ -231,14 +231,3 @@ def final_info(done: Bools, obs: FloatObs, task: NDArray[np.int64]) -> dict[str,
         "final_info": {"task": task, "_task": done.copy()},
         "_final_info": done.copy(),
     }
-
-
-def _spread_seed(seed: int | Sequence[int | None] | None, n: int) -> list[int | None]:
-    """Gymnasium's rule: an int s gives env i the seed s + i."""
-    if seed is None:
-        return [None] * n
-    if isinstance(seed, int | np.integer):
-        return [int(seed) + i for i in range(n)]
-    if len(seed) != n:
-        raise ConfigError(f"seed={seed!r}: a list needs one seed for each of the {n} envs")
-    return list(seed)

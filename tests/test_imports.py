@@ -27,7 +27,7 @@ ORDER = [
     {"errors", "earlier"},
     {"paths", "text"},
     {"arguments"},
-    {"random", "types", "parallel", "compilation", "compressed", "files", "yaml_files", "discovery"},
+    {"random", "types", "parallel", "processes", "compilation", "compressed", "files", "yaml_files", "discovery"},
     {"envs", "run_folder", "checkpoints"},
     {"networks"},
     {"rollout", "sharing", "combiners"},

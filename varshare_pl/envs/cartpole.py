@@ -6,14 +6,15 @@ from collections.abc import Mapping
 
 from varshare_pl.envs.physics.cartpole import CartPole, CartPolePhysics
 from varshare_pl.envs.physics_suite import physics_suite
+from varshare_pl.envs.success import SuccessMeasure
 from varshare_pl.envs.tasks import TaskSuite
 
-SOLVED = 475.0
+SUCCESS = SuccessMeasure(solved=475.0)  # mean return
 BASELINE = CartPolePhysics()
 
 
 def _suite(name: str, tasks: Mapping[str, CartPolePhysics]) -> TaskSuite:
-    return physics_suite(name, tuple(tasks), CartPole(list(tasks.values())), SOLVED)
+    return physics_suite(name, tuple(tasks), CartPole(list(tasks.values())), SUCCESS)
 
 
 def cartpole() -> TaskSuite:

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from varshare_pl.envs.physics.pendulum import Pendulum, PendulumPhysics
 from varshare_pl.envs.physics_suite import physics_suite
+from varshare_pl.envs.success import SuccessMeasure
 from varshare_pl.envs.tasks import TaskSuite
 
-SOLVED = -250.0
+SUCCESS = SuccessMeasure(solved=-250.0)  # mean return
 TASKS = {
     "baseline": PendulumPhysics(10.0, 1.0, 1.0),
     "light and long": PendulumPhysics(9.0, 0.9, 1.05),
@@ -26,4 +27,4 @@ def pendulum_family(mirrored: bool = False) -> TaskSuite:
     tasks = TASKS | {f"{name}, {again}": replace(task, mirrored=mirrored) for name, task in TASKS.items()}
     dynamics = Pendulum(list(tasks.values()))
     variant = "mirrored" if mirrored else ""
-    return physics_suite("PendulumFamily", tuple(tasks), dynamics, SOLVED, {"mirrored": mirrored}, variant)
+    return physics_suite("PendulumFamily", tuple(tasks), dynamics, SUCCESS, {"mirrored": mirrored}, variant)

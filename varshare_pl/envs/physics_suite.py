@@ -21,7 +21,7 @@ def physics_suite(
     name: str,
     task_names: Sequence[str],
     dynamics: Dynamics,
-    solved_return: float | None,
+    success: SuccessMeasure,
     options: Mapping[str, Any] | None = None,
     variant: str = "",
 ) -> TaskSuite:
@@ -31,7 +31,7 @@ def physics_suite(
         name: By which ``get_suite`` finds it.
         task_names: M names.
         dynamics: Of M tasks.
-        solved_return: The mean return from which on a task counts as solved.
+        success: What counts as success.
         options: Those of the suite, from which ``get_suite`` makes the same again.
         variant: Behind the suite's name in results, where options make another suite of it.
     """
@@ -41,7 +41,7 @@ def physics_suite(
         tasks=tuple(TaskSpec(task, env_id(name), {"task": k, **kwargs}) for k, task in enumerate(task_names)),
         observation_space=dynamics.observation_space,
         action_space=dynamics.action_space,
-        success=SuccessMeasure(solved=solved_return),
+        success=success,
         version=VERSION,
         dynamics=dynamics,
     )

@@ -19,7 +19,9 @@ from varshare_pl.envs.cartpole import (
 )
 from varshare_pl.envs.conflict_bandit import conflict_bandit
 from varshare_pl.envs.custom import custom_suite
+from varshare_pl.envs.mountain_car import mountain_car_ladder
 from varshare_pl.envs.pendulum import pendulum_family
+from varshare_pl.envs.point_mass import point_mass_clusters, point_mass_dial, point_mass_goals, point_mass_outlier
 from varshare_pl.envs.success import SuccessMeasure
 from varshare_pl.envs.tasks import GymTask, TaskSuite
 from varshare_pl.errors import ConfigError
@@ -36,6 +38,11 @@ _FACTORIES: dict[str, Factory | str] = {
     "MirroredCartPole": mirrored_cartpole,
     "ConflictBandit": conflict_bandit,
     "PendulumFamily": pendulum_family,
+    "PointMassDial": point_mass_dial,
+    "PointMassClusters": point_mass_clusters,
+    "PointMassOutlier": point_mass_outlier,
+    "PointMassGoals": point_mass_goals,
+    "MountainCarLadder": mountain_car_ladder,
     "MiniGrid": "varshare_pl.envs.minigrid:minigrid",
     "LunarLander": "varshare_pl.envs.lunar_lander:lunar_lander",
     "MetaWorld": "varshare_pl.envs.metaworld:metaworld",

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from varshare_pl.envs.physics.batched import BatchedVectorEnv, Bools, final_info
+from varshare_pl.envs.physics.batched import BatchedVectorEnv, Bools, final_info, masked
 from varshare_pl.envs.physics.dynamics import Dynamics, FloatArray, FloatObs, Value, Values
 
 REFILL = 16  # steps of ``TorchVectorEnv.step`` between two looks at what is left of the drawn states
@@ -39,6 +39,7 @@ class StepResult(NamedTuple):
     final_obs: Tensor  # (N, D) float32, the last observation of an episode that ended, else 0
     task: Tensor  # (N,) int64, the task of ``obs``
     ended_task: Tensor  # (N,) int64, the task of an episode that ended, else 0
+    told: Tensor  # (K, N) float64, the numbers of the dynamics' ``info_names``, of the step itself
 
 
 def transition(
@@ -61,6 +62,7 @@ def transition(
     truncated = torch.zeros_like(terminated) if limit is None else steps >= limit
     done = terminated | truncated
 
+    told = [_spread(value, steps, torch.float64) for value in dynamics.info(moved, state.params.unbind(), torch)]
     index = state.used[None, :, None].expand(1, -1, state.fresh.shape[2])
     first = state.fresh.gather(0, index)[0].unbind(1)
     physics = tuple(torch.where(done, new, old) for new, old in zip(first, moved, strict=True))
@@ -77,6 +79,7 @@ def transition(
         final_obs=torch.where(done[:, None], _observe(dynamics, moved, steps), 0.0),
         task=task,
         ended_task=torch.where(done, state.task, 0),
+        told=torch.stack(told) if told else torch.zeros(0, len(steps), dtype=torch.float64, device=steps.device),
     )
 
 
@@ -181,11 +184,13 @@ class TorchVectorEnv(BatchedVectorEnv):
         self._actions.set(actions)
         self._tensors, result = self.transition(self.env_state, self._tensor(self._actions.array.T))
         self._left -= 1
-        obs, reward, terminated, truncated, final_obs, task, ended_task = map(_array, result)
+        obs, reward, terminated, truncated, final_obs, task, ended_task, numbers = map(_array, result)
+        told = dict(zip(self.dynamics.info_names, numbers, strict=True))
         info: dict[str, Any] = {"task": task.copy(), "_task": self._all.copy()}  # the state shares the task's memory
         done = terminated | truncated
+        info |= masked(told, ~done)
         if done.any():
-            info |= final_info(done, final_obs, ended_task)
+            info |= final_info(done, final_obs, ended_task, told)
         return obs, reward, terminated, truncated, info
 
     def reset(

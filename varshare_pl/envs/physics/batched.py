@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -37,6 +37,7 @@ class BatchedVectorEnv(VectorEnv[FloatObs, NDArray[Any], Any]):
     episode's first one, and ``info`` holds
 
     - ``task``, (N,) int64: the task of the observation returned;
+    - after a step: each number of the dynamics' ``info_names``, (N,) float64, where the episode goes on;
     - after a step that ended an episode: ``final_obs``, (N, D) float32, the last observation where the mask
       ``_final_obs``, (N,) bool, is set and 0 elsewhere, and ``final_info``, with the ``task`` that ended.
 
@@ -130,15 +131,17 @@ class BatchedVectorEnv(VectorEnv[FloatObs, NDArray[Any], Any]):
         truncated = np.greater_equal(self._steps, self._limit)
         done = np.logical_or(terminated, truncated)
         obs = self._observe()
+        told = self._told()
         (ids,) = done.nonzero()
         if not len(ids):
-            return obs, rewards, terminated, truncated, self._info()
+            return obs, rewards, terminated, truncated, {**self._info(), **masked(told, self._all)}
         rows = as_rows(obs, self._row)
         final_task, final_obs = np.zeros(n, dtype=np.int64), np.zeros(self._obs_shape, dtype=np.float32)
         final_task[ids] = self._tasks[ids]
         as_rows(final_obs, self._row)[ids] = rows[ids]
         rows[ids] = self._restart(self._pool, ids, ids)
-        return obs, rewards, terminated, truncated, {**self._info(), **final_info(done, final_obs, final_task)}
+        info = {**self._info(), **masked(told, ~done), **final_info(done, final_obs, final_task, told)}
+        return obs, rewards, terminated, truncated, info
 
     def _restart(self, pool: ResetPool, ids: Ids, advance: Ids) -> NDArray[np.void]:
         """Start new episodes in the envs ``ids``; in a cycle those in ``advance`` take their next task.
@@ -162,6 +165,14 @@ class BatchedVectorEnv(VectorEnv[FloatObs, NDArray[Any], Any]):
         obs: FloatObs = np.empty(self._obs_shape, dtype=np.float32)
         write_observations(self.dynamics, self._state, obs)
         return obs
+
+    def _told(self) -> dict[str, FloatArray]:
+        """What the dynamics tell of the step that was just taken, before any reset."""
+        names = self.dynamics.info_names
+        if not names:
+            return {}
+        values = self.dynamics.info(self._state, self._params)
+        return {name: np.full(self.num_envs, value, np.float64) for name, value in zip(names, values, strict=True)}
 
     def _info(self) -> dict[str, Any]:
         return {"task": self._tasks.copy(), "_task": self._all.copy()}
@@ -223,11 +234,21 @@ class BatchedVectorEnv(VectorEnv[FloatObs, NDArray[Any], Any]):
             self._screen = None
 
 
-def final_info(done: Bools, obs: FloatObs, task: NDArray[np.int64]) -> dict[str, Any]:
-    """What ``info`` tells of episodes that ended: their last observations, (N, D), and their tasks, (N,)."""
+def final_info(
+    done: Bools, obs: FloatObs, task: NDArray[np.int64], told: Mapping[str, FloatArray] | None = None
+) -> dict[str, Any]:
+    """What ``info`` tells of episodes that ended: last observations (N, D), tasks (N,), the last step's numbers."""
     return {
         "final_obs": obs,
         "_final_obs": done,
-        "final_info": {"task": task, "_task": done.copy()},
+        "final_info": {"task": task, "_task": done.copy(), **masked(told or {}, done)},
         "_final_info": done.copy(),
     }
+
+
+def masked(told: Mapping[str, FloatArray], where: Bools) -> dict[str, Any]:
+    """Numbers (N,) of an info with their masks, 0 elsewhere."""
+    info: dict[str, Any] = {}
+    for name, values in told.items():
+        info |= {name: np.where(where, values, 0.0), f"_{name}": where.copy()}
+    return info

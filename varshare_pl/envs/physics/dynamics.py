@@ -32,6 +32,7 @@ class Dynamics(ABC):
         state_size: S, the number of values in a state.
         can_draw: whether ``draw`` is there.
         fps: frames a second for ``human`` rendering.
+        info_names: the numbers that ``info`` tells of each step.
     """
 
     table: FloatArray
@@ -41,6 +42,7 @@ class Dynamics(ABC):
     state_size: int
     can_draw: bool = False
     fps: int = 50
+    info_names: tuple[str, ...] = ()
 
     @property
     def num_tasks(self) -> int:
@@ -77,6 +79,10 @@ class Dynamics(ABC):
     @abstractmethod
     def observe(self, state: Values, xp: Any = np) -> Values:
         """Return the D components of the observation, before rounding to float32; ``xp`` as in ``step``."""
+
+    def info(self, state: Values, params: Values, xp: Any = np) -> Values:
+        """The numbers of ``info_names`` for the state that a step came to; ``xp`` as in ``step``."""
+        return ()
 
     def draw(self, canvas: Any, state: Values, params: Values) -> None:
         """Draw one env on a pygame surface. Only where ``can_draw``."""

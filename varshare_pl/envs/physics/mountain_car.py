@@ -1,9 +1,8 @@
-"""MountainCarLadder: ever weaker engines; each finds the goal only by what the one before has learnt."""
+"""MountainCarContinuous with the engine of each task as a parameter."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,18 +15,10 @@ GRAVITY = 0.0025  # per step²
 LEFTMOST, GOAL, RIGHTMOST = -1.2, 0.45, 0.6
 FASTEST = 0.07  # a step
 MIDDLE, HALF_WIDTH, SEEN_VELOCITY = -0.5, 0.5, 0.03  # the units of the observation
-POWERS = (0.004, 0.0025, 0.0018, 0.0014, 0.0011, 0.0009)  # of the rungs, strongest first
 
 
-@dataclass(frozen=True)
-class Engine:
-    """One task: the power of the engine (velocity a step at full control), negative where its controls are reversed."""
-
-    power: float
-
-
-class MountainCarLadder(Dynamics):
-    """Gymnasium's MountainCarContinuous with the engine of each task, and 300 steps.
+class MountainCar(Dynamics):
+    """Gymnasium's MountainCarContinuous with the engine of each task, for 300 steps.
 
     An episode ends at the goal, for 100; a control a costs 0.1 a². The info tells ``success``, whether the car is at
     the goal.
@@ -36,7 +27,7 @@ class MountainCarLadder(Dynamics):
     [−1, 1].
 
     Args:
-        engines: Of each task.
+        powers: Of each task's engine, velocity a step at full control; negative where its controls are reversed.
     """
 
     max_episode_steps = 300
@@ -45,8 +36,8 @@ class MountainCarLadder(Dynamics):
     fps = 30
     info_names = ("success",)
 
-    def __init__(self, engines: Sequence[Engine]) -> None:
-        self.table = np.array([[engine.power for engine in engines]])
+    def __init__(self, powers: Sequence[float]) -> None:
+        self.table = np.array([list(powers)])
         self.action_space = Box(-1.0, 1.0, (1,), np.float32)
         low = [(LEFTMOST - MIDDLE) / HALF_WIDTH, -FASTEST / SEEN_VELOCITY]
         high = [(RIGHTMOST - MIDDLE) / HALF_WIDTH, FASTEST / SEEN_VELOCITY]
@@ -80,11 +71,3 @@ class MountainCarLadder(Dynamics):
 
     def draw(self, canvas: Any, state: Values, params: Values) -> None:
         draw_mountain_car(canvas, state[0], LEFTMOST, GOAL, RIGHTMOST)
-
-
-def ladder(mirrored: bool) -> dict[str, Engine]:
-    """The tasks: six rungs, or three of them with the controls as they are and reversed."""
-    if not mirrored:
-        return {f"engine {power:g}": Engine(power) for power in POWERS}
-    signed = [sign * power for sign in (1, -1) for power in POWERS[::2]]
-    return {f"engine {abs(power):g}{', reversed' if power < 0 else ''}": Engine(power) for power in signed}

@@ -94,27 +94,3 @@ def _column(task: PointMassTask) -> list[float]:
 
 def _distance(x: Value, y: Value, xp: Any) -> Value:
     return xp.sqrt(x * x + y * y)
-
-
-def dial(angle: float) -> dict[str, PointMassTask]:
-    """Six tasks whose controls are turned by m · 60° · angle: all alike at 0, evenly round the circle at 1."""
-    return _turned([60.0 * m * angle for m in range(6)])
-
-
-def clusters(angle: float) -> dict[str, PointMassTask]:
-    """Two clusters of three tasks, the controls of the second turned by 180° · angle."""
-    return _turned([0.0] * 3 + [180.0 * angle] * 3)
-
-
-def outlier(angle: float) -> dict[str, PointMassTask]:
-    """Five equal tasks, and one whose controls are turned by 180° · angle."""
-    return _turned([0.0] * 5 + [180.0 * angle])
-
-
-def goals(angle: float) -> dict[str, PointMassTask]:
-    """Six tasks with the same controls and goals on an arc, m · 60° · angle."""
-    return {f"goal {m} at {60.0 * m * angle:g} degrees": PointMassTask(goal=60.0 * m * angle) for m in range(6)}
-
-
-def _turned(degrees: Sequence[float]) -> dict[str, PointMassTask]:
-    return {f"task {m} turned by {turn:g} degrees": PointMassTask(turn) for m, turn in enumerate(degrees)}

@@ -59,7 +59,9 @@ class DynamicsEnv(gym.Env[Any, Any]):
         self.state, reward, terminated = self.dynamics.step(self.state, values, self.params)
         if self.render_mode == "human":
             self.render()
-        return self._observe(), float(reward), bool(terminated), False, {}
+        told = zip(self.dynamics.info_names, self.dynamics.info(self.state, self.params), strict=True)
+        info = {name: float(value) for name, value in told}
+        return self._observe(), float(reward), bool(terminated), False, info
 
     def _observe(self) -> NDArray[np.float32]:
         assert self.state is not None

@@ -99,6 +99,14 @@ def random_actions(space: Any, steps: int, envs: int, seed: int = 0) -> Any:
     return rng.integers(0, space.n if isinstance(space, Discrete) else space.nvec, (steps, envs, *space.shape))
 
 
+def trace(function: Any, arguments: Any, name: str) -> Any:
+    """In place of the compiler: the graph that it would get, run by torch."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    with warnings.catch_warnings(action="ignore"):
+        return make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*arguments)
+
+
 def option_names(options: Any) -> str:
     """The id of a test with these options: an object by its class, for its address differs between processes."""
     return re.sub(r"<(?:\w+\.)*(\w+) object at \w+>", r"\1", str(options))

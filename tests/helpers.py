@@ -8,7 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from gymnasium.spaces import Box, Discrete
 from torch import Tensor
 
 from varshare_pl.envs import get_suite, make_vector_env
@@ -91,6 +93,22 @@ def readme_example() -> str:
     found = re.search(r"<!-- example: task_bias.py -->\n```python\n(.*?)```", text, re.DOTALL)
     assert found
     return found[1]
+
+
+def random_actions(space: Any, steps: int, envs: int, seed: int = 0) -> Any:
+    """(steps, envs, *action) any actions of a space."""
+    rng = np.random.default_rng(seed)
+    if isinstance(space, Box):
+        return rng.uniform(space.low, space.high, (steps, envs, *space.shape)).astype(space.dtype)
+    return rng.integers(0, space.n if isinstance(space, Discrete) else space.nvec, (steps, envs, *space.shape))
+
+
+def trace(function: Any, arguments: Any, name: str) -> Any:
+    """In place of the compiler: the graph that it would get, run by torch."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    with warnings.catch_warnings(action="ignore"):
+        return make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*arguments)
 
 
 def option_names(options: Any) -> str:

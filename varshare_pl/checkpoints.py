@@ -96,7 +96,7 @@ def check_optimizer(checkpoint: Mapping[str, Any]) -> None:
         ConfigError: if it is an earlier version's, which kept one vector a group.
     """
     for optimizer in checkpoint.get("optimizer_states", ()):
-        if any(len(group["params"]) == 1 for group in optimizer["param_groups"]):
+        if all(len(group["params"]) == 1 for group in optimizer["param_groups"]):
             raise ConfigError(
                 "--ckpt_path: the checkpoint was written by an earlier version, whose optimizer kept its state "
                 "otherwise; start a new run from its weights with --init_from"

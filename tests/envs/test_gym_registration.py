@@ -12,6 +12,7 @@ from varshare_pl.envs import PHYSICS_SUITES, get_suite, make_vector_env
 from varshare_pl.envs.registration import register_envs
 from varshare_pl.errors import ConfigError
 
+POINT_MASSES = ("PointMassDial", "PointMassClusters", "PointMassOutlier", "PointMassGoals")
 TASKS = [(name, k) for name in PHYSICS_SUITES for k in range(get_suite(name).num_tasks)]
 
 
@@ -21,11 +22,13 @@ def _no_display(monkeypatch):
 
 
 @pytest.mark.parametrize(("suite", "task"), TASKS)
+@pytest.mark.filterwarnings("ignore:.*For Box action spaces, we recommend")  # Pendulum's is Gymnasium's own
 def test_check_env(suite, task):
     env = gym.make(f"varshare_pl/{suite}-v0", task=task)
     check_env(env.unwrapped, skip_render_check=task > 0)  # warnings are errors here
     assert env.unwrapped.task == task
-    assert env.spec.max_episode_steps == (None if suite == "ConflictBandit" else 500)
+    limit = None if suite == "ConflictBandit" else 200 if "Pendulum" in suite else 500
+    assert env.spec.max_episode_steps == limit
 
 
 def test_suites():
@@ -36,13 +39,21 @@ def test_suites():
         "IdenticalCartPole": 5,
         "MultiTaskCartPole": 6,
         "MirroredCartPole": 2,
+        "PendulumFamily": 6,
+        **dict.fromkeys(POINT_MASSES, 6),
+        "MountainCarLadder": 6,
         "ConflictBandit": 5,
     }
+    box = gym.spaces.Box
+    actions = {"ConflictBandit": gym.spaces.Discrete(5), "PendulumFamily": box(-2.0, 2.0, (1,))}
+    actions |= {"MountainCarLadder": box(-1.0, 1.0, (1,))} | dict.fromkeys(POINT_MASSES, box(-1.0, 1.0, (2,)))
+    by_info = dict.fromkeys(("MountainCarLadder", *POINT_MASSES), None)
+    solved = {"ConflictBandit": 0.95, "PendulumFamily": -250.0} | by_info
     for name in PHYSICS_SUITES:
         suite = get_suite(name)
         assert len({task.name for task in suite.tasks}) == suite.num_tasks
-        assert suite.solved_return == (0.95 if name == "ConflictBandit" else 475.0)
-        assert suite.action_space.n == (5 if name == "ConflictBandit" else 2)
+        assert suite.solved_return == solved.get(name, 475.0)
+        assert suite.action_space == actions.get(name, gym.spaces.Discrete(2))
         for k in range(suite.num_tasks):
             env = suite.make_task(k)
             assert env.observation_space == suite.observation_space

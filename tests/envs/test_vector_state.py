@@ -6,6 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import wrappers
+from helpers import random_actions
 
 from varshare_pl.envs import get_state, get_suite, make_vector_env, set_state
 from varshare_pl.errors import ConfigError, EnvError
@@ -36,18 +37,19 @@ def is_plain(value):
     return value is None or type(value) in (int, float, bool, str)
 
 
-@pytest.mark.parametrize("suite", ["ComplexCartPole", "ConflictBandit"])
-@pytest.mark.parametrize(("num_envs", "assignment"), [(5, "fixed"), (3, "cycle")])
+CASES = [(suite, *how) for suite in ("ComplexCartPole", "ConflictBandit") for how in ((5, "fixed"), (3, "cycle"))]
+
+
+@pytest.mark.parametrize(("suite", "num_envs", "assignment"), [*CASES, ("PendulumFamily", 6, "fixed")])
 @pytest.mark.parametrize("backend", ["batched", "torch", "sync", "async"])
 @pytest.mark.parametrize("fresh", [True, False])
 def test_continues_exactly(suite, num_envs, assignment, backend, fresh):
     def make():
         return make_vector_env(suite, num_envs, backend, seed=4, task_assignment=assignment)
 
-    rng = np.random.default_rng(0)
     vec = make()
     vec.reset()
-    actions = rng.integers(0, vec.single_action_space.n, (150, num_envs))
+    actions = random_actions(vec.single_action_space, 450 if suite == "PendulumFamily" else 150, num_envs)
     before = steps(vec, actions[:37])  # mid-episode for most
     state = json.loads(json.dumps(get_state(vec)))  # a copy, and proof that it is plain
     assert is_plain(get_state(vec))

@@ -1,11 +1,10 @@
 """What acting and learning with every sharing method must do; a new method is picked up by itself."""
 
-import warnings
-
 import pytest
 import torch
 from every_method import METHODS, every_method
-from helpers import collect, fit, make_policy, perturb, randn
+from helpers import collect, fit, make_policy, perturb, randn, trace
+from reach import ACTIONS, parts
 from stopping import StopAfter
 
 from varshare_pl.envs import get_suite
@@ -21,12 +20,14 @@ SUITE = "MirroredCartPole"
 pytestmark = every_method
 
 
+@pytest.mark.parametrize("name", ACTIONS)
 @pytest.mark.parametrize("mode", ["rollout", "stored"])
-def test_pure_acting_equals_acting(method, mode):
-    policy = make_policy(SUITE, METHODS[method]())
+def test_pure_acting_equals_acting(method, mode, name):
+    suite, options = parts(name)
+    policy = make_policy(suite.env_spec(), METHODS[method](), **options)
     perturb(policy)
     groups = TaskGroups.from_rows(torch.tensor([0, 1, 0, 1, 1]), 2)
-    obs = randn(5, 4, dtype=torch.float32)
+    obs = randn(5, 2, dtype=torch.float32)
     eager, pure = (ActingPolicy(policy, make_actor_noise(mode, policy.actor, 1), 1, 0) for _ in range(2))
     noise = eager.draw_noise(1, 5)[0]
     tensors = pure.tensors(groups)
@@ -34,14 +35,6 @@ def test_pure_acting_equals_acting(method, mode):
         torch.testing.assert_close(two, one)
     _, moved = pure.act_with([2.0 * tensor for tensor in tensors], obs, groups, noise)
     assert not torch.allclose(moved, eager.act(obs, groups, noise)[1])
-
-
-def trace(function, arguments, name):
-    """In place of the compiler: the graph that it would get, run by torch."""
-    from torch.fx.experimental.proxy_tensor import make_fx
-
-    with warnings.catch_warnings(action="ignore"):
-        return make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*arguments)
 
 
 def test_a_traced_gradient_step_is_an_eager_one(method, monkeypatch):
@@ -60,9 +53,11 @@ def test_a_traced_gradient_step_is_an_eager_one(method, monkeypatch):
     torch.testing.assert_close(*weights, rtol=1e-4, atol=1e-5)
 
 
-def test_a_resumed_fit_equals_an_uninterrupted_one(method, tmp_path):
-    data = {"rollout_steps": 16, "total_env_steps": 2 * 64}
-    options = {"minibatch_size": 32, "update_epochs": 1}
+@pytest.mark.parametrize("name", ["categorical", "gaussian"])
+def test_a_resumed_fit_equals_an_uninterrupted_one(method, name, tmp_path):
+    suite, options = parts(name)
+    data = {"suite": SUITE if name == "categorical" else suite, "rollout_steps": 16, "total_env_steps": 2 * 64}
+    options |= {"minibatch_size": 32, "update_epochs": 1}
     whole = fit(data, sharing=METHODS[method](), **options)
     path = tmp_path / "stopped.ckpt"
     first = fit(data, [StopAfter(1, path)], sharing=METHODS[method](), **options)

@@ -10,6 +10,7 @@ from gymnasium.spaces import Box, Discrete, MultiDiscrete
 from numpy.typing import NDArray
 
 from varshare_pl.envs.physics.dynamics import ActionSpace, Value
+from varshare_pl.envs.values import short
 
 NEEDED = {"i": "integers", "f": "numbers"}
 
@@ -51,9 +52,7 @@ class Actions:
             self._rows[...] = actions
             if self._allowed():
                 return self.array if len(self._shape) == 1 else tuple(self.array)
-        raise gym.error.InvalidAction(
-            f"actions {actions!r} are not in {self._space}, one for each of {self._shape[0]} envs"
-        )
+        raise gym.error.InvalidAction(f"actions {short(actions)} are not {self._shape[0]} of {self._space}")
 
     def _allowed(self) -> bool:
         if self._kind == "f":
@@ -73,4 +72,4 @@ def single_action(space: ActionSpace, action: Any) -> Value:
             return tuple(array.astype(np.float64).tolist())
     elif space.contains(action):
         return tuple(np.asarray(action).tolist()) if isinstance(space, MultiDiscrete) else action
-    raise gym.error.InvalidAction(f"action {action!r} is not in {space}")
+    raise gym.error.InvalidAction(f"action {short(action)} is not in {space}")

@@ -1,6 +1,7 @@
 """Bad input: one line on stderr that names the key, the value and what is allowed; exit code 2; nothing written."""
 
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
@@ -260,6 +261,20 @@ def test_scientific_numbers_are_integers_where_those_are_meant(
         assert "\n  hidden_sizes:\n  - 10\n" in printed
         assert "seed_everything: 10\n" in printed
         assert "\n      num_sets: 3\n" in printed
+
+
+@pytest.mark.parametrize("command", ["resume", "play"])
+def test_options_of_an_old_run_name_what_took_their_place(
+    command: str, tiny_run: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(tiny_run, here / "old")
+    path, checkpoint = run / "config.yaml", run / "checkpoints" / "last.ckpt"
+    old = path.read_text().replace("prior_scale:", "deterministic: false\n      rank: 2\n      prior_scale:")
+    path.write_text(old)
+    content = torch.load(checkpoint, weights_only=True)
+    torch.save(content | {"varshare_config": old}, checkpoint)
+    assert main([command, str(run)]) == 2
+    told(capsys, "rank", "a method of its own", "varshare_low_rank")
 
 
 def test_info_metric_that_no_env_offers(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """Bad input: one line on stderr that names the key, the value and what is allowed; exit code 2; nothing written."""
 
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from varshare_pl.cli.main import main
 
 TINY = ["--data.num_envs", "5", "--data.rollout_steps", "8", "--data.total_env_steps", "80"]
 TINY += ["--model.minibatch_size", "40", "--model.hidden_sizes", "[8]", "--evaluation.episodes", "1"]
+METHOD = "{class_path: paco, init_args: {num_sets: 3e0}}"
 INDEPENDENT = ["--model.sharing", "independent"]
 GYM = '[{"id": "CartPole-v1"}]'
 
@@ -87,11 +89,26 @@ OPTIONS: list[tuple[list[str], list[str]]] = [
     ),
     (
         ["--model.normalize_returns", "popart"],
-        ["normalize_returns: popart is not allowed; shared, task or none is; popart has become task, with model."],
+        ["popart is not allowed; shared, task or none is; popart has become task, with model.popart true"],
     ),
     (["--model.normalize_returns", "running"], ["running has become task\n"]),
     (["--model.popart", "true"], ["model.popart: true is not allowed with model.normalize_returns none; shared and"]),
     (["--model.critic_noise", "flipout"], ["critic_noise: flipout is not allowed; local, weights or mean is"]),
+    (["--model.sharing.task_embedding", "-1"], ["args.task_embedding: -1 is not allowed; an integer of at least 0 is"]),
+    (["--model.sharing.layers", "[1e0]"], ["model.sharing.init_args.layers: "]),
+    *(
+        ([f"--model.sharing={method}", f"--model.sharing.{option}={value}"], [f"{option}: {value} is not", integer])
+        for method, option in (
+            ("varshare_low_rank", "rank"),
+            ("paco", "num_sets"),
+            ("moore", "num_experts"),
+            ("mixture", "num_experts"),
+            ("care", "encoder_size"),
+            ("soft_modularization", "num_layers"),
+            ("shared_embedding", "embedding_size"),
+        )
+        for value, integer in (("0", "a positive integer is"), ("1.5e0", "a positive integer is"))
+    ),
     (["--model.sharing.rank", "2"], ["init_args.rank: not an option", "model.sharing: varshare_low_rank"]),
     (["--model.actor_noise", "none"], ["model.actor_noise: none is not allowed; rollout, stored, mean or fresh is"]),
     (["--model.activation", "gelu"], ["model.activation: gelu is not allowed; tanh, relu, elu or silu is"]),
@@ -233,13 +250,31 @@ def test_a_file_with_a_section(here: Path, capsys: pytest.CaptureFixture[str]) -
 def test_scientific_numbers_are_integers_where_those_are_meant(
     steps: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (here / "my.yaml").write_text(f"data: {{total_env_steps: {steps}}}\nmodel: {{hidden_sizes: [1e1]}}\n")
-    for args in (["--config", "my.yaml"], ["--data.total_env_steps", steps, "--model.hidden_sizes", "[1e1]"]):
+    (here / "my.yaml").write_text(
+        f"data: {{total_env_steps: {steps}}}\nmodel: {{hidden_sizes: [1e1], sharing: {METHOD}}}\n"
+    )
+    options = ["--model.hidden_sizes", "[1e1]", "--model.sharing", "paco", "--model.sharing.num_sets", "3e0"]
+    for args in (["--config", "my.yaml"], ["--data.total_env_steps", steps, *options]):
         assert main(["fit", "--seed_everything", "1e1", *args, "--print_config"]) == 0
         printed = capsys.readouterr().out
         assert "\n  total_env_steps: 80\n" in printed
         assert "\n  hidden_sizes:\n  - 10\n" in printed
         assert "seed_everything: 10\n" in printed
+        assert "\n      num_sets: 3\n" in printed
+
+
+@pytest.mark.parametrize("command", ["resume", "play"])
+def test_options_of_an_old_run_name_what_took_their_place(
+    command: str, tiny_run: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(tiny_run, here / "old")
+    path, checkpoint = run / "config.yaml", run / "checkpoints" / "last.ckpt"
+    old = path.read_text().replace("prior_scale:", "deterministic: false\n      rank: 2\n      prior_scale:")
+    path.write_text(old)
+    content = torch.load(checkpoint, weights_only=True)
+    torch.save(content | {"varshare_config": old}, checkpoint)
+    assert main([command, str(run)]) == 2
+    told(capsys, "rank", "a method of its own", "varshare_low_rank")
 
 
 def test_info_metric_that_no_env_offers(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,6 +51,16 @@ def run_page(page: str) -> dict[str, Any]:
     return names
 
 
+@pytest.mark.parametrize("page", ["extending.md", "tutorial.md", "../README.md"])
+def test_methods_need_one_import(page):
+    blocks = [
+        text for _, _, text in BLOCK.findall((DOCS / page).read_text(encoding="utf-8")) if "SharingMethod" in text
+    ]
+    assert blocks
+    for block in blocks:
+        assert set(re.findall(r"(?:from|import) (varshare_pl[\w.]*)", block)) == {"varshare_pl.sharing"}
+
+
 @pytest.mark.slow
 def test_the_tutorial_runs_as_it_stands(folder):
     names = run_page("tutorial.md")

@@ -44,8 +44,14 @@ def returns(seed: int, **options: Any) -> list[float]:
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize(
     "options",
-    [{"normalize_returns": "task"}, {"normalize_returns": "task", "popart": True}, {"normalize_rewards": "task"}],
-    ids=["running", "popart", "rewards"],
+    [
+        {"normalize_returns": "task"},
+        {"normalize_returns": "task", "popart": True},
+        {"normalize_rewards": "task"},
+        {"normalize_returns": "shared", "popart": True},
+        {"normalize_rewards": "shared"},
+    ],
+    ids=["returns", "popart", "rewards", "popart shared", "rewards shared"],
 )
 def test_both_are_learned(seed: int, options: dict[str, Any]) -> None:
     assert min(returns(seed, **options)) >= 475

@@ -98,3 +98,41 @@ def test_play_cuts_and_tells(whole: Path, tmp_path: Path, capsys: pytest.Capture
     assert capsys.readouterr().out == f"{tmp_path / 'a.gif'}\ncut: 2 of 2 episodes, at --max_steps 5\n"
     assert main([*args[:5], "0"]) == 2
     assert "--max_steps: 0 is not allowed; a positive integer is" in capsys.readouterr().err
+
+
+def with_a_new_task(logs: Path, weights: Path, expected: int) -> Path:
+    """A run from weights of one task with a second one, which begins with the zero-shot evaluation of both."""
+    suite = [{"id": "endless:Endless-v0", "kwargs": {}}, {"id": "endless:Endless-v0", "name": "new"}]
+    args = ["--data.suite", json.dumps(suite), "--data.num_envs", "4", "--data.rollout_steps", "16", *LIMIT]
+    args += ["--data.total_env_steps", "128", "--model.minibatch_size", "32", "--evaluation.every", "0"]
+    assert main(["fit", *SMALL, *args, "--init_from", str(weights), "--logs_dir", str(logs)]) == expected
+    return logs / "x" / "seed_1"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_one_signal_ends_the_zero_shot_evaluation_which_is_made_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    whole: Path,
+    number: signal.Signals,
+) -> None:
+    weights, endless = whole / "checkpoints" / "last.ckpt", importlib.import_module("endless").Endless
+    monkeypatch.setattr(endless, "always", int(number))
+    run = with_a_new_task(tmp_path / "stopped", weights, 128 + number)
+    out, err = capsys.readouterr()
+    assert f"varshare: stopped by {number.name}; go on with: varshare resume {run}" in err
+    assert "zero-shot" not in out
+    assert not (run / "summary.json").exists()
+    assert endless.long == 4  # the first episodes' last steps, and then no training and no other evaluation
+
+    monkeypatch.setattr(endless, "always", 0)
+    expected = with_a_new_task(tmp_path / "whole", weights, 0)
+    capsys.readouterr()
+    assert main(["resume", str(run)]) == 0
+    assert capsys.readouterr().out.startswith("zero-shot, before any training with the new tasks:\n")
+    for name, value in state(expected).items():
+        assert_same(value, state(run)[name])
+    zero_shot = [json.loads((each / "summary.json").read_text())["zero_shot"] for each in (run, expected)]
+    assert zero_shot[0] == zero_shot[1]
+    assert zero_shot[0]["return_per_task"] == [120.0, 120.0]

@@ -195,7 +195,7 @@ def _whole(kind: type[int]) -> Callable[[Any], int]:
             exact = Decimal(value)
             whole = abs(float(value)) < float("inf") and exact == exact.to_integral_value()
             value = int(exact) if whole else value
-        return kind(value)
+        return int(kind(value))  # of Python's own type: what a method makes of it may go anywhere
 
     return read
 

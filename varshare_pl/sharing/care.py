@@ -27,6 +27,7 @@ from dataclasses import replace
 from typing import ClassVar, NamedTuple
 
 import torch
+from jsonargparse.typing import PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
@@ -130,7 +131,9 @@ class Care(SharingMethod):
 
     name: ClassVar[str] = "care"
 
-    def __init__(self, num_encoders: int = 6, embedding_size: int = 50, encoder_size: int = 50) -> None:
+    def __init__(
+        self, num_encoders: PositiveInt = 6, embedding_size: PositiveInt = 50, encoder_size: PositiveInt = 50
+    ) -> None:
         self.num_encoders = num_encoders
         self.embedding_size = embedding_size
         self.encoder_size = encoder_size

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
+from jsonargparse.typing import PositiveInt
 
 from varshare_pl.networks.method import SharingMethod
 from varshare_pl.networks.network import NetworkSpec
@@ -28,7 +29,7 @@ class Mixture(SharingMethod):
 
     name: ClassVar[str] = "mixture"
 
-    def __init__(self, num_experts: int = 4) -> None:
+    def __init__(self, num_experts: PositiveInt = 4) -> None:
         self.num_experts = num_experts
 
     def make_network(self, spec: NetworkSpec, generator: torch.Generator) -> ExpertNetwork:

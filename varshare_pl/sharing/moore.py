@@ -23,6 +23,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 import torch
+from jsonargparse.typing import PositiveInt
 from torch import Tensor, nn
 
 from varshare_pl.errors import ConfigError
@@ -138,7 +139,7 @@ class MOORE(SharingMethod):
 
     name: ClassVar[str] = "moore"
 
-    def __init__(self, num_experts: int = 4) -> None:
+    def __init__(self, num_experts: PositiveInt = 4) -> None:
         self.num_experts = num_experts
 
     def make_network(self, spec: NetworkSpec, generator: torch.Generator) -> ExpertNetwork:

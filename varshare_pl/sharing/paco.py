@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
+from jsonargparse.typing import PositiveInt
 from torch import Tensor, nn
 
 from varshare_pl.networks.activations import ACTIVATIONS
@@ -87,7 +88,7 @@ class PaCo(SharingMethod):
 
     name: ClassVar[str] = "paco"
 
-    def __init__(self, num_sets: int = 5) -> None:
+    def __init__(self, num_sets: PositiveInt = 5) -> None:
         self.num_sets = num_sets
 
     def make_network(self, spec: NetworkSpec, generator: torch.Generator) -> PaCoNetwork:

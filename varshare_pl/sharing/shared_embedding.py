@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
+from jsonargparse.typing import PositiveInt
 from torch import Tensor, nn
 
 from varshare_pl.networks.checks import check_count, check_positive
@@ -86,7 +87,7 @@ class SharedEmbedding(SharingMethod):
 
     name: ClassVar[str] = "shared_embedding"
 
-    def __init__(self, embedding_size: int = 8, embedding_scale: float = 1.0) -> None:
+    def __init__(self, embedding_size: PositiveInt = 8, embedding_scale: float = 1.0) -> None:
         self.embedding_size = embedding_size
         self.embedding_scale = embedding_scale
 

@@ -30,6 +30,7 @@ from dataclasses import replace
 from typing import ClassVar, NamedTuple
 
 import torch
+from jsonargparse.typing import PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
@@ -190,7 +191,9 @@ class SoftModularization(SharingMethod):
 
     name: ClassVar[str] = "soft_modularization"
 
-    def __init__(self, num_layers: int = 2, num_modules: int = 2, embedding_size: int | None = None) -> None:
+    def __init__(
+        self, num_layers: PositiveInt = 2, num_modules: PositiveInt = 2, embedding_size: PositiveInt | None = None
+    ) -> None:
         self.num_layers = num_layers
         self.num_modules = num_modules
         self.embedding_size = embedding_size

@@ -14,6 +14,7 @@ import math
 from typing import ClassVar
 
 import torch
+from jsonargparse.typing import NonNegativeInt
 from torch import Tensor, nn
 
 from varshare_pl.errors import ConfigError
@@ -100,7 +101,7 @@ class VarShareLearnedPrior(VarShare):
         layers: Layers = "all",
         task_bias: bool = False,
         absorption: float = 0.0,
-        task_embedding: int = 0,
+        task_embedding: NonNegativeInt = 0,
     ) -> None:
         super().__init__(prior_scale, initial_sigma, layers, task_bias, absorption, task_embedding)
         self.hyperprior = hyperprior

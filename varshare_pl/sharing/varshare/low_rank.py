@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
 import torch
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from varshare_pl.networks.checks import check_count, check_positive
@@ -171,12 +172,12 @@ class VarShareLowRank(ResidualMethod):
 
     def __init__(
         self,
-        rank: int = 4,
+        rank: PositiveInt = 4,
         prior_scale: float = PRIOR_SCALE,
         initial_sigma: float = INITIAL_SIGMA,
         layers: Layers = "all",
         task_bias: bool = False,
-        task_embedding: int = 0,
+        task_embedding: NonNegativeInt = 0,
     ) -> None:
         super().__init__(prior_scale, layers, task_bias, task_embedding=task_embedding)
         self.rank = rank

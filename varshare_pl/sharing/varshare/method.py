@@ -25,6 +25,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import torch
+from jsonargparse.typing import NonNegativeInt
 
 from varshare_pl.errors import ConfigError
 from varshare_pl.networks.layer import LayerSpec, TaskLinear
@@ -58,7 +59,7 @@ class ResidualMethod(SharingMethod, ABC):
         layers: Layers = "all",
         task_bias: bool = False,
         absorption: float = 0.0,
-        task_embedding: int = 0,
+        task_embedding: NonNegativeInt = 0,
     ) -> None:
         self.prior_scale = prior_scale
         self.layers = layers
@@ -113,7 +114,7 @@ class VarShare(ResidualMethod):
         layers: Layers = "all",
         task_bias: bool = False,
         absorption: float = 0.0,
-        task_embedding: int = 0,
+        task_embedding: NonNegativeInt = 0,
     ) -> None:
         super().__init__(prior_scale, layers, task_bias, absorption, task_embedding)
         self.initial_sigma = initial_sigma

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from gymnasium.spaces import Box, Discrete, Space
+from gymnasium.spaces import Box, Space
 
-from varshare_pl.envs.actions import action_counts, common_actions
+from varshare_pl.envs.actions import action_counts, check_actions, common_actions
 from varshare_pl.envs.definition import parse_suite
 from varshare_pl.envs.observations import as_box, common_box
 from varshare_pl.envs.success import SuccessMeasure
@@ -55,15 +55,8 @@ def _probe(k: int, spec: TaskSpec) -> Probe:
         raise ConfigError(f"suite[{k}]: cannot make {spec.env_id!r} with {spec.kwargs}: {text}") from error
     try:
         threshold = None if env.spec is None else env.spec.reward_threshold
-        observations = as_box(env.observation_space)
+        return Probe(as_box(env.observation_space), check_actions(env.action_space), threshold)
     except ConfigError as error:
         raise ConfigError(f"suite[{k}]: {spec.env_id} {error}") from error
     finally:
         env.close()
-    return Probe(observations, _check_actions(k, spec, env.action_space), threshold)
-
-
-def _check_actions(k: int, spec: TaskSpec, space: Space[Any]) -> Space[Any]:
-    if not isinstance(space, Discrete) or space.start != 0:
-        raise ConfigError(f"suite[{k}]: {spec.env_id} acts in {space}; allowed: Discrete actions that start at 0")
-    return space

@@ -2,6 +2,7 @@
 
 import pickle
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,29 @@ OPTIONS: list[tuple[list[str], list[str]]] = [
     (["--data.suite", '[{"id": "CartPole-v1"}, {"id": "Acrobot-v1"}]'], ["data.suite[1]", "(6,)", "(4,)"]),
     (["--data.suite", '[{"id": "CartPole-v1", "kwarg": {}}]'], ["data.suite[0].kwarg: unknown key", "kwargs"]),
     (["--data.suite", "[]"], ["data.suite", "at least one"]),
+    (["--data.suite", "{}"], ["data.suite: has neither tasks nor name"]),
+    (["--data.suite.name", "CartPole"], ["--data.suite.name: not an option; --data.suite takes a whole suite"]),
+    (["--data.suite", "{name: CartPol}"], ["data.suite='CartPol': unknown (did you mean 'CartPole'?)"]),
+    (
+        ["--data.suite", "{name: MiniGrid, size: 3}"],
+        ["data.suite.size: unknown option of MiniGrid; allowed:"],
+    ),
+    (["--data.suite", "{name: MiniGrid, benchmark: MT4}"], ["data.suite.benchmark='MT4': allowed: MT3, MT5, MT7"]),
+    (["--data.suite", "{tasks: [CartPole-v1], paddle: 1}"], ["data.suite.paddle: unknown key; allowed: name, tasks"]),
+    (["--data.suite", "{tasks: [CartPole-v1, Acrobot-v1]}"], ["data.suite[1]", "need pad: true"]),
+    (["--data.suite", "{tasks: [CartPole-v1], time_limit: 0}"], ["data.suite.time_limit=0: must be a number of steps"]),
+    (["--data.suite", "{tasks: [CartPole-v1], wrappers: [a.B]}"], ["data.suite.wrappers[0]: 'a.B' cannot be imported"]),
+    (
+        ["--data.suite", "{tasks: [CartPole-v1], wrappers: [gymnasium.wrappers.FilterObservation]}"],
+        ["data.suite[0].wrappers: gymnasium.wrappers.FilterObservation with {} raised TypeError"],
+    ),
+    (
+        ["--data.suite", "{tasks: [CartPole-v1], success: {info: x, reduce: sum}}"],
+        ["data.suite.success.reduce='sum': allowed: any, last, max, mean"],
+    ),
+    (["--data.suite", "{tasks: [CartPole-v1], anchors: {low: 1}}"], ["data.suite.anchors={'low': 1}: must be a dict"]),
+    (["--model.encoder", "cnn"], ["model.encoder: cnn is not allowed for observations of shape (4,)"]),
+    (["--model.encoder", "vit"], ["model.encoder: vit is not allowed; auto, cnn or none is"]),
     (["--data.num_envs=abc"], ["data.num_envs: abc is not allowed; a positive integer is"]),
     (["--data.num_envs", "-3"], ["data.num_envs: -3 is not allowed; a positive integer is"]),
     (["--data.num_envs", "0"], ["data.num_envs: 0 is not allowed; a positive integer is"]),
@@ -235,6 +259,16 @@ def test_bad_config_file(text: str, parts: list[str], here: Path, capsys: pytest
     assert main(["fit", *TINY, "--config", "my.yaml"]) == 2
     told(capsys, *parts)
     assert [path.name for path in here.iterdir()] == ["my.yaml"]
+
+
+@pytest.mark.parametrize(("suite", "package"), [("MiniGrid", "minigrid"), ("LunarLander", "Box2D")])
+def test_a_suite_whose_extra_is_missing(
+    suite: str, package: str, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main(["fit", *TINY, "--data.suite", suite]) == 2
+    told(capsys, f"data.suite='{suite}': needs the package {package}", f"pip install 'varshare-pl[{package.lower()}]'")
+    assert list(here.iterdir()) == []
 
 
 def test_a_file_with_a_section(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -136,14 +136,19 @@ def test_every_command_makes_the_envs_that_were_meant(
     assert same(yaml.safe_load(Path("logs/again/seed_1/csv/hparams.yaml").read_text())["data/suite"], again)
 
 
-def test_a_suite_on_the_command_line(here: Path, made: list[Noting]) -> None:
+@pytest.mark.parametrize("mapping", [False, True])
+def test_a_suite_on_the_command_line(mapping: bool, here: Path, made: list[Noting]) -> None:
     Path("mine.yaml").write_text("data:" + SIZES, encoding="utf-8")
     entries = [
         {"id": "noting_env:Noting-v0", "kwargs": EXPECTED},
         {"id": "noting_env:Noting-v0", "attributes": {"attribute": "off"}},
     ]
-    assert main(["fit", "--config", "mine.yaml", "--data.suite", dump(entries, flow=True)]) == 0
+    given = {"name": "007", "tasks": entries} if mapping else entries
+    assert main(["fit", "--config", "mine.yaml", "--data.suite", dump(given, flow=True).replace("'007'", "007")]) == 0
     check_made(made)
+    assert same(read_yaml("logs/on/seed_1/config.yaml")["data"]["suite"], given)
+    if mapping:
+        assert load_policy("logs/on/seed_1").suite.name == "007"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from varshare_pl.cli.configs import shipped_configs
 from varshare_pl.cli.main import main
 
 CONFIGS = shipped_configs()
+LONG = 6000  # env steps of a rollout
 METHODS = {name.removeprefix("methods/") for name in CONFIGS if name.startswith("methods/")}
 
 
@@ -20,9 +21,15 @@ def test_shipped_config_trains(name: str, tmp_path: Path, capsys: pytest.Capture
     alone = "data:" in CONFIGS[name].read_text(encoding="utf-8")
     base = name if alone else "complex_cartpole"  # some configs only make sense behind another
     configs = ["--config", base, *(["--config", name] if name != base else [])]
-    data = yaml.safe_load(CONFIGS[base].read_text(encoding="utf-8"))["data"]
+    content = yaml.safe_load(CONFIGS[base].read_text(encoding="utf-8"))
+    data = content["data"]
     steps = data["num_envs"] * data["rollout_steps"]
-    short = ["--data.total_env_steps", str(2 * steps), "--evaluation.episodes", "1", "--evaluation.envs_per_task", "1"]
+    short = ["--evaluation.episodes", "1", "--evaluation.envs_per_task", "1"]
+    if steps > LONG:  # rollouts of an eighth, in as many minibatches
+        steps //= 8
+        short += ["--data.rollout_steps", str(data["rollout_steps"] // 8)]
+        short += ["--model.minibatch_size", str(content["model"]["minibatch_size"] // 8)]
+    short += ["--data.total_env_steps", str(2 * steps)]
 
     assert main(["fit", *configs, *short, "--logs_dir", str(tmp_path)]) == 0
 

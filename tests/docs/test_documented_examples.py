@@ -93,6 +93,12 @@ def test_the_extensions_run_as_they_stand(folder):
     assert (noisy["sharing/sigma"] > 0).all()
 
 
+def test_the_mapping_of_the_suites_page_trains(folder):
+    run_page("suites.md")
+    info = (folder / "logs" / "poles" / "seed_1" / "run.json").read_text(encoding="utf-8")
+    assert '"suite": "Poles"' in info
+
+
 def blocks(page: str) -> dict[str, str]:
     """The files that a page has, by name."""
     found = BLOCK.findall((DOCS / page).read_text(encoding="utf-8"))

@@ -37,7 +37,15 @@ SUITES = [
         [CARTPOLE, {"id": "Acrobot-v1"}],
         "suite[1]: observations have shape (6,), those of suite[0] (4,); vectors of several lengths need pad: true",
     ),
-    ([CARTPOLE, {"id": "Three-v0"}], "suite[1]: has 3 actions, suite[0] has 2 actions; they must be the same; sizes"),
+    ([CARTPOLE, {"id": "Pendulum-v1"}], "suite[1]: observations have shape (3,), those of suite[0] (4,)"),
+    (
+        {"tasks": [CARTPOLE, {"id": "Pendulum-v1"}], "pad": True},
+        "suite[1]: acts in Box(-2.0, 2.0, (1,), float32), ",
+    ),
+    (
+        [CARTPOLE, {"id": "Three-v0"}],
+        "suite[1]: acts in Discrete(3), suite[0] in Discrete(2); they must be the same",
+    ),
     ([{"id": "FromOne-v0"}], "suite[0]: FromOne-v0 acts in Discrete(2, start=1); allowed: Discrete or MultiDiscrete"),
     ({}, "suite: has neither tasks nor name; allowed: CartPole, ComplexCartPole"),
     ({"name": "CartPol"}, "suite='CartPol': unknown (did you mean 'CartPole'?)"),

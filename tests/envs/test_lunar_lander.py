@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from varshare_pl.envs import get_suite, make_vector_env
-from varshare_pl.envs.lunar_lander import MirroredEngines
 
 pytest.importorskip("Box2D")
 KWARGS = [{}, {"gravity": -5.0}, {"enable_wind": True, "wind_power": 10.0, "turbulence_power": 1.0}]
@@ -28,7 +27,9 @@ def test_the_tasks_are_gymnasiums_with_engines_swapped_in_half_of_them():
 
 
 def test_mirrored_thrust_turns_the_side_engines_sign_alone():
-    mirrored = MirroredEngines(gym.make("LunarLander-v3", continuous=True))
+    suite = get_suite({"name": "LunarLander", "continuous": True})
+    assert (suite.name, suite.action_space.shape) == ("LunarLanderContinuous", (2,))
+    mirrored = suite.make_task(3)
     plain = gym.make("LunarLander-v3", continuous=True)
     mirrored.reset(seed=1)
     plain.reset(seed=1)

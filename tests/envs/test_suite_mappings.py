@@ -148,7 +148,7 @@ def test_actions_in_a_shorter_box_are_the_first_ones():
     )
     for others, text in (
         ([short.action_space, long], "sizes that differ need pad: true"),
-        ([short.action_space, gym.spaces.Discrete(2)], "must be of one kind"),
+        ([short.action_space, gym.spaces.Discrete(2)], "suite.1.: acts in Discrete.2., suite.0. in Box"),
     ):
         with pytest.raises(ConfigError, match=text):
             common_actions(others)

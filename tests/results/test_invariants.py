@@ -170,12 +170,17 @@ def test_a_missing_column_of_a_task_leaves_no_mean_over_the_others(tmp_path):
     ("identity", "message"),
     [
         ({"solved_return": 400.0}, "solved return is 90 in seed_1, 400 in seed_2"),
+        (
+            {"anchors": {"low": [0, 0], "high": [9, 9]}},
+            "anchors is low 0, high 10, 20 in seed_1, low 0, high 9 in seed_2",
+        ),
         ({"task_names": ["up, down", "x"]}, "tasks is up, down in seed_1, 'up, down', x in seed_2"),
     ],
 )
 def test_runs_of_other_rules_are_not_put_together(tmp_path, identity, message):
-    write_seed(tmp_path / "e", 1, [[1.0, 2.0]])
-    write_seed(tmp_path / "e", 2, [[1.0, 2.0]], **identity)
+    anchors = {"low": [0, 0], "high": [10, 20]}
+    write_seed(tmp_path / "e", 1, [[1.0, 2.0]], anchors=anchors)
+    write_seed(tmp_path / "e", 2, [[1.0, 2.0]], **({"anchors": anchors} | identity))
     with pytest.raises(ConfigError, match=message):
         read_study(tmp_path / "e")
 
@@ -187,6 +192,8 @@ def test_runs_of_other_rules_are_not_put_together(tmp_path, identity, message):
         ({"solved_return": [1]}, "run.json: not what a run was: TypeError"),
         ({"total_env_steps": 5}, "run.json: not what a run was: TypeError"),
         ({"suite_version": math.inf}, "run.json: not what a run was: OverflowError"),
+        ({"anchors": {"low": [0.0]}}, "run.json: not what a run was: KeyError"),
+        ({"anchors": {"low": [0.0], "high": [1.0, 2.0]}}, "run.json: not what a run was: ValueError"),
     ],
 )
 def test_a_spoilt_identity_is_told_in_one_line(tmp_path, changes, message):

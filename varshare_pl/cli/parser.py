@@ -20,7 +20,7 @@ from varshare_pl.cli.help import HelpFormatter
 from varshare_pl.cli.messages import one_line, unknown_key, unknown_option
 from varshare_pl.combiners import GradientCombiner, combiner_names
 from varshare_pl.earlier import old_option
-from varshare_pl.envs import GymTask
+from varshare_pl.envs import GymTask, SuiteMapping
 from varshare_pl.errors import ConfigError
 from varshare_pl.sharing import SharingMethod, method_names
 from varshare_pl.yaml_files import dump, load
@@ -163,6 +163,8 @@ def expand_arguments(args: list[str]) -> list[str]:
     flags = {flag: choice for choice in CHOICES for flag in choice.flags}
     for i, arg in enumerate(args):
         flag, equals, value = arg.partition("=")
+        if flag.startswith("--data.suite."):
+            raise ConfigError(f"{flag}: not an option; --data.suite takes a whole suite, such as '{{name: CartPole}}'")
         if arg == "--compile":
             expanded[i] = "--model.compile=true"
         if flag in flags and equals:
@@ -210,3 +212,4 @@ register_type(
     serializer=lambda task: asdict(task) if isinstance(task, GymTask) else task,
     type_check=lambda value, _: isinstance(value, GymTask | dict),
 )
+register_type(SuiteMapping, serializer=dict, type_check=lambda value, _: isinstance(value, dict))

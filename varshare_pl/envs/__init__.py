@@ -1,5 +1,6 @@
 """Task suites and vector environments; NumPy and Gymnasium only."""
 
+from varshare_pl.envs.definition import SuiteMapping
 from varshare_pl.envs.physics.batched import BatchedVectorEnv
 from varshare_pl.envs.suites import PHYSICS_SUITES, SUITES, get_suite
 from varshare_pl.envs.tasks import GymTask, TaskSpec, TaskSuite
@@ -17,6 +18,7 @@ __all__ = [
     "SUITES",
     "BatchedVectorEnv",
     "GymTask",
+    "SuiteMapping",
     "TaskSpec",
     "TaskSuite",
     "final_observations",

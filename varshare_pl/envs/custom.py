@@ -7,10 +7,9 @@ import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-from gymnasium.spaces import Box, Discrete, MultiDiscrete, Space
+from gymnasium.spaces import Box
 
-from varshare_pl.envs.actions import action_counts, common_actions
+from varshare_pl.envs.actions import action_counts, check_actions, common_actions
 from varshare_pl.envs.definition import parse_suite
 from varshare_pl.envs.observations import as_box, common_box
 from varshare_pl.envs.physics.dynamics import ActionSpace
@@ -77,21 +76,8 @@ def _probe(k: int, spec: TaskSpec) -> Probe:
         raise ConfigError(f"suite[{k}]: cannot make {spec.env_id!r} with {spec.kwargs}: {text}") from error
     try:
         threshold = None if env.spec is None else env.spec.reward_threshold
-        observations = as_box(env.observation_space)
+        return Probe(as_box(env.observation_space), check_actions(env.action_space), threshold)
     except ConfigError as error:
         raise ConfigError(f"suite[{k}]: {spec.env_id} {error}") from error
     finally:
         env.close()
-    return Probe(observations, _check_actions(k, spec, env.action_space), threshold)
-
-
-def _check_actions(k: int, spec: TaskSpec, space: Space[Any]) -> ActionSpace:
-    if isinstance(space, Box) and np.issubdtype(space.dtype, np.floating) and space.dtype.itemsize <= 8:
-        if 0 not in space.shape:
-            return space
-    elif isinstance(space, Discrete | MultiDiscrete) and not np.any(space.start):
-        return space
-    raise ConfigError(
-        f"suite[{k}]: {spec.env_id} acts in {space}; allowed: Discrete or MultiDiscrete actions that start at 0, or a "
-        "Box of floats"
-    )

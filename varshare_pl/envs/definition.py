@@ -19,6 +19,13 @@ TASK_KEYS = tuple(f.name for f in dataclasses.fields(GymTask))
 SUITE_KEYS = ("name", "tasks", "wrappers", "time_limit", "success", "anchors", "pad")
 
 
+class SuiteMapping(dict[str, Any]):
+    """A suite as a user writes it in a mapping: its own with ``tasks``, or the ``name`` of one that ships, and options.
+
+    The command line leaves one of this type as it is, its values with the types that they have.
+    """
+
+
 @dataclass(frozen=True)
 class Definition:
     """What the user says of a suite; what is None follows from its envs."""

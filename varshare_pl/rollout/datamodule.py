@@ -14,7 +14,14 @@ from jsonargparse.typing import NonNegativeInt, PositiveFloat, PositiveInt
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, TensorDataset
 
-from varshare_pl.envs import GymTask, get_suite, make_vector_env, resolve_assignment, resolve_backend
+from varshare_pl.envs import (
+    GymTask,
+    SuiteMapping,
+    get_suite,
+    make_vector_env,
+    resolve_assignment,
+    resolve_backend,
+)
 from varshare_pl.errors import ConfigError
 from varshare_pl.parallel import gather_plain, raised_by_all, world_size
 from varshare_pl.processes import usable_cores
@@ -48,7 +55,7 @@ class RolloutDataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        suite: str | list[str | GymTask | dict[str, Any]] | dict[str, Any] = "ComplexCartPole",
+        suite: str | list[str | GymTask | dict[str, Any]] | SuiteMapping = "ComplexCartPole",
         num_envs: PositiveInt = 40,
         rollout_steps: PositiveInt = 128,
         total_env_steps: PositiveInt = 300_000,

@@ -161,8 +161,10 @@ def make_env(
         from metaworld.env_dict import ALL_V3_ENVIRONMENTS
     except ImportError as error:
         raise ConfigError("suite: Meta-World is not installed: pip install 'varshare-pl[metaworld]'") from error
-    drawn = {} if render_mode is None else {"camera_name": CAMERA, "width": PICTURE, "height": PICTURE}
-    env = ALL_V3_ENVIRONMENTS[f"{task}-v3"](reward_function_version=reward_version, render_mode=render_mode, **drawn)
+    drawn: dict[str, Any] = {}
+    if render_mode is not None:
+        drawn = {"render_mode": render_mode, "camera_name": CAMERA, "width": PICTURE, "height": PICTURE}
+    env = ALL_V3_ENVIRONMENTS[f"{task}-v3"](reward_function_version=reward_version, **drawn)
     env._partially_observable = False
     del env.sawyer_observation_space  # cached as it is with the goal hidden
     env._set_task_called = True

@@ -95,7 +95,7 @@ def make_cheetah(
         ConfigError: for a value that is not allowed.
     """
     if direction not in (1, -1):
-        raise ConfigError(f"direction: {direction!r} is not allowed; 1 and -1 are")
+        raise ConfigError(f"kwargs.direction: {direction!r} is not allowed; 1 and -1 are")
     from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 
     env = HalfCheetahEnv(forward_reward_weight=float(direction), render_mode=render_mode)
@@ -119,7 +119,7 @@ def _changed(env: Any, gravity: float, mass: float, friction: float) -> gym.Env[
     """Scale gravity; masses with inertias, as of another density; and the sliding friction of all bodies."""
     for name, factor in (("gravity", gravity), ("mass", mass), ("friction", friction)):
         if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor < np.inf:
-            raise ConfigError(f"{name}: {factor!r} is not allowed; a factor above 0 is")
+            raise ConfigError(f"kwargs.{name}: {factor!r} is not allowed; a factor above 0 is")
     import mujoco
 
     env.model.opt.gravity[2] *= gravity

@@ -61,14 +61,15 @@ _BUILT_IN: dict[str, _BuiltIn] = {
 
 SUITES: tuple[str, ...] = tuple(_BUILT_IN)  # the names of the built-in suites
 
-# Suites of other packages' envs, which are extras: the function that makes each, in a module of this package.
-FOREIGN: dict[str, tuple[str, dict[str, Any]]] = {
-    "metaworld_mt3": ("metaworld:metaworld", {"benchmark": "MT3"}),
-    "metaworld_mt5_fast": ("metaworld:metaworld", {"benchmark": "MT5-fast"}),
-    "metaworld_mt10": ("metaworld:metaworld", {"benchmark": "MT10"}),
-    "metaworld_mt50": ("metaworld:metaworld", {"benchmark": "MT50"}),
-    "mujoco_cheetah_family": ("mujoco:mujoco_cheetah_family", {}),
-    "mujoco_hopper_family": ("mujoco:mujoco_hopper_family", {}),
+# Suites of other packages' envs, which are extras: the function that makes each.
+FOREIGN: dict[str, str] = {
+    "metaworld": "varshare_pl.envs.metaworld:metaworld",
+    "metaworld_mt3": "varshare_pl.envs.metaworld:metaworld_mt3",
+    "metaworld_mt5_fast": "varshare_pl.envs.metaworld:metaworld_mt5_fast",
+    "metaworld_mt10": "varshare_pl.envs.metaworld:metaworld_mt10",
+    "metaworld_mt50": "varshare_pl.envs.metaworld:metaworld_mt50",
+    "mujoco_cheetah_family": "varshare_pl.envs.mujoco:mujoco_cheetah_family",
+    "mujoco_hopper_family": "varshare_pl.envs.mujoco:mujoco_hopper_family",
 }
 
 
@@ -78,9 +79,8 @@ def env_id(suite: str) -> str:
 
 
 def _foreign(name: str) -> TaskSuite:
-    place, options = FOREIGN[name]
-    module, function = place.split(":")
-    suite: TaskSuite = getattr(import_module(f"varshare_pl.envs.{module}"), function)(**options)
+    module, function = FOREIGN[name].split(":")
+    suite: TaskSuite = getattr(import_module(module), function)()
     return suite
 
 

@@ -100,8 +100,8 @@ def test_reward_versions_differ() -> None:
 
 
 def test_the_suite_says_its_protocol() -> None:
-    suite = get_suite("metaworld_mt10")
-    assert suite.name == "metaworld_mt10"
+    suite = get_suite("MetaWorld")
+    assert suite.name == "MetaWorldMT10"
     assert [task.name for task in suite.tasks] == list(BENCHMARKS["MT10"])
     assert (suite.success.info, suite.success.reduce, suite.success.solved) == ("success", "any", 0.9)
     assert suite.solved_return is None
@@ -110,12 +110,12 @@ def test_the_suite_says_its_protocol() -> None:
     assert suite.observation_space.shape == (39,)
     assert len(set(suite.identities())) == 10
     other = metaworld("MT3", reward_version="v1", horizon=200)
-    assert other.name == "metaworld_mt3_v1_200_steps"
-    assert [get_suite(f"metaworld_{n}").num_tasks for n in ("mt3", "mt5_fast", "mt50")] == [3, 5, 50]
+    assert other.name == "MetaWorldMT3_v1_200_steps"
+    assert [metaworld(name).num_tasks for name in ("MT3", "MT5-fast", "MT50")] == [3, 5, 50]
 
 
 def test_tasks_step_side_by_side() -> None:
-    suite = get_suite("metaworld_mt5_fast")
+    suite = metaworld("MT5-fast")
     vec = make_vector_env(suite, 5, seed=1)
     obs, info = vec.reset()
     assert info["task"].tolist() == [0, 1, 2, 3, 4]
@@ -127,7 +127,7 @@ def test_tasks_step_side_by_side() -> None:
 
 
 def test_the_suite_is_known_without_loading_metaworld() -> None:
-    code = "import sys; from varshare_pl.envs import get_suite; get_suite('metaworld_mt50').env_spec()"
+    code = "import sys; from varshare_pl.envs import get_suite; get_suite('MetaWorld').env_spec()"
     code += "; print({'mujoco', 'metaworld'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("set()\n", "")
@@ -158,7 +158,7 @@ def test_a_task_that_is_not_there_is_one_line() -> None:
 def test_without_the_extra_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ours, "find_spec", lambda name: None)
     with pytest.raises(ConfigError) as error:
-        get_suite("metaworld_mt10")
+        get_suite("MetaWorld")
     assert str(error.value) == "suite: Meta-World 3 is not installed: pip install 'varshare-pl[metaworld]'"
     monkeypatch.setitem(sys.modules, "metaworld.env_dict", None)
     with pytest.raises(gym.error.DependencyNotInstalled, match="varshare-pl"):

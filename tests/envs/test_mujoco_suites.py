@@ -67,9 +67,9 @@ def test_backwards_is_rewarded_for_running_backwards() -> None:
 
 
 def test_the_families() -> None:
-    cheetah, hopper = get_suite("mujoco_cheetah_family"), get_suite("mujoco_hopper_family")
+    cheetah, hopper = get_suite("CheetahFamily"), get_suite("HopperFamily")
     assert (cheetah.num_tasks, hopper.num_tasks, mujoco_cheetah_family(directions=False).num_tasks) == (6, 4, 4)
-    assert mujoco_cheetah_family(directions=False, horizon=200).name == "mujoco_cheetah_family_forwards_200_steps"
+    assert mujoco_cheetah_family(directions=False, horizon=200).name == "CheetahFamilyForwards_200_steps"
     assert "HalfCheetah-v5" in cheetah.protocol
     for suite in (cheetah, hopper):
         assert len(set(suite.identities())) == suite.num_tasks
@@ -101,5 +101,5 @@ def test_a_bad_value_is_one_line(make, line: str) -> None:
 def test_without_the_extra_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ours, "find_spec", lambda name: None)
     with pytest.raises(ConfigError) as error:
-        get_suite("mujoco_hopper_family")
+        get_suite("HopperFamily")
     assert str(error.value) == "suite: MuJoCo is not installed: pip install 'varshare-pl[mujoco]'"

@@ -102,37 +102,9 @@ def metaworld(
     )
 
 
-def metaworld_mt3(
-    reward_version: RewardVersion = "v2", horizon: int = HORIZON, goal_seed: int = 0, solved: float = 0.9
-) -> TaskSuite:
-    """Reach, push and pick-place; see ``metaworld``."""
-    return metaworld("MT3", reward_version, horizon, goal_seed, solved)
-
-
-def metaworld_mt5_fast(
-    reward_version: RewardVersion = "v2", horizon: int = HORIZON, goal_seed: int = 0, solved: float = 0.9
-) -> TaskSuite:
-    """Five tasks that are soon solved; see ``metaworld``."""
-    return metaworld("MT5-fast", reward_version, horizon, goal_seed, solved)
-
-
-def metaworld_mt10(
-    reward_version: RewardVersion = "v2", horizon: int = HORIZON, goal_seed: int = 0, solved: float = 0.9
-) -> TaskSuite:
-    """Meta-World's MT10; see ``metaworld``."""
-    return metaworld("MT10", reward_version, horizon, goal_seed, solved)
-
-
-def metaworld_mt50(
-    reward_version: RewardVersion = "v2", horizon: int = HORIZON, goal_seed: int = 0, solved: float = 0.9
-) -> TaskSuite:
-    """Meta-World's MT50; see ``metaworld``."""
-    return metaworld("MT50", reward_version, horizon, goal_seed, solved)
-
-
 def _name(benchmark: str, reward_version: str, horizon: int) -> str:
     """The suite's name, with what makes its results incomparable."""
-    parts = ["metaworld", benchmark.lower().replace("-", "_")]
+    parts = [f"MetaWorld{benchmark}"]
     parts += [reward_version] if reward_version != "v2" else []
     parts += [f"{horizon}_steps"] if horizon != HORIZON else []
     return "_".join(parts)

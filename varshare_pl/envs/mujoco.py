@@ -45,7 +45,7 @@ def mujoco_cheetah_family(directions: bool = True, horizon: int = HORIZON) -> Ta
     if not isinstance(directions, bool):
         raise ConfigError(f"suite.directions: {directions!r} is not allowed; true or false is")
     variants = {**_DYNAMICS, **(_BACKWARDS if directions else {})}
-    name = "mujoco_cheetah_family" if directions else "mujoco_cheetah_family_forwards"
+    name = "CheetahFamily" if directions else "CheetahFamilyForwards"
     return _family(name, CHEETAH_ID, variants, horizon, observations=17, actions=6)
 
 
@@ -58,7 +58,7 @@ def mujoco_hopper_family(horizon: int = HORIZON) -> TaskSuite:
     Raises:
         ConfigError: for a value that is not allowed, or where MuJoCo is not installed.
     """
-    return _family("mujoco_hopper_family", HOPPER_ID, _DYNAMICS, horizon, observations=11, actions=3)
+    return _family("HopperFamily", HOPPER_ID, _DYNAMICS, horizon, observations=11, actions=3)
 
 
 def _family(

@@ -63,13 +63,9 @@ SUITES: tuple[str, ...] = tuple(_BUILT_IN)  # the names of the built-in suites
 
 # Suites of other packages' envs, which are extras: the function that makes each.
 FOREIGN: dict[str, str] = {
-    "metaworld": "varshare_pl.envs.metaworld:metaworld",
-    "metaworld_mt3": "varshare_pl.envs.metaworld:metaworld_mt3",
-    "metaworld_mt5_fast": "varshare_pl.envs.metaworld:metaworld_mt5_fast",
-    "metaworld_mt10": "varshare_pl.envs.metaworld:metaworld_mt10",
-    "metaworld_mt50": "varshare_pl.envs.metaworld:metaworld_mt50",
-    "mujoco_cheetah_family": "varshare_pl.envs.mujoco:mujoco_cheetah_family",
-    "mujoco_hopper_family": "varshare_pl.envs.mujoco:mujoco_hopper_family",
+    "MetaWorld": "varshare_pl.envs.metaworld:metaworld",
+    "CheetahFamily": "varshare_pl.envs.mujoco:mujoco_cheetah_family",
+    "HopperFamily": "varshare_pl.envs.mujoco:mujoco_hopper_family",
 }
 
 

@@ -35,7 +35,7 @@ def no_display(monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is always a display")
-@pytest.mark.parametrize(("suite", "size"), [("mujoco_hopper_family", (480, 480, 3)), ("metaworld_mt3", (240, 240, 3))])
+@pytest.mark.parametrize(("suite", "size"), [("HopperFamily", (480, 480, 3)), ("MetaWorld", (240, 240, 3))])
 def test_episodes_are_drawn_without_a_display(no_display, suite, size):
     try:
         choose_opengl()
@@ -57,7 +57,7 @@ def test_metaworld_stands_upright(no_display):
         choose_opengl()
     except ConfigError:
         pytest.skip("neither EGL nor OSMesa is installed")
-    env = get_suite("metaworld_mt3").make_task(0, "rgb_array")
+    env = get_suite("MetaWorld").make_task(0, "rgb_array")
     env.reset(seed=1)
     drawn, theirs = env.render(), env.unwrapped.render()
     env.close()
@@ -96,13 +96,13 @@ def test_a_choice_that_does_not_work_is_one_line(no_display, chosen):
     no_display.setattr(opengl, "_works", lambda name: False)
     no_display.setenv(CHOICE, chosen)
     with pytest.raises(ConfigError) as error:
-        Episodes(Still("mujoco_hopper_family"), episodes=1, seed=1)
+        Episodes(Still("HopperFamily"), episodes=1, seed=1)
     assert str(error.value) == f"play: MUJOCO_GL={chosen!r}: does not work here; allowed: egl, osmesa, glfw, or unset"
 
 
 def test_an_env_that_raises_while_it_is_drawn_is_one_line(no_display):
     no_display.setenv("DISPLAY", ":0")
-    playing = Episodes(Still("mujoco_hopper_family"), episodes=1, seed=1)
+    playing = Episodes(Still("HopperFamily"), episodes=1, seed=1)
 
     def render():
         raise RuntimeError("no\nlight")

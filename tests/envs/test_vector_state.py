@@ -6,6 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import wrappers
+from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from helpers import random_actions
 
 from varshare_pl.envs import get_state, get_suite, make_vector_env, set_state
@@ -100,9 +101,24 @@ def test_states_pass_between_backends():
     assert_same(steps(sync, actions), steps(batched, actions))
 
 
+class Closed(CartPoleEnv):
+    """Holds what is no plain data."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.held = object()
+
+
+@pytest.fixture
+def closed():
+    gym.register("Closed-v0", Closed)
+    yield {"id": "Closed-v0"}
+    gym.registry.pop("Closed-v0")
+
+
 @pytest.mark.parametrize("backend", ["sync", "async"])
-def test_env_that_cannot_tell_its_state_restarts_its_episode(backend):
-    vec = make_vector_env([{"id": "CartPole-v1"}, {"id": "CartPole-v1"}], 3, backend, task_assignment="cycle")
+def test_env_that_cannot_tell_its_state_restarts_its_episode(closed, backend):
+    vec = make_vector_env([closed, closed], 3, backend, task_assignment="cycle")
     vec.reset()
     steps(vec, np.zeros((15, 3), dtype=np.int64))
     state = get_state(vec)

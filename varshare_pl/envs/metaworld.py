@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.error import DependencyNotInstalled
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
@@ -26,7 +28,7 @@ Benchmark = Literal["MT3", "MT5-fast", "MT10", "MT50"]
 RewardVersion = Literal["v1", "v2"]
 
 ENV_ID = "varshare_pl/MetaWorld-v3"
-VERSION = "3.1.1"
+MISSING = "Meta-World 3 is not installed: pip install 'varshare-pl[metaworld]'"
 HORIZON = 500
 GOALS = 50  # of a task
 CAMERA = "corner2"  # stands on its head, as all of Meta-World's corner cameras do
@@ -48,7 +50,7 @@ TASKS = (
 )
 BENCHMARKS: dict[str, tuple[str, ...]] = {
     "MT3": ("reach", "push", "pick-place"),
-    "MT5-fast": ("drawer-close", "drawer-open", "window-close", "window-open", "button-press-topdown"),
+    "MT5-fast": ("reach", "drawer-close", "button-press-topdown", "window-open", "window-close"),
     "MT10": _MT10,
     "MT50": TASKS,
 }
@@ -76,8 +78,8 @@ def metaworld(
     Raises:
         ConfigError: for a value that is not allowed, or where Meta-World is not installed.
     """
-    _check("benchmark", benchmark, tuple(BENCHMARKS))
-    _check("reward_version", reward_version, ("v1", "v2"))
+    _check("suite.benchmark", benchmark, tuple(BENCHMARKS))
+    _check("suite.reward_version", reward_version, ("v1", "v2"))
     if type(horizon) is not int or not 1 <= horizon <= HORIZON:
         raise ConfigError(f"suite.horizon: {horizon!r} is not allowed; an integer from 1 to {HORIZON} is")
     if type(goal_seed) is not int or goal_seed < 0:
@@ -85,7 +87,7 @@ def metaworld(
     if isinstance(solved, bool) or not isinstance(solved, int | float) or not 0 < solved <= 1:
         raise ConfigError(f"suite.solved: {solved!r} is not allowed; a number above 0, up to 1, is")
     if find_spec("metaworld") is None:
-        raise ConfigError("suite: Meta-World is not installed: pip install 'varshare-pl[metaworld]'")
+        raise ConfigError(f"suite: {MISSING}")
     how = {"reward_version": reward_version, "goal_seed": goal_seed, "max_episode_steps": horizon}
     names = BENCHMARKS[benchmark]
     actions: Any = Box(-1.0, 1.0, (4,), np.float32)
@@ -95,14 +97,14 @@ def metaworld(
         observation_space=_OBSERVATIONS,
         action_space=actions,
         success=SuccessMeasure(info="success", reduce="any", solved=float(solved)),
-        protocol=f"Meta-World {VERSION}, reward {reward_version}, horizon {horizon}, {GOALS} goals a task "
+        protocol=f"Meta-World {version('metaworld')}, reward {reward_version}, horizon {horizon}, {GOALS} goals a task "
         f"(goal_seed {goal_seed}), success at any step",
     )
 
 
 def _name(benchmark: str, reward_version: str, horizon: int) -> str:
     """The suite's name, with what makes its results incomparable."""
-    parts = ["metaworld", benchmark.lower().replace("-", "_")]
+    parts = [f"MetaWorld{benchmark}"]
     parts += [reward_version] if reward_version != "v2" else []
     parts += [f"{horizon}_steps"] if horizon != HORIZON else []
     return "_".join(parts)
@@ -110,7 +112,7 @@ def _name(benchmark: str, reward_version: str, horizon: int) -> str:
 
 def _check(key: str, value: Any, allowed: Sequence[str]) -> None:
     if value not in allowed:
-        raise ConfigError(f"suite.{key}: {value!r} is not allowed; {', '.join(allowed)} are")
+        raise ConfigError(f"{key}: {value!r} is not allowed; allowed: {', '.join(allowed)}")
 
 
 class GoalAtReset(gym.Wrapper[Any, Any, Any, Any]):
@@ -153,17 +155,19 @@ def make_env(
         render_mode: as in ``gymnasium.make``.
 
     Raises:
-        ConfigError: for a value that is not allowed, or where Meta-World is not installed.
+        ConfigError: for a value that is not allowed.
+        DependencyNotInstalled: where Meta-World is not installed.
     """
-    _check("task", task, TASKS)
-    _check("reward_version", reward_version, ("v1", "v2"))
+    _check("kwargs.task", task, TASKS)
+    _check("kwargs.reward_version", reward_version, ("v1", "v2"))
     try:
         from metaworld.env_dict import ALL_V3_ENVIRONMENTS
     except ImportError as error:
-        raise ConfigError("suite: Meta-World is not installed: pip install 'varshare-pl[metaworld]'") from error
-    drawn: dict[str, Any] = {} if render_mode is None else {"camera_name": CAMERA, "width": PICTURE, "height": PICTURE}
-    kind: Any = ALL_V3_ENVIRONMENTS[f"{task}-v3"]
-    env = kind(reward_function_version=reward_version, render_mode=render_mode, **drawn)
+        raise DependencyNotInstalled(MISSING) from error
+    drawn: dict[str, Any] = {}
+    if render_mode is not None:
+        drawn = {"render_mode": render_mode, "camera_name": CAMERA, "width": PICTURE, "height": PICTURE}
+    env: Any = ALL_V3_ENVIRONMENTS[f"{task}-v3"](reward_function_version=reward_version, **drawn)
     env._partially_observable = False
     del env.sawyer_observation_space  # cached as it is with the goal hidden
     env._set_task_called = True

@@ -45,7 +45,7 @@ def mujoco_cheetah_family(directions: bool = True, horizon: int = HORIZON) -> Ta
     if not isinstance(directions, bool):
         raise ConfigError(f"suite.directions: {directions!r} is not allowed; true or false is")
     variants = {**_DYNAMICS, **(_BACKWARDS if directions else {})}
-    name = "mujoco_cheetah_family" if directions else "mujoco_cheetah_family_forwards"
+    name = "CheetahFamily" if directions else "CheetahFamilyForwards"
     return _family(name, CHEETAH_ID, variants, horizon, observations=17, actions=6)
 
 
@@ -58,7 +58,7 @@ def mujoco_hopper_family(horizon: int = HORIZON) -> TaskSuite:
     Raises:
         ConfigError: for a value that is not allowed, or where MuJoCo is not installed.
     """
-    return _family("mujoco_hopper_family", HOPPER_ID, _DYNAMICS, horizon, observations=11, actions=3)
+    return _family("HopperFamily", HOPPER_ID, _DYNAMICS, horizon, observations=11, actions=3)
 
 
 def _family(
@@ -95,7 +95,7 @@ def make_cheetah(
         ConfigError: for a value that is not allowed.
     """
     if direction not in (1, -1):
-        raise ConfigError(f"direction: {direction!r} is not allowed; 1 and -1 are")
+        raise ConfigError(f"kwargs.direction: {direction!r} is not allowed; 1 and -1 are")
     from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 
     env = HalfCheetahEnv(forward_reward_weight=float(direction), render_mode=render_mode)
@@ -119,7 +119,7 @@ def _changed(env: Any, gravity: float, mass: float, friction: float) -> gym.Env[
     """Scale gravity; masses with inertias, as of another density; and the sliding friction of all bodies."""
     for name, factor in (("gravity", gravity), ("mass", mass), ("friction", friction)):
         if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor < np.inf:
-            raise ConfigError(f"{name}: {factor!r} is not allowed; a factor above 0 is")
+            raise ConfigError(f"kwargs.{name}: {factor!r} is not allowed; a factor above 0 is")
     import mujoco
 
     env.model.opt.gravity[2] *= gravity

@@ -83,6 +83,15 @@ def test_the_core_of_an_env_goes_on(name: str) -> None:
     np.testing.assert_array_equal(run(env, 3, steps=15), run(other, 3, steps=15))
 
 
+def test_arrays_that_are_views_into_the_simulation_stay_views() -> None:
+    env, other = (gym.make("varshare_pl/MetaWorld-v3", task="pick-place") for _ in range(2))
+    env.reset(seed=1)
+    run(env, 2, steps=30)
+    moved(env, other)
+    assert all(np.shares_memory(e.unwrapped.init_left_pad, e.unwrapped.data.xpos) for e in (env, other))
+    np.testing.assert_array_equal(run(env, 3), run(other, 3))
+
+
 class Restless(CartPoleEnv):
     """Derived from an env that is known, with what is no plain data."""
 

@@ -15,7 +15,6 @@ _FAMILIES = {
     "gymnasium.envs.classic_control.mountain_car.MountainCarEnv": "classic",
     "gymnasium.envs.classic_control.pendulum.PendulumEnv": "classic",
     "gymnasium.envs.mujoco.mujoco_env.MujocoEnv": "mujoco",
-    "gymnasium.envs.box2d.bipedal_walker.BipedalWalker": "replay",
     "gymnasium.envs.box2d.lunar_lander.LunarLander": "replay",
     "minigrid.minigrid_env.MiniGridEnv": "replay",
     "metaworld.wrappers.PseudoRandomTaskSelectWrapper": "metaworld",

@@ -1,7 +1,7 @@
 """Envs whose physics cannot be read out (Box2D's contacts) or is a web of objects (MiniGrid's grid).
 
 Each reset makes their world anew from the random stream, so the start of the stream and the actions since then lead to
-the same state again, bit for bit.
+the same state again, bit for bit. (BipedalWalker keeps its Box2D world over a reset, so it is not of this family.)
 """
 
 from __future__ import annotations

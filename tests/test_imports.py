@@ -27,7 +27,7 @@ ORDER = [
     {"errors"},
     {"paths", "text"},
     {"arguments"},
-    {"random", "types", "parallel", "compilation", "compressed", "files", "yaml_files", "discovery"},
+    {"random", "types", "parallel", "processes", "compilation", "compressed", "files", "yaml_files", "discovery"},
     {"envs", "run_folder", "checkpoints"},
     {"networks"},
     {"rollout", "sharing", "combiners"},
@@ -40,7 +40,7 @@ ORDER = [
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 ALONE = {
-    "envs": {"errors", "types"},
+    "envs": {"errors", "types", "processes"},
     "networks": {"errors", "random", "types", "parallel"},
     "sharing": {"errors", "types", "networks", "discovery"},
     "combiners": {"errors", "discovery"},

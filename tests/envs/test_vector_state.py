@@ -10,9 +10,6 @@ from gymnasium import wrappers
 from varshare_pl.envs import get_state, get_suite, make_vector_env, set_state
 from varshare_pl.errors import ConfigError, EnvError
 
-# Newer Pythons warn of a fork in a process with threads, which other tests may have started.
-pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-
 
 def steps(vec, actions):
     rows = []
@@ -38,7 +35,7 @@ def is_plain(value):
 
 @pytest.mark.parametrize("suite", ["ComplexCartPole", "ConflictBandit"])
 @pytest.mark.parametrize(("num_envs", "assignment"), [(5, "fixed"), (3, "cycle")])
-@pytest.mark.parametrize("backend", ["batched", "torch", "sync", "async"])
+@pytest.mark.parametrize("backend", ["batched", "torch", "sync", "workers"])
 @pytest.mark.parametrize("fresh", [True, False])
 def test_continues_exactly(suite, num_envs, assignment, backend, fresh):
     def make():
@@ -98,7 +95,7 @@ def test_states_pass_between_backends():
     assert_same(steps(sync, actions), steps(batched, actions))
 
 
-@pytest.mark.parametrize("backend", ["sync", "async"])
+@pytest.mark.parametrize("backend", ["sync", "workers"])
 def test_env_that_cannot_tell_its_state_restarts_its_episode(backend):
     vec = make_vector_env([{"id": "CartPole-v1"}, {"id": "CartPole-v1"}], 3, backend, task_assignment="cycle")
     vec.reset()
@@ -249,7 +246,7 @@ class Memory(gym.Env):
         self.place, (self.life,) = state["place"], state["life"]
 
 
-@pytest.mark.parametrize("backend", ["sync", "async"])
+@pytest.mark.parametrize("backend", ["sync", "workers"])
 def test_arrays_and_tuples_are_plain_enough_and_no_task_of_a_cycle_is_forgotten(register, backend):
     gym.register("Wrapped-v0", Memory)
 

@@ -108,7 +108,7 @@ class SyncEnvs(VectorInfos, SyncVectorEnv):
         for env, of_env in zip(self._task_envs(), state["envs"], strict=True):
             env.set_state(of_env)
         obs = [env.last_obs for env in self._task_envs()]
-        return np.stack(obs), np.array([env.task for env in self._task_envs()], dtype=np.int64)  # type: ignore[arg-type]
+        return np.stack(obs), np.array([env.task for env in self._task_envs()], dtype=np.int64)
 
     def _task_envs(self) -> list[Any]:
         return list(self.envs)

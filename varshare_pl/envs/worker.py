@@ -181,7 +181,9 @@ class Worker:
             The last infos of episodes that ended, and what else of the infos does not fit into the block, both by
             place; None if there is nothing.
         """
-        block, finals, odd = self._block, {}, {}
+        block = self._block
+        finals: dict[int, dict[str, Any]] = {}
+        odd: dict[int, dict[str, Any]] = {}
         for place, env in self._envs.items():
             self._begin(place)
             block.steps[place] += 1

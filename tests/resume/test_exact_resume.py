@@ -81,7 +81,19 @@ def assert_same(a: Any, b: Any, where: str = "") -> None:
     [
         (["--model.sharing", "varshare"], 10),
         (["--model.sharing", "varshare", "--data.backend", "sync"], 3),
-        (["--model.sharing", "varshare", "--data.num_workers", "2", "--data.backend", "workers", "--model.actor_noise", "mean"], 5),
+        (
+            [
+                "--model.sharing",
+                "varshare",
+                "--data.num_workers",
+                "2",
+                "--data.backend",
+                "workers",
+                "--model.actor_noise",
+                "mean",
+            ],
+            5,
+        ),
         (["--model.sharing", "varshare", "--model.actor_noise", "fresh", "--model.anneal_lr", "false"], 3),
         (["--model.sharing", "shared", "--data.backend", "sync"], 10),
         (["--model.sharing", "shared_onehot"], 8),

@@ -117,6 +117,9 @@ CASES: dict[str, Case] = {
     "env_batched": Case("envs:batched"),
     "env_gymnasium_vector": Case("envs:gymnasium_vector"),
     "env_gymnasium_sync": Case("envs:gymnasium_sync"),
+    "workers_idle": Case("workers:measure", {"env": "benchmarks.workers:Idle-v0"}, cores=2),
+    "workers_busy": Case("workers:measure", {"env": "benchmarks.workers:Busy-v0"}, cores=2),
+    "workers_cheetah": Case("workers:measure", {"env": "HalfCheetah-v5"}, cores=2),
     **{f"method_{method}": _fit("methods", method) for method in METHODS},
     **{f"tasks_{count}_{method}": _fit(f"tasks_{count}", method) for count in TASK_COUNTS for method in TASK_METHODS},
     **{

@@ -9,7 +9,7 @@ from typing import Literal
 
 from benchmarks.cases import CPU_SPEED, METHODS, SPEED, TASK_COUNTS, TASK_METHODS, Figures
 
-Unit = Literal["×", "%", "s", "MB"]
+Unit = Literal["×", "%", "s", "MB", "µs"]
 
 
 class UsageError(Exception):
@@ -70,7 +70,7 @@ class Ratio:
             return f"{100 * value:.1f} %"
         if self.unit == "×":
             return f"{value:.2f} ×"
-        return f"{value:.1f} s" if self.unit == "s" else f"{value:.0f} MB"
+        return f"{value:.0f} MB" if self.unit == "MB" else f"{value:.1f} {self.unit}"
 
     def limit(self, value: float | None) -> str:
         """A bar or an aim as shown."""
@@ -152,6 +152,24 @@ RATIOS: tuple[Ratio, ...] = (
         "env_batched",
         "env_gymnasium_sync",
         bar=10.0,
+    ),
+    *(
+        Ratio(f"workers_{env}", "workers", f"{words} / two alone", f"workers_{env}", None, "of_ideal", bar=0.9)
+        for env, words in (
+            ("busy", "2 workers with 40 envs of 150 µs a step"),
+            ("cheetah", "2 workers with 40 HalfCheetahs"),
+        )
+    ),
+    Ratio(
+        "workers_overhead",
+        "workers",
+        "microseconds that workers add to an env step",
+        "workers_idle",
+        None,
+        "overhead_us",
+        bar=10.0,
+        most=True,
+        unit="µs",
     ),
     *(
         Ratio(

@@ -40,7 +40,7 @@ ORDER = [
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 ALONE = {
-    "envs": {"errors", "types"},
+    "envs": {"errors", "types", "processes"},
     "networks": {"errors", "earlier", "random", "types", "parallel"},
     "sharing": {"errors", "types", "networks", "discovery"},
     "combiners": {"errors", "discovery"},

@@ -77,8 +77,8 @@ def test_common_box_is_the_union(wide):
     assert suite.observation_space.dtype == np.float64  # in which one of them observes
     assert suite.name == "CartPole-v1+Wide-v0"
     assert suite.solved_return is None  # 475 and 7
-    for backend in ("sync", "async"):
-        vec = make_vector_env(suite, 2, backend)
+    for backend in ("sync", "workers"):
+        vec = make_vector_env(suite, 2, backend, info_keys=("extra",))
         obs, _ = vec.reset()
         assert obs.dtype == np.float64
         *_, info = vec.step(np.array([0, 0]))

@@ -146,7 +146,7 @@ def test_bad_suites(suite, text):
 VECTORS = [
     ({"num_envs": 0}, "num_envs=0: must be an integer of at least 1"),
     ({"num_envs": 2.0}, "num_envs=2.0: must be an integer"),
-    ({"backend": "fast"}, "backend='fast': allowed: auto, batched, torch, sync, async"),
+    ({"backend": "fast"}, "backend='fast': allowed: auto, batched, torch, sync, workers"),
     ({"backend": "batched", "suite": [CARTPOLE]}, "backend='batched': CartPole-v1 has no batched physics"),
     ({"backend": "torch", "suite": [CARTPOLE]}, "backend='torch': CartPole-v1 has no batched physics"),
     ({"seed": -1}, "seed=-1: must be an integer of at least 0"),

@@ -8,13 +8,8 @@ from gymnasium.spaces import Box, Dict, Discrete
 from varshare_pl.envs import final_observations, get_state, make_vector_env, set_state
 from varshare_pl.errors import EnvError
 
-# Newer Pythons warn of a fork in a process with threads, which other tests may have started. Gymnasium warns of all
-# that is odd here.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::UserWarning"),
-]
-BACKENDS = ("sync", "async")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Gymnasium warns of all that is odd here
+BACKENDS = ("sync", "workers")
 
 
 class Odd(gym.Env):
@@ -108,7 +103,7 @@ def _registered():
 
 def odd(*attributes, backend="sync"):
     tasks = [{"id": "Odd-v0", "name": f"odd {k}", "attributes": each} for k, each in enumerate(attributes)]
-    vec = make_vector_env(tasks, len(tasks), backend)
+    vec = make_vector_env(tasks, len(tasks), backend, info_keys=("score",))
     vec.reset()
     return vec
 

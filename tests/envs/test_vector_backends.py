@@ -7,9 +7,6 @@ import pytest
 
 from varshare_pl.envs import final_observations, get_state, get_suite, make_vector_env
 
-# Newer Pythons warn of a fork in a process with threads, which other tests may have started.
-pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-
 CASES = [
     ("ComplexCartPole", 10, "fixed"),
     ("ComplexCartPole", 3, "cycle"),
@@ -35,7 +32,7 @@ def play(vec, steps, seed=0, actions=None):
 
 
 @pytest.mark.parametrize(("suite", "num_envs", "assignment"), CASES)
-@pytest.mark.parametrize("backend", ["sync", "async"])
+@pytest.mark.parametrize("backend", ["sync", "workers"])
 def test_backends_give_the_same_trajectories(suite, num_envs, assignment, backend):
     vecs = [make_vector_env(suite, num_envs, b, seed=7, task_assignment=assignment) for b in ("batched", backend)]
     batched, other = (play(vec, 200) for vec in vecs)
@@ -165,7 +162,7 @@ def test_streams_differ_between_envs_and_seeds():
     assert len(np.unique(np.concatenate(first), axis=0)) == 20
 
 
-@pytest.mark.parametrize("backend", ["batched", "torch", "sync", "async"])
+@pytest.mark.parametrize("backend", ["batched", "torch", "sync", "workers"])
 def test_seed_of_reset(backend):
     vec = make_vector_env("ComplexCartPole", 3, backend, task_assignment="cycle")
     start, info = vec.reset()
@@ -203,10 +200,3 @@ def test_task_assignment(num_envs, assignment, expected):
 def test_auto_backend():
     assert type(make_vector_env("CartPole", 1)).__name__ == "BatchedVectorEnv"
     assert type(make_vector_env([{"id": "CartPole-v1"}], 1)).__name__ == "SyncEnvs"
-
-
-def test_async_works_with_spawn():
-    vec = make_vector_env("ConflictBandit", 1, "async", context="spawn", task_assignment="cycle")
-    tasks = [row[1][0] for row in play(vec, 6)]
-    vec.close()
-    assert tasks == [0, 1, 2, 3, 4, 0, 1]

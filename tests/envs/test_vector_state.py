@@ -12,9 +12,6 @@ from helpers import random_actions
 from varshare_pl.envs import get_state, get_suite, make_vector_env, set_state
 from varshare_pl.errors import ConfigError, EnvError
 
-# Newer Pythons warn of a fork in a process with threads, which other tests may have started.
-pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-
 
 def steps(vec, actions):
     rows = []
@@ -42,7 +39,7 @@ CASES = [(suite, *how) for suite in ("ComplexCartPole", "ConflictBandit") for ho
 
 
 @pytest.mark.parametrize(("suite", "num_envs", "assignment"), [*CASES, ("PendulumFamily", 6, "fixed")])
-@pytest.mark.parametrize("backend", ["batched", "torch", "sync", "async"])
+@pytest.mark.parametrize("backend", ["batched", "torch", "sync", "workers"])
 @pytest.mark.parametrize("fresh", [True, False])
 def test_continues_exactly(suite, num_envs, assignment, backend, fresh):
     def make():
@@ -116,7 +113,7 @@ def closed():
     gym.registry.pop("Closed-v0")
 
 
-@pytest.mark.parametrize("backend", ["sync", "async"])
+@pytest.mark.parametrize("backend", ["sync", "workers"])
 def test_env_that_cannot_tell_its_state_restarts_its_episode(closed, backend):
     vec = make_vector_env([closed, closed], 3, backend, task_assignment="cycle")
     vec.reset()
@@ -267,7 +264,7 @@ class Memory(gym.Env):
         self.place, (self.life,) = state["place"], state["life"]
 
 
-@pytest.mark.parametrize("backend", ["sync", "async"])
+@pytest.mark.parametrize("backend", ["sync", "workers"])
 def test_arrays_and_tuples_are_plain_enough_and_no_task_of_a_cycle_is_forgotten(register, backend):
     gym.register("Wrapped-v0", Memory)
 

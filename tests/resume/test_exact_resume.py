@@ -81,7 +81,19 @@ def assert_same(a: Any, b: Any, where: str = "") -> None:
     [
         (["--model.sharing", "varshare"], 10),
         (["--model.sharing", "varshare", "--data.backend", "sync"], 3),
-        (["--model.sharing", "varshare", "--data.backend", "async", "--model.actor_noise", "mean"], 5),
+        (
+            [
+                "--model.sharing",
+                "varshare",
+                "--data.num_workers",
+                "2",
+                "--data.backend",
+                "workers",
+                "--model.actor_noise",
+                "mean",
+            ],
+            5,
+        ),
         (["--model.sharing", "varshare", "--model.actor_noise", "fresh", "--model.anneal_lr", "false"], 3),
         (["--model.sharing", "shared", "--data.backend", "sync"], 10),
         (["--model.sharing", "shared_onehot"], 8),
@@ -94,7 +106,6 @@ def assert_same(a: Any, b: Any, where: str = "") -> None:
     ids=lambda value: "-".join(value[1::2]) if isinstance(value, list) else str(value),
 )
 @pytest.mark.filterwarnings("ignore:model.actor_noise=fresh")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_resume_at_any_checkpoint(
     tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], envs: int
 ) -> None:

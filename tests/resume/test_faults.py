@@ -208,9 +208,8 @@ def faulty(fault: str, backend: str, logs: Path) -> list[str]:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("backend", ["sync", "async"])
+@pytest.mark.parametrize("backend", ["sync", "workers"])
 def test_an_env_that_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], backend: str, fault: str
 ) -> None:
@@ -226,14 +225,13 @@ def test_an_env_that_fails(
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_an_env_process_that_dies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.syspath_prepend(str(HERE))
-    assert main(faulty("die", "async", tmp_path)) == 1
+    assert main(faulty("die", "workers", tmp_path)) == 1
     message = error_line(capsys)
-    assert re.search(r"env [13] \(task 1\) died at step 7 of the rollout, env step 128", message)
+    assert re.search(r"env [13] \(task 1, bad\) at step 10 of its episode: its process died of SIGKILL", message)
 
 
 def test_a_gradient_that_is_not_finite(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -171,8 +171,7 @@ def endless():
     del gym.registry["Forever-v0"]
 
 
-@pytest.mark.parametrize("backend", ["sync", "async"])
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("backend", ["sync", "workers"])
 def test_an_episode_that_does_not_end_is_cut_and_told(endless, backend):
     options = {"info_metrics": ("score",), "max_episode_steps": 7, "backend": backend}
     result = evaluate(always(0), endless, 6, 1, 0, envs_per_task=2, **options)

@@ -22,7 +22,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from varshare_pl.envs.seeding import stream_seed
 from varshare_pl.envs.shared_block import SharedBlock
-from varshare_pl.envs.task_env import BEING_MADE, TaskEnv
+from varshare_pl.envs.task_env import TaskEnv
 from varshare_pl.envs.tasks import TaskSuite
 from varshare_pl.envs.values import as_number
 from varshare_pl.errors import ConfigError, EnvError
@@ -75,7 +75,14 @@ def work(connection: Connection, memory: Any, number: int, plan: Plan | bytes) -
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     os.environ.update(ONE_THREAD)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    Worker(connection, memory, number, _read(plan) if isinstance(plan, bytes) else plan).serve()
+    try:
+        plan = _read(plan) if isinstance(plan, bytes) else plan
+    except Exception as error:  # whatever a foreign module raises
+        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        fault = ConfigError(f"backend='workers': another process cannot read the suite: {text}")
+        connection.send_bytes(pickle.dumps((None, fault, [])))
+        return
+    Worker(connection, memory, number, plan).serve()
 
 
 def registered(suite: TaskSuite) -> list[EnvSpec]:
@@ -116,7 +123,8 @@ class Worker:
         warnings.showwarning = self._warn  # the parent warns, once for all
 
     def serve(self) -> None:
-        """Make the envs, then do what the parent says until it closes them or is gone."""
+        """Say that all is loaded, make the envs, then do what the parent says until it closes them or is gone."""
+        self._connection.send_bytes(b"")
         answer = self._try(self._make)
         while True:
             with suppress(OSError):  # the parent is gone
@@ -160,9 +168,6 @@ class Worker:
         random.seed(own)
         np.random.seed(own)  # noqa: NPY002
         for place in share:
-            self._block.task[place] = plan.start_tasks[place]
-            self._block.steps[place] = BEING_MADE
-        for place in share:
             self._begin(place)
             self._envs[place] = TaskEnv(
                 plan.suite,
@@ -182,7 +187,7 @@ class Worker:
             place; None if there is nothing.
         """
         block = self._block
-        finals: dict[int, Any] = {}
+        finals: dict[int, dict[str, Any]] = {}
         odd: dict[int, dict[str, Any]] = {}
         for place, env in self._envs.items():
             self._begin(place)

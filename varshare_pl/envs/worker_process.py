@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from varshare_pl.envs.shared_block import SharedBlock
+from varshare_pl.envs.task_env import BEING_MADE
 from varshare_pl.envs.worker import SIGNALS, Plan, registered, work
 from varshare_pl.errors import ConfigError
 from varshare_pl.processes import one_thread
@@ -78,7 +79,7 @@ def end_at_exit(owner: Any, workers: list[WorkerProcess]) -> None:
     util.Finalize(owner, kill, (workers,), exitpriority=10)
 
 
-def start_workers(plan: Plan, context: str | None, workers: list[WorkerProcess]) -> Any:
+def start_workers(plan: Plan, context: str | None, workers: list[WorkerProcess]) -> SharedBlock:
     """Start the workers of a plan, and put them into a list.
 
     Args:
@@ -87,7 +88,7 @@ def start_workers(plan: Plan, context: str | None, workers: list[WorkerProcess])
         workers: To put them in.
 
     Returns:
-        The memory of the shared block.
+        What they share.
 
     Raises:
         ConfigError: if there is no such context, or the plan cannot be sent to another process.
@@ -99,6 +100,9 @@ def start_workers(plan: Plan, context: str | None, workers: list[WorkerProcess])
     kind: Any = multiprocessing.get_context(context)
     # No name, so that nothing is left behind however the processes end.
     memory = kind.RawArray(c_byte, SharedBlock.size(*plan.sizes))
+    block = SharedBlock.over(memory, *plan.sizes)
+    block.task[:], block.steps[:] = plan.start_tasks, BEING_MADE
+    block.at[:] = [share[0] for share in plan.shares]
     sent = plan if context == "fork" else _pickled(plan)
     if context == "forkserver":
         kind.set_forkserver_preload(["varshare_pl.envs.worker", *_modules(plan)])
@@ -106,7 +110,7 @@ def start_workers(plan: Plan, context: str | None, workers: list[WorkerProcess])
     main = nullcontext() if isinstance(sent, bytes) and b"__main__" in sent else _main_hidden()
     with one_thread(), _signals_blocked(), main:
         workers.extend(WorkerProcess(kind, memory, number, sent) for number in range(len(plan.shares)))
-    return memory
+    return block
 
 
 @contextmanager

@@ -21,11 +21,11 @@ from varshare_pl.envs.task_env import where
 from varshare_pl.envs.tasks import TaskSuite
 from varshare_pl.envs.values import VectorInfos
 from varshare_pl.envs.worker import STEP, Plan
-from varshare_pl.envs.worker_process import WorkerProcess, end_at_exit, start_workers
+from varshare_pl.envs.worker_process import Answer, WorkerProcess, end_at_exit, start_workers
 from varshare_pl.errors import EnvError
 from varshare_pl.processes import usable_cores
 
-START_SECONDS = 60.0  # in which a worker has at least begun to make its first env
+START_SECONDS = 60.0  # in which a worker has loaded what it needs
 
 
 class WorkerEnvs(VectorInfos, VectorEnv[Any, Any, Any]):
@@ -88,10 +88,10 @@ class WorkerEnvs(VectorInfos, VectorEnv[Any, Any, Any]):
         self._owner = os.getpid()
         self._workers: list[WorkerProcess] = []
         end_at_exit(self, self._workers)
-        memory = start_workers(self._plan, context, self._workers)
-        self._block = SharedBlock.over(memory, *self._plan.sizes)
+        self._block: SharedBlock = start_workers(self._plan, context, self._workers)
         try:
-            self._answers()
+            self._answers(None if timeout is None else max(timeout, START_SECONDS))
+            self._answers(timeout)
         except BaseException:
             self.close()
             raise
@@ -106,7 +106,7 @@ class WorkerEnvs(VectorInfos, VectorEnv[Any, Any, Any]):
         block.actions[:] = actions
         for worker in self._workers:
             worker.send(STEP)
-        info = self._infos(self._answers())
+        info = self._infos(self._answers(self._timeout))
         flags = block.terminated.copy(), block.truncated.copy()
         return block.obs.copy(), block.rewards.copy(), *flags, info
 
@@ -161,14 +161,18 @@ class WorkerEnvs(VectorInfos, VectorEnv[Any, Any, Any]):
         message = pickle.dumps((name, *args))
         for worker in self._workers:
             worker.send(message)
-        return self._answers()
+        return self._answers(self._timeout)
 
-    def _answers(self) -> list[Any]:
-        """The results of all workers; raises what the first env raised, once all have answered."""
+    def _answers(self, seconds: float | None) -> list[Any]:
+        """The results of all workers; raises what the first env raised, once all have answered.
+
+        Args:
+            seconds: That each of their envs may take.
+        """
         results, faults, warned = [], [], {}
         for worker in self._workers:
             try:
-                result, fault, told = self._answer(worker)
+                result, fault, told = self._answer(worker, seconds)
             except EnvError as error:
                 result, fault, told = None, error, []
             results.append(result)
@@ -181,26 +185,23 @@ class WorkerEnvs(VectorInfos, VectorEnv[Any, Any, Any]):
             raise min(faults, key=lambda fault: fault[0])[1]
         return results
 
-    def _answer(self, worker: WorkerProcess) -> tuple[Any, Exception | None, list[tuple[type[Warning], str]]]:
-        self._wait(worker)
+    def _answer(self, worker: WorkerProcess, seconds: float | None) -> Answer:
+        if seconds is not None:
+            self._wait(worker, seconds)
         try:
             return worker.receive()
         except (EOFError, OSError):
             raise EnvError(f"{self._where(worker)}: its process died{worker.how_it_ended()}") from None
 
-    def _wait(self, worker: WorkerProcess) -> None:
+    def _wait(self, worker: WorkerProcess, seconds: float) -> None:
         """Wait for an answer as long as the worker gets from env to env in time."""
-        if self._timeout is None:
-            return
         begun = -1
         while begun != (now := int(self._block.begun[worker.number])):
             begun = now
-            if worker.connection.poll(self._timeout if begun else max(self._timeout, START_SECONDS)):
+            if worker.connection.poll(seconds):
                 return
         worker.process.kill()
-        raise EnvError(
-            f"{self._where(worker)}: its process did not answer for {self._timeout:g} seconds, the worker_timeout"
-        )
+        raise EnvError(f"{self._where(worker)}: its process did not answer for {seconds:g} seconds, the worker_timeout")
 
     def _at(self, worker: WorkerProcess) -> int:
         return int(self._block.at[worker.number])

@@ -6,7 +6,8 @@ import pytest
 
 from varshare_pl.callbacks.heartbeat import cut_rows, diagnostics_rows
 from varshare_pl.errors import ConfigError
-from varshare_pl.results.files import heartbeat_columns, read_diagnostics, read_heartbeat
+from varshare_pl.results.columns import heartbeat_columns
+from varshare_pl.results.files import read_diagnostics, read_heartbeat
 from varshare_pl.results.info import read_run_info
 from varshare_pl.types import Detail
 

@@ -12,14 +12,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from varshare_pl.errors import ConfigError, writing
-from varshare_pl.results.files import (
-    DIAGNOSTICS,
-    DIAGNOSTICS_COLUMNS,
-    HEARTBEAT,
-    INTEGER_COLUMNS,
-    heartbeat_columns,
-    quoted,
-)
+from varshare_pl.results.columns import WHOLE, heartbeat_columns
+from varshare_pl.results.files import DIAGNOSTICS, DIAGNOSTICS_COLUMNS, HEARTBEAT, quoted
 from varshare_pl.types import Detail, Record
 
 
@@ -40,8 +34,8 @@ class Heartbeat(Callback):
             return
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        cosine = getattr(pl_module, "cosine", None) is not None
-        self._columns = heartbeat_columns(int(pl_module.num_tasks), cosine)  # type: ignore[arg-type]
+        extras = ["cosine"] if getattr(pl_module, "cosine", None) is not None else []
+        self._columns = heartbeat_columns(int(pl_module.num_tasks), extras)  # type: ignore[arg-type]
         # A run that begins again from the start writes its row at 0 again.
         env_steps = int(pl_module.env_steps) or -1  # type: ignore[arg-type]
         self._heartbeat = open_table(folder / HEARTBEAT, self._columns, env_steps)
@@ -95,7 +89,7 @@ def record_of(outputs: STEP_OUTPUT) -> Record | None:
 def heartbeat_row(record: Record, columns: list[str]) -> str:
     """One line of ``heartbeat.csv``; a metric that is absent or NaN is an empty cell."""
     values = {**record.metrics, "env_steps": record.env_steps}
-    return ",".join(cell(values.get(name), name in INTEGER_COLUMNS) for name in columns) + "\n"
+    return ",".join(cell(values.get(name), name in WHOLE) for name in columns) + "\n"
 
 
 def diagnostics_rows(env_steps: int, details: Iterable[Detail]) -> str:

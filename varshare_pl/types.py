@@ -102,7 +102,7 @@ class Detail:
 class Record:
     """What is known after one rollout and its update: a row of ``heartbeat.csv`` and its details.
 
-    ``training_step`` makes it; the evaluation adds to it; heartbeat, loggers, progress line only read it.
+    ``training_step`` makes it, with an evaluation where one is due; callbacks only read it.
     """
 
     env_steps: int

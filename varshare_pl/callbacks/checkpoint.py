@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
-from varshare_pl.callbacks.heartbeat import record_of
+from varshare_pl.callbacks.heartbeat import first_record_of, record_of
 from varshare_pl.errors import EnvError, writing
 from varshare_pl.files import fsync
 from varshare_pl.run_folder import CHECKPOINTS
@@ -56,7 +56,7 @@ class Checkpoint(LightningCheckpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # The evaluation of the checkpoint that the run goes on from, if a signal had stopped it.
-        if pl_module.env_steps and self._is_best(getattr(pl_module, "first_record", None)):
+        if pl_module.env_steps and self._is_best(first_record_of(pl_module)):
             self._save_last(trainer, pl_module)
             self._name_best(trainer)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -47,7 +47,7 @@ class Heartbeat(Callback):
         self._write(trainer, record_of(outputs))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        record = getattr(pl_module, "first_record", None)
+        record = first_record_of(pl_module)
         if record is not None and trainer.is_global_zero:  # it takes the place of the row that has no evaluation yet
             for name in (HEARTBEAT, DIAGNOSTICS):
                 cut_rows(Path(trainer.default_root_dir) / name, record.env_steps - 1)
@@ -84,6 +84,12 @@ def record_of(outputs: STEP_OUTPUT) -> Record | None:
     """The record that ``training_step`` returned, if it returned one."""
     record = outputs.get("record") if isinstance(outputs, Mapping) else None
     return record if isinstance(record, Record) else None
+
+
+def first_record_of(pl_module: LightningModule) -> Record | None:
+    """The record of an evaluation before the first rollout, if the module has one."""
+    ask: Callable[[], Record | None] = getattr(pl_module, "first_record", lambda: None)
+    return ask()
 
 
 def heartbeat_row(record: Record, columns: list[str]) -> str:

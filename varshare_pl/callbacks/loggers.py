@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
-from varshare_pl.callbacks.heartbeat import record_of
+from varshare_pl.callbacks.heartbeat import first_record_of, record_of
 from varshare_pl.callbacks.logger_classes import FINAL_RETURN, LOGGERS, flat, log_results
 from varshare_pl.callbacks.signals import stopped_by_signal
 from varshare_pl.results.info import read_json
@@ -64,7 +64,7 @@ class MetricsToLoggers(Callback):
         self._log(trainer, record_of(outputs))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._log(trainer, getattr(pl_module, "first_record", None))
+        self._log(trainer, first_record_of(pl_module))
 
     def _log(self, trainer: Trainer, record: Record | None) -> None:
         if record is None or not trainer.loggers or not trainer.is_global_zero:

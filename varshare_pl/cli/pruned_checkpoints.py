@@ -80,7 +80,7 @@ def write_pruned(run: Path, path: Path, thresholds: Sequence[float], folder: Pat
 
 def _evaluate(cli: DescribeCLI, checkpoint: dict[str, Any]) -> EvaluationResult:
     """As ``varshare validate`` does, of the weights that a checkpoint gives."""
-    module, data, how = cli.model, cli.datamodule, cli.config_init[cli.subcommand].evaluation
+    module, data, how = cli.model, cli.datamodule, cli.config_init[cli.subcommand].evaluation.evaluator
     module.load_state_dict(checkpoint["state_dict"])
     return evaluate(
         module.policy.deterministic(),

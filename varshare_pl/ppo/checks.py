@@ -8,6 +8,20 @@ from varshare_pl.errors import ConfigError
 from varshare_pl.networks.actor_critic import ActorCritic
 from varshare_pl.types import RolloutPlan
 
+FRESH = (
+    "model.actor_noise=fresh: acting and update use different weight noise, so PPO's ratio is not 1 before any step; "
+    "for comparison only"
+)
+
+
+def check_minibatches(plan: RolloutPlan, size: int) -> None:
+    """Raise ConfigError if rollouts do not split into minibatches of that size."""
+    if plan.rows % size:
+        raise ConfigError(
+            f"model.minibatch_size: {size} is not allowed; a divisor of data.rollout_steps × data.num_envs = "
+            f"{plan.rows} is"
+        )
+
 
 def check_compile(plan: RolloutPlan, num_tasks: int, combining: bool) -> None:
     """Raise ConfigError if a run's gradient steps cannot be compiled."""

@@ -28,10 +28,11 @@ from varshare_pl.networks.actor_critic import ActorCritic
 from varshare_pl.networks.groups import TaskGroups
 from varshare_pl.networks.sharing_metrics import details as sharing_details
 from varshare_pl.networks.sharing_metrics import headline, measure
-from varshare_pl.ppo.checks import check_compile, check_device, check_precision
+from varshare_pl.ppo.checks import FRESH, check_compile, check_device, check_minibatches, check_precision
 from varshare_pl.ppo.combined import CombinedSteps, Combining
 from varshare_pl.ppo.cosine import CosineMatrix, cosine_record
 from varshare_pl.ppo.diagnostics import noise_ratio_std
+from varshare_pl.ppo.evaluator import Evaluator
 from varshare_pl.ppo.losses import kl_scale
 from varshare_pl.ppo.options import Options
 from varshare_pl.ppo.record import update_record
@@ -70,11 +71,7 @@ class PPOModule(pl.LightningModule):
         self.spec = spec
         self.plan = plan
         self.options = own = Options(**options)
-        if plan.rows % own.minibatch_size:
-            raise ConfigError(
-                f"model.minibatch_size: {own.minibatch_size} is not allowed; a divisor of "
-                f"data.rollout_steps × data.num_envs = {plan.rows} is"
-            )
+        check_minibatches(plan, own.minibatch_size)
         self.method_name = getattr(type(sharing), "name", type(sharing).__name__)
         try:
             widths = matched_hidden_sizes(spec, sharing, own.hidden_sizes, own.match_parameters)
@@ -95,18 +92,14 @@ class PPOModule(pl.LightningModule):
         self.env_steps = 0  # of the run, up to the newest rollout
         self.gradient_steps = 0  # of the run
         self.warm_start: WarmStart | None = None  # of a run from a checkpoint's weights
-        self.first_record: Record | None = None  # written before its first rollout: an evaluation that came first
+        self.evaluator: Evaluator | None = None  # set before a fit that evaluates
         self.steps: GradientSteps  # from configure_optimizers on
         self._seconds_before = 0.0  # of the run before it was resumed
         self._started = time.perf_counter()
         if own.compile:
             check_compile(plan, spec.num_tasks, self.combining is not None)
         if own.actor_noise == "fresh" and self.actor_noise is not None:
-            warnings.warn(
-                "model.actor_noise=fresh: acting and update use different weight noise, so PPO's ratio is not 1 before "
-                "any step; for comparison only",
-                stacklevel=2,
-            )
+            warnings.warn(FRESH, stacklevel=2)
 
     @property
     def num_tasks(self) -> int:
@@ -138,7 +131,14 @@ class PPOModule(pl.LightningModule):
         """One PPO update on one rollout; the record of it goes to the callbacks."""
         record = self.learn(batch)
         self._count_steps()
+        if self.evaluator is not None:
+            self.evaluator.after_rollout(record, last=batch.index + 1 == self.plan.count)
         return {"record": record}
+
+    def first_record(self) -> Record | None:
+        """What is known before the first rollout, from an evaluation that comes first; the same for all who ask."""
+        new_tasks = self.warm_start is not None and bool(self.warm_start.new_tasks) and not self.env_steps
+        return None if self.evaluator is None else self.evaluator.first_record(new_tasks)
 
     def learn(self, rollout: Rollout) -> Record:
         """One PPO update on one rollout, and the record of it; works without a Trainer after configure_optimizers."""

@@ -49,6 +49,7 @@ class Episodes:
     returns: Tensor  # (E,) float64, undiscounted sum of raw rewards
     lengths: Tensor  # (E,) int64, env steps
     info: dict[str, Tensor] = field(default_factory=dict)  # (E,) float64 each, numbers of the env's last info
+    success: Tensor | None = None  # (E,) float64, NaN where the env told none; None where the measure is the return
 
 
 @dataclass

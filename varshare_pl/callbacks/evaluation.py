@@ -128,7 +128,7 @@ class Evaluation(Callback):
 
 def _print(result: EvaluationResult, trainer: Trainer) -> None:
     names = [task.name for task in trainer.datamodule.suite.tasks]  # type: ignore[attr-defined]
-    print(evaluation_table(result.returns, result.task_solved, names, result.solved_return, result.notes))
+    print(evaluation_table(result.returns, result.task_solved, names, result.threshold, result.notes))
 
 
 def _module(pl_module: LightningModule) -> PPOModule:

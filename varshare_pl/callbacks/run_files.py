@@ -103,7 +103,7 @@ class RunFiles(Callback):
             suite: Any = trainer.datamodule.suite  # type: ignore[attr-defined]
             result = self._evaluator.final[1]
             names = [task.name for task in suite.tasks]
-            print(evaluation_table(result.returns, result.task_solved, names, result.solved_return, result.notes))
+            print(evaluation_table(result.returns, result.task_solved, names, result.threshold, result.notes))
         print(f"results: {folder}")
 
     def _identity(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:

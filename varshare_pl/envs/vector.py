@@ -14,7 +14,7 @@ from varshare_pl.envs.physics.batched import BatchedVectorEnv
 from varshare_pl.envs.suites import get_suite
 from varshare_pl.envs.task_env import TaskEnv
 from varshare_pl.envs.tasks import GymTask, TaskSuite
-from varshare_pl.envs.values import VectorInfos
+from varshare_pl.envs.values import VectorInfos, is_vector_key
 from varshare_pl.errors import ConfigError
 
 Backend = Literal["auto", "batched", "torch", "sync", "async"]
@@ -31,6 +31,7 @@ def make_vector_env(
     total_envs: int | None = None,
     render_mode: str | None = None,
     context: str | None = None,
+    info_keys: Sequence[str] = (),
 ) -> VectorEnv[Any, Any, Any]:
     """Make a vector env over all tasks of a suite, with SAME_STEP autoreset and ``info["task"]``.
 
@@ -52,6 +53,8 @@ def make_vector_env(
         context: how "async" starts its processes: "fork", "spawn", "forkserver"; Python's default if None. A forked
             process knows ids that the script registered itself; the other two find only those of imported modules
             (``module:id``), but are safe in a process with threads.
+        info_keys: the numbers of the info that are needed at every step; a backend may leave out all others, but for
+            the whole last info of an episode.
 
     Raises:
         ConfigError: for a bad argument.
@@ -60,6 +63,9 @@ def make_vector_env(
     _check_choice("backend", backend, get_args(Backend))
     if not _is_int(seed) or seed < 0:
         raise ConfigError(f"seed={seed!r}: must be an integer of at least 0")
+    for key in info_keys:
+        if key == "task" or is_vector_key(key):
+            raise ConfigError(f"info_keys: {key!r} is not allowed; the vector env keeps this key for itself")
     indices, total = _check_indices(num_envs, env_indices, total_envs)
     cycle = resolve_assignment(suite, total, task_assignment) == "cycle"
     start_tasks = [g % suite.num_tasks for g in indices]

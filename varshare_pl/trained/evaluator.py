@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from varshare_pl.errors import ConfigError
 from varshare_pl.networks.actor_critic import ActorCritic
 from varshare_pl.results.statistics import average
@@ -118,17 +121,19 @@ class Evaluator:
         result = self._run(record.env_steps, False)
         if result is None:
             return False
-        shared_only = self._run(record.env_steps, True) if last and self._has_residuals else None
-        if shared_only is None and last and self._has_residuals:
-            return False
+        shared_only = None
+        if last and self._has_residuals:
+            shared_only = self._run(record.env_steps, True)
+            if shared_only is None:
+                return False
         self._missed = None
         self.history.append((record.env_steps, result))
         self.final = self.history[-1]
         _note(result, record)
         if shared_only is not None:
             self.shared_only = shared_only
-            for task, value in enumerate(shared_only.task_returns):
-                record.details.append(Detail("eval/return_shared_only", float(value), task=task))
+            for name, values in _means(shared_only):
+                record.details += [Detail(f"eval/{name}_shared_only", float(v), task=m) for m, v in enumerate(values)]
         return True
 
     def _zero_shot(self) -> Record | None:
@@ -143,11 +148,20 @@ class Evaluator:
 
 def _note(result: EvaluationResult, record: Record) -> None:
     """Add a result to a record."""
-    for task, value in enumerate(result.task_returns):
-        record.metrics[f"eval/return_task_{task}"] = float(value)
+    for name, values in _means(result):
+        record.metrics |= {f"eval/{name}_task_{task}": float(value) for task, value in enumerate(values)}
+        record.metrics[f"eval/{name}_mean"] = float(average(values))
+    for task in range(len(result.returns)):
         record.details.append(Detail("eval/length", float(average(result.lengths[task])), task=task))
         for name, values in result.info.items():
             record.details.append(Detail(f"eval/{name}", float(average(values[task])), task=task))
         if result.cut is not None:
             record.details.append(Detail("eval/cut", float(result.task_cuts[task]), task=task))
-    record.metrics["eval/return_mean"] = float(average(result.task_returns))
+        if result.task_missing[task]:
+            record.details.append(Detail("eval/success_missing", float(result.task_missing[task]), task=task))
+
+
+def _means(result: EvaluationResult) -> list[tuple[str, NDArray[np.float64]]]:
+    """The mean return of each task, and where it is measured, success."""
+    found = [("return", result.task_returns)]
+    return found if result.task_success is None else [*found, ("success", result.task_success)]

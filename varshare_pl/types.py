@@ -25,6 +25,7 @@ class EnvSpec:
     action_space: Space[Any]
     obs_dtype: str = "float32"  # or float64, as the envs observe
     tasks: tuple[str, ...] = ()  # what each task is, by which it is known again in another suite; empty: not told
+    success: bool = False  # whether success is a number of the env's info, and not the return
 
     @property
     def obs_size(self) -> int:

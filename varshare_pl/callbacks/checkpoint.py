@@ -23,6 +23,8 @@ LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 class Checkpoint(LightningCheckpoint):
     """Write ``checkpoints/last.ckpt`` every so many rollouts, at each best evaluation and at the end.
 
+    The best evaluation has the highest mean over tasks, of success where a suite measures it, or else of the return.
+
     It is always the newest. The one before stays as ``previous.ckpt``, in case it is damaged, and that of the best
     evaluation as ``best.ckpt``.
 
@@ -61,7 +63,8 @@ class Checkpoint(LightningCheckpoint):
             self._name_best(trainer)
 
     def _is_best(self, record: Record | None) -> bool:
-        value = None if record is None else record.metrics.get("eval/return_mean")
+        means = {} if record is None else record.metrics
+        value = means.get("eval/success_mean", means.get("eval/return_mean"))  # success, where it is measured
         best = value is not None and (self._best is None or value > self._best)
         if best:
             self._best = value

@@ -16,9 +16,10 @@ from varshare_pl.callbacks.signals import Signals, stopped_by_signal
 from varshare_pl.parallel import raised_by_all
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.results.statistics import average
-from varshare_pl.results.table import evaluation_table
 from varshare_pl.trained.evaluation import LONGEST_EPISODE, EvaluationResult, StoppedError, evaluate
 from varshare_pl.trained.evaluator import Evaluator
+
+MEANS = ("eval/return_mean", "eval/success_mean")
 
 
 class Evaluation(Callback):
@@ -71,8 +72,9 @@ class Evaluation(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
     ) -> None:
         record = record_of(outputs)
-        if record is not None and "eval/return_mean" in record.metrics:
-            pl_module.log("eval/return_mean", record.metrics["eval/return_mean"], logger=False)
+        means = {} if record is None else {name: record.metrics[name] for name in MEANS if name in record.metrics}
+        if means:
+            pl_module.log_dict(means, logger=False)
             pl_module.log("eval/solved", float(bool(self.evaluator.history[-1][1].solved)), logger=False)
             self._stop_if_solved(trainer)
 
@@ -90,9 +92,10 @@ class Evaluation(Callback):
         result = self._run(trainer, _module(pl_module), _module(pl_module).env_steps)
         if result is None:
             return
-        pl_module.log("eval/return_mean", float(average(result.task_returns)), logger=False)
-        for task, value in enumerate(result.task_returns):
-            pl_module.log(f"eval/return_task_{task}", float(value), logger=False)
+        for name, values in result.means.items():
+            pl_module.log(f"eval/{name}_mean", float(average(values)), logger=False)
+            for task, value in enumerate(values):
+                pl_module.log(f"eval/{name}_task_{task}", float(value), logger=False)
         if trainer.is_global_zero:
             _print(result, trainer)
 
@@ -128,7 +131,7 @@ class Evaluation(Callback):
 
 def _print(result: EvaluationResult, trainer: Trainer) -> None:
     names = [task.name for task in trainer.datamodule.suite.tasks]  # type: ignore[attr-defined]
-    print(evaluation_table(result.returns, result.task_solved, names, result.threshold, result.notes))
+    print(result.table(names))
 
 
 def _module(pl_module: LightningModule) -> PPOModule:

@@ -35,6 +35,7 @@ class Heartbeat(Callback):
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
         extras = ["cosine"] if getattr(pl_module, "cosine", None) is not None else []
+        extras += ["success"] if getattr(getattr(pl_module, "spec", None), "success", False) else []
         self._columns = heartbeat_columns(int(pl_module.num_tasks), extras)  # type: ignore[arg-type]
         # A run that begins again from the start writes its row at 0 again.
         env_steps = int(pl_module.env_steps) or -1  # type: ignore[arg-type]

@@ -110,8 +110,13 @@ def results_to_log(summary: dict[str, Any]) -> dict[str, float]:
     final = summary.get("final", {})
     values = {
         FINAL_RETURN: final.get("return_mean"),
+        "final/success_mean": final.get("success_mean"),
         "final/solved": final.get("solved"),
-        **{f"final/return_task_{m}": value for m, value in enumerate(final.get("return_per_task", ()))},
+        **{
+            f"final/{name}_task_{m}": value
+            for name in ("return", "success")
+            for m, value in enumerate(final.get(f"{name}_per_task", ()))
+        },
         "final/steps_to_solve": summary.get("steps_to_solve"),
         "final/seconds": summary.get("seconds"),
     }

@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cache
 from importlib.metadata import version
 from itertools import pairwise
@@ -26,8 +27,8 @@ from varshare_pl.networks.size import network_sizes, total_size
 from varshare_pl.parallel import raised_by_all
 from varshare_pl.results.info import RUN_FILE, read_json, read_run_info
 from varshare_pl.results.statistics import average
-from varshare_pl.results.table import evaluation_table
 from varshare_pl.run_folder import CONFIG_FILE, SUMMARY_FILE, check_free, lock, make_empty
+from varshare_pl.trained.evaluation import EvaluationResult
 from varshare_pl.trained.evaluator import Evaluator
 
 PACKAGES = ("varshare-pl", "torch", "lightning", "gymnasium", "numpy")
@@ -103,7 +104,7 @@ class RunFiles(Callback):
             suite: Any = trainer.datamodule.suite  # type: ignore[attr-defined]
             result = self._evaluator.final[1]
             names = [task.name for task in suite.tasks]
-            print(evaluation_table(result.returns, result.task_solved, names, result.threshold, result.notes))
+            print(result.table(names))
         print(f"results: {folder}")
 
     def _identity(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
@@ -118,6 +119,7 @@ class RunFiles(Callback):
             "hidden_sizes": list(module.policy.hidden_sizes),  # those of the networks, matched or not
             "task_names": [task.name for task in suite.tasks],
             "solved_return": suite.solved_return,
+            **({} if suite.success.info is None else {"success": asdict(suite.success)}),
             "total_env_steps": self._lengths,
             "commit": code_commit(),
             "packages": {name: version(name) for name in PACKAGES},
@@ -150,24 +152,32 @@ class RunFiles(Callback):
                 "weights": "last checkpoint",
                 "evaluation": "deterministic: posterior mean, most likely action",
                 "episodes_per_task": final.returns.shape[1],
-                "return_mean": float(average(final.task_returns)),
-                "return_per_task": final.task_returns.tolist(),
+                **_means(final),
                 "solved": final.solved,
                 "solved_per_task": final.task_solved,
                 "cut_per_task": final.task_cuts,
+                **({"success_missing_per_task": final.task_missing} if final.success is not None else {}),
             }
             summary["steps_to_solve"] = steps_to_solve([(steps, result.solved) for steps, result in history.items()])
         for env_steps, result in self._evaluator.history:
             if env_steps == 0:  # of a run that started with tasks new to its weights
                 summary["zero_shot"] = {
                     "episodes_per_task": result.returns.shape[1],
-                    "return_mean": float(average(result.task_returns)),
-                    "return_per_task": result.task_returns.tolist(),
+                    **_means(result),
                     "solved_per_task": result.task_solved,
                 }
         if self._evaluator.shared_only is not None:
-            summary["shared_only_return_per_task"] = self._evaluator.shared_only.task_returns.tolist()
+            for name, values in self._evaluator.shared_only.means.items():
+                summary[f"shared_only_{name}_per_task"] = values.tolist()
         return summary
+
+
+def _means(result: EvaluationResult) -> dict[str, Any]:
+    """Mean return, and success where it is measured, over all tasks and of each."""
+    found: dict[str, Any] = {}
+    for name, values in result.means.items():
+        found |= {f"{name}_mean": float(average(values)), f"{name}_per_task": values.tolist()}
+    return found
 
 
 @cache

@@ -147,6 +147,7 @@ def _side(path: Path, checkpoint: dict[str, Any], result: EvaluationResult) -> d
         "weight_bytes": weight_bytes(checkpoint, "policy."),
         "return_mean": float(result.task_returns.mean()),
         "return_per_task": result.task_returns.tolist(),
+        **({} if result.task_success is None else {"success_per_task": result.task_success.tolist()}),
         "episodes_per_task": result.returns.shape[1],
     }
 

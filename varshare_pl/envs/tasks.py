@@ -144,7 +144,8 @@ class TaskSuite:
         """What networks need to know."""
         shape = tuple(self.observation_space.shape)
         dtype = str(self.observation_space.dtype)
-        return EnvSpec(self.name, self.num_tasks, shape, self.action_space, dtype, self.identities())
+        names, told = self.identities(), self.success.info is not None
+        return EnvSpec(self.name, self.num_tasks, shape, self.action_space, dtype, names, told)
 
     def identities(self) -> tuple[str, ...]:
         """A line for each task, the same for equal tasks: its name, and its physics or how its env is made."""

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 
 from varshare_pl.errors import ConfigError
 from varshare_pl.networks.actor_critic import ActorCritic
 from varshare_pl.types import RolloutPlan
 
-FRESH = (
-    "model.actor_noise=fresh: acting and update use different weight noise, so PPO's ratio is not 1 before any step; "
-    "for comparison only"
-)
+
+def warn_of_fresh_noise(mode: str, has_noise: bool) -> None:
+    """Say what is odd about acting and learning with different weight noise."""
+    if mode == "fresh" and has_noise:
+        warnings.warn(
+            "model.actor_noise=fresh: acting and update use different weight noise, so PPO's ratio is not 1 before "
+            "any step; for comparison only",
+            stacklevel=3,
+        )
 
 
 def check_minibatches(plan: RolloutPlan, size: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from varshare_pl.envs.episodes import RunningEpisodes
 from varshare_pl.envs.success import EpisodeSuccess, SuccessMeasure
 from varshare_pl.errors import ConfigError, EnvError
 from varshare_pl.random import stream_seed
+from varshare_pl.results.table import evaluation_table
 
 Act = Callable[[Tensor, Tensor], Tensor]
 """Actions (rows,) from observations (rows, *obs) and tasks (rows,)."""
@@ -73,9 +74,15 @@ class EvaluationResult:
         return None if self.success is None else np.asarray(np.nanmean(self.success, 1))
 
     @property
+    def means(self) -> dict[str, NDArray[np.float64]]:
+        """The mean "return" of each task, (M,), and where it is measured, "success"."""
+        success = self.task_success
+        return {"return": self.task_returns} | ({} if success is None else {"success": success})
+
+    @property
     def task_measured(self) -> NDArray[np.float64]:
-        """(M,) mean of what the suite's success is measured by: ``task_success``, or else ``task_returns``."""
-        return self.task_returns if self.task_success is None else self.task_success
+        """(M,) mean of each task's success, where that is measured, or else of its return."""
+        return list(self.means.values())[-1]
 
     @property
     def task_missing(self) -> list[int]:
@@ -99,6 +106,10 @@ class EvaluationResult:
         if missing := sum(self.task_missing):
             notes.append(f"success missing: in {missing} of {self.returns.size} episodes, left out of its mean")
         return notes
+
+    def table(self, names: Sequence[str]) -> str:
+        """The results for people, a line for each task; names: of the tasks."""
+        return evaluation_table(self.returns, self.task_solved, names, self.threshold, self.notes, self.success)
 
     @property
     def task_solved(self) -> list[bool | None]:

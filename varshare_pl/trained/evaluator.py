@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from varshare_pl.errors import ConfigError
 from varshare_pl.networks.actor_critic import ActorCritic
+from varshare_pl.parallel import rank
 from varshare_pl.results.statistics import average
 from varshare_pl.trained.evaluation import LONGEST_EPISODE, EvaluationResult
 from varshare_pl.types import Detail, Record
@@ -65,7 +64,7 @@ class Evaluator:
         self._due = self.every
         self._missed: tuple[Record, bool] | None = None  # a record whose evaluation was stopped, whether it is the last
         self._first: list[Record | None] = []  # what is known before the first rollout, once it was asked for
-        self._has_residuals = False
+        self._told_missing = self._has_residuals = False
         self._run: Run
 
     def attach(self, policy: ActorCritic, run: Run) -> None:
@@ -130,11 +129,18 @@ class Evaluator:
         self.history.append((record.env_steps, result))
         self.final = self.history[-1]
         _note(result, record)
+        self._warn_of_missing(result)
         if shared_only is not None:
             self.shared_only = shared_only
-            for name, values in _means(shared_only):
+            for name, values in shared_only.means.items():
                 record.details += [Detail(f"eval/{name}_shared_only", float(v), task=m) for m, v in enumerate(values)]
         return True
+
+    def _warn_of_missing(self, result: EvaluationResult) -> None:
+        if any(result.task_missing) and not self._told_missing:
+            self._told_missing = True  # once is enough
+            if rank() == 0:
+                warnings.warn(f"{result.notes[-1]}; eval/success_missing in diagnostics.csv counts them", stacklevel=2)
 
     def _zero_shot(self) -> Record | None:
         result = self._run(0, False)
@@ -148,7 +154,7 @@ class Evaluator:
 
 def _note(result: EvaluationResult, record: Record) -> None:
     """Add a result to a record."""
-    for name, values in _means(result):
+    for name, values in result.means.items():
         record.metrics |= {f"eval/{name}_task_{task}": float(value) for task, value in enumerate(values)}
         record.metrics[f"eval/{name}_mean"] = float(average(values))
     for task in range(len(result.returns)):
@@ -159,9 +165,3 @@ def _note(result: EvaluationResult, record: Record) -> None:
             record.details.append(Detail("eval/cut", float(result.task_cuts[task]), task=task))
         if result.task_missing[task]:
             record.details.append(Detail("eval/success_missing", float(result.task_missing[task]), task=task))
-
-
-def _means(result: EvaluationResult) -> list[tuple[str, NDArray[np.float64]]]:
-    """The mean return of each task, and where it is measured, success."""
-    found = [("return", result.task_returns)]
-    return found if result.task_success is None else [*found, ("success", result.task_success)]

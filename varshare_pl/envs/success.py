@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from varshare_pl.envs.values import numbers_of_step
+from varshare_pl.envs.values import is_vector_key, numbers_of_step
 from varshare_pl.errors import EnvError
 
 Reduction = Literal["any", "last", "max", "mean"]
@@ -84,7 +84,7 @@ class EpisodeSuccess:
         self._value[ended] = self._told[ended] = 0
         if not told.all():
             last = info.get("final_info", info)
-            self.instead = sorted(key for key in last if isinstance(key, str) and not key.startswith("_"))
+            self.instead = sorted(key for key in last if not is_vector_key(key) and key != "task")
         if self._reduce == "mean":
             value /= np.maximum(told, 1)
         return np.where(told > 0, value, np.nan)

@@ -10,6 +10,12 @@ from typing import Any
 from varshare_pl.errors import ConfigError
 
 RUN_FILE = "run.json"
+RULES = {  # of a number of the info, by how it is reduced over an episode
+    "any": "1 where {} of the info is above 0 at any step, else 0",
+    "last": "{} of the info at the last step",
+    "max": "the highest {} of the info",
+    "mean": "the mean {} of the info over the steps",
+}
 
 
 @dataclass(frozen=True)
@@ -21,12 +27,14 @@ class RunInfo:
     suite: str
     method: str
     task_names: tuple[str, ...]
-    solved_return: float | None
+    solved: float | None  # the mean of the measure from which on a task is solved
     suite_version: int | None = None
     length: int | None = None  # env steps asked for, the last time that the run was given a length
     commit: str = ""
     packages: tuple[str, ...] = ()  # each with its version
     hardware: str = ""
+    measure: str = "return"  # what success is measured by: "return", or "success", a number of the env's info
+    rule: str = ""  # how a number of the info is one of the episode
 
     def title(self) -> str:
         """One line for a plot: suite, method and seed, as far as they are known."""
@@ -49,7 +57,8 @@ def read_run_info(run: Path | str) -> RunInfo:
 
 
 def _run_info(data: dict[str, Any], folder: str) -> RunInfo:
-    seed, solved, version = data.get("seed"), data.get("solved_return"), data.get("suite_version")
+    seed, success, version = data.get("seed"), data.get("success"), data.get("suite_version")
+    solved = data.get("solved_return") if success is None else success["solved"]
     lengths = data.get("total_env_steps") or [None]
     return RunInfo(
         experiment=str(data.get("experiment") or folder),
@@ -57,12 +66,14 @@ def _run_info(data: dict[str, Any], folder: str) -> RunInfo:
         suite=str(data.get("suite") or ""),
         method=str(data.get("method") or ""),
         task_names=tuple(str(name) for name in data.get("task_names") or ()),
-        solved_return=None if solved is None else float(solved),
+        solved=None if solved is None else float(solved),
         suite_version=None if version is None else int(version),
         length=None if lengths[-1] is None else int(lengths[-1]),
         commit=str(data.get("commit") or ""),
         packages=tuple(f"{name} {found}" for name, found in _items(data.get("packages"), python=data.get("python"))),
         hardware=", ".join(f"{name} {found}" for name, found in _items(data.get("hardware"))),
+        measure="return" if success is None else "success",
+        rule="" if success is None else RULES[success["reduce"]].format(success["info"]),
     )
 
 

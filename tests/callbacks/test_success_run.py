@@ -59,9 +59,8 @@ def test_the_heartbeat_has_success_beside_the_return(done: SimpleNamespace) -> N
     for kind in ("train", "eval"):  # a task ends an episode in every rollout
         means = (beats[f"{kind}/success_task_0"] + beats[f"{kind}/success_task_1"]) / 2
         np.testing.assert_allclose(beats[f"{kind}/success_mean"], means, rtol=1e-7)
-    assert (
-        np.abs(beats["train/success_task_0"] - beats["train/success_task_1"] - 1) < 0.3
-    ).all()  # task 1 tells 1 less
+    less = beats["train/success_task_0"] - beats["train/success_task_1"]  # task 1 tells 1 less
+    assert less.mean() == pytest.approx(1, abs=0.2)
 
 
 def test_the_best_checkpoint_is_that_of_the_highest_success(done: SimpleNamespace) -> None:
@@ -120,9 +119,8 @@ def test_the_report_scores_success_as_it_is(done: SimpleNamespace) -> None:
 
     for task in ("0", "1"):
         expected = pytest.approx(final["success_per_task"][int(task)], rel=1e-8)
-        assert (
-            value("final/success", task) == value("final/score", task) == value("final/success", task, "") == expected
-        )
+        assert value("final/success", task) == value("final/score", task) == expected
+        assert value("final/success", task, seed="") == expected
         assert value("final/return", task) == pytest.approx(final["return_per_task"][int(task)], rel=1e-8)
     area = np.trapezoid(done.beats["eval/success_mean"], done.beats["env_steps"]) / np.ptp(done.beats["env_steps"])
     assert value("area_under_curve/score", "") == pytest.approx(area)
@@ -166,7 +164,7 @@ def test_a_resumed_run_knows_the_success_so_far(tmp_path: Path) -> None:
 
 def test_missing_success_is_counted_and_warned_of_once() -> None:
     evaluation = Evaluation(every=1, episodes=4, envs_per_task=2)
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="success") as caught:
         run = fit({"suite": goals("odd")}, [evaluation])
     told = [str(warning.message) for warning in caught if "success" in str(warning.message)]
     assert len([text for text in told if "of training has no 'score'" in text]) == 1

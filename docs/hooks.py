@@ -7,6 +7,7 @@ import io
 import re
 import sys
 from argparse import SUPPRESS, Action
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,6 +20,7 @@ ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT))  # the package beside this folder is the one that is documented
 
 FROM_NETWORK = '<script src="https://unpkg.com/iframe-worker/shim"></script>'
+COLUMNS_HERE = "<!-- columns of heartbeat.csv -->"
 SECTIONS = {
     "": "Run",
     "data": "`data`: envs and rollouts",
@@ -53,7 +55,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Name the files outside the docs that a page links to: the links lead somewhere in the repository, not here."""
+    """Put the table of columns in its place, and name the files outside the docs that a page links to.
+
+    Their links lead somewhere in the repository, not here.
+    """
 
     def named(link: re.Match[str]) -> str:
         target = (DOCS / page.file.src_uri).parent.joinpath(link[2]).resolve()
@@ -62,7 +67,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         path = f"`{target.relative_to(ROOT)}`"
         return path if link[1].strip("`") in path else f"{link[1]} ({path})"
 
-    return re.sub(r"(?<!!)\[([^\]]+)\]\((\.\./[^)#]+)(?:#[^)]*)?\)", named, markdown)
+    markdown = re.sub(r"(?<!!)\[([^\]]+)\]\((\.\./[^)#]+)(?:#[^)]*)?\)", named, markdown)
+    return markdown.replace(COLUMNS_HERE, columns_table()) if COLUMNS_HERE in markdown else markdown
 
 
 def on_post_page(output: str, **_: Any) -> str:
@@ -94,6 +100,15 @@ def _expanded(entry: Any, named: set[str]) -> Any:
 
 def _index_first(name: str) -> tuple[bool, str]:
     return not name.endswith("index.md"), name
+
+
+def columns_table() -> str:
+    """The columns of ``heartbeat.csv`` with what they are, as Markdown."""
+    from varshare_pl.results.columns import COLUMNS
+
+    only = {"": "", "success": "only where a suite's measure is not the return; ", "cosine": "with cosine_every; "}
+    rows = [(f"`{column.name}`", column.meaning, only[column.only] + column.empty) for column in COLUMNS]
+    return "\n".join(["| column | what it is | empty |", "|---|---|---|", *map(_cells, rows)])
 
 
 def options_page() -> str:
@@ -168,7 +183,10 @@ def _plain(text: str) -> str:
 
 
 def _row(key: str, default: str, allowed: str, text: str) -> str:
-    cells = [f"`{key}`", f"`{default}`" if default else "", allowed, text]
+    return _cells([f"`{key}`", f"`{default}`" if default else "", allowed, text])
+
+
+def _cells(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

@@ -42,6 +42,7 @@ class EnvSpec:
     tasks: tuple[str, ...] = ()  # what each task is, by which it is known again in another suite; empty: not told
     obs_scale: float = 1.0  # what observations are multiplied by: 1 / the largest value of uint8, else 1
     action_counts: tuple[int, ...] = ()  # Discrete actions of each task, where these differ; else empty
+    success: bool = False  # whether success is a number of the env's info, and not the return
 
     @property
     def obs_size(self) -> int:
@@ -66,6 +67,7 @@ class Episodes:
     returns: Tensor  # (E,) float64, undiscounted sum of raw rewards
     lengths: Tensor  # (E,) int64, env steps
     info: dict[str, Tensor] = field(default_factory=dict)  # (E,) float64 each, numbers of the env's last info
+    success: Tensor | None = None  # (E,) float64, NaN where the env told none; None where the measure is the return
 
 
 @dataclass
@@ -119,7 +121,7 @@ class Detail:
 class Record:
     """What is known after one rollout and its update: a row of ``heartbeat.csv`` and its details.
 
-    ``training_step`` makes it; the evaluation adds to it; heartbeat, loggers, progress line only read it.
+    ``training_step`` makes it, with an evaluation where one is due; callbacks only read it.
     """
 
     env_steps: int

@@ -14,7 +14,7 @@ from benchmarks.machine import ROOT
 from benchmarks.method_runs import SUITES, Run, read_runs, results_table, suite_cell
 from benchmarks.ratios import UsageError
 from benchmarks.sections import replace
-from varshare_pl.results.files import heartbeat_columns
+from varshare_pl.results.columns import heartbeat_columns
 from varshare_pl.sharing import method_names
 
 SOLVED, MISSED = [480.0, 500.0], [500.0, 100.0]

@@ -30,9 +30,9 @@ def rows_with_evaluation(records: list[Any]) -> list[int]:
 def test_evaluations_are_due_by_env_steps_and_at_the_end(every: int, expected: list[int]) -> None:
     evaluation = Evaluation(every=every, episodes=1)
     run = fit(BANDIT, [evaluation], minibatch_size=20)
-    assert rows_with_evaluation(run.records) == expected == [steps for steps, _ in evaluation.history]
-    assert evaluation.final is not None
-    assert evaluation.final[0] == 400
+    assert rows_with_evaluation(run.records) == expected == [steps for steps, _ in evaluation.evaluator.history]
+    assert evaluation.evaluator.final is not None
+    assert evaluation.evaluator.final[0] == 400
 
 
 def test_the_last_row_tells_what_sharing_alone_achieves() -> None:

@@ -5,7 +5,8 @@ from recording import make_record, record_run
 
 from varshare_pl.callbacks.heartbeat import Heartbeat, cell, diagnostics_rows
 from varshare_pl.errors import ConfigError
-from varshare_pl.results.files import heartbeat_columns, read_diagnostics, read_heartbeat
+from varshare_pl.results.columns import heartbeat_columns
+from varshare_pl.results.files import read_diagnostics, read_heartbeat
 from varshare_pl.types import Detail
 
 COLUMNS = (

@@ -70,3 +70,27 @@ def test_means_of_many_episodes_keep_their_digits():
     other = EpisodeLog(2)
     other.load_state_dict(log.state_dict())
     assert other.add(episodes())[0]["train/return_mean"] == (1_000_003.0 + 16_777_217.0) / 2
+
+
+def with_success(*rows):
+    """Episodes of task, return and success."""
+    plain = episodes(*((task, value) for task, value, _ in rows))
+    plain.success = torch.tensor([success for *_, success in rows], dtype=torch.float64)
+    return plain
+
+
+def test_success_is_a_mean_over_the_episodes_that_tell_it():
+    log, nan = EpisodeLog(2, success=True), float("nan")
+    metrics, details = log.add(with_success((0, 1.0, 1.0), (0, 1.0, 0.0), (0, 1.0, nan), (1, 4.0, nan)))
+    assert metrics["train/success_task_0"] == 0.5
+    assert "train/success_task_1" not in metrics
+    assert "train/success_mean" not in metrics  # task 1 has told none
+    assert metrics["train/return_mean"] == 2.5
+    assert {d.task: d.value for d in details if d.metric == "train/success_missing"} == {0: 1.0, 1: 1.0}
+    metrics, details = log.add(with_success((1, 4.0, 0.25)))
+    assert metrics["train/success_mean"] == 0.375  # of each task's latest
+    assert not [d for d in details if d.metric == "train/success_missing"]
+    other = EpisodeLog(2, success=True)
+    other.load_state_dict(log.state_dict())
+    assert other.add(with_success((0, 1.0, 0.75)))[0]["train/success_mean"] == 0.5
+    assert "latest_success" not in EpisodeLog(2).state_dict()  # as before where success is the return

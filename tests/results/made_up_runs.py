@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from varshare_pl.results.files import DIAGNOSTICS_COLUMNS, heartbeat_columns
+from varshare_pl.results.columns import heartbeat_columns
+from varshare_pl.results.files import DIAGNOSTICS_COLUMNS
 
 LAYERS = ("layer_1", "layer_2", "head")
 PER_TASK = ("sharing/ratio", "sharing/mu_norm", "sharing/sigma", "sharing/specialised", "kl/posterior")

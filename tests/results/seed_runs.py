@@ -4,7 +4,7 @@ import csv
 import json
 
 from varshare_pl.cli.main import main
-from varshare_pl.results.files import heartbeat_columns
+from varshare_pl.results.columns import heartbeat_columns
 
 SIZE = 100  # env steps of a rollout
 FILES = ["report.html", "report.md", "scores.csv", "timings.csv", "tables.tex"]

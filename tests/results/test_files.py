@@ -6,7 +6,8 @@ import pytest
 
 from varshare_pl.callbacks.heartbeat import cut_rows, diagnostics_rows
 from varshare_pl.errors import ConfigError
-from varshare_pl.results.files import heartbeat_columns, read_diagnostics, read_heartbeat
+from varshare_pl.results.columns import heartbeat_columns
+from varshare_pl.results.files import read_diagnostics, read_heartbeat
 from varshare_pl.results.info import read_run_info
 from varshare_pl.types import Detail
 
@@ -110,11 +111,11 @@ def test_a_missing_file_is_told_in_one_line(tmp_path, read):
 def test_what_a_run_was(make_run, tmp_path):
     info = read_run_info(make_run(num_tasks=2, rows=1, names=["up", "down"]))
     assert (info.experiment, info.seed, info.suite, info.method) == ("made_up", 1, "MadeUpSuite", "VarShare")
-    assert (info.task_names, info.solved_return) == (("up", "down"), 475.0)
+    assert (info.task_names, info.solved) == (("up", "down"), 475.0)
     assert info.title() == "MadeUpSuite, VarShare, seed 1"
     assert info.names_for(3) == ["up", "down", "task 2"]
     unknown = read_run_info(tmp_path)
-    assert (unknown.experiment, unknown.seed, unknown.solved_return) == (tmp_path.name, None, None)
+    assert (unknown.experiment, unknown.seed, unknown.solved) == (tmp_path.name, None, None)
     assert unknown.names_for(2) == ["task 0", "task 1"]
 
 

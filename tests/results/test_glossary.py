@@ -2,25 +2,42 @@
 
 import csv
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from varshare_pl.callbacks.heartbeat import heartbeat_row
 from varshare_pl.cli.main import main
-from varshare_pl.results.files import COMMON_COLUMNS, heartbeat_columns
+from varshare_pl.results import columns as columns_module
+from varshare_pl.results.columns import COLUMNS, heartbeat_columns
+from varshare_pl.types import Record
 
-DOCS = Path(__file__).parents[2] / "docs" / "heartbeat.md"
+DOCS = Path(__file__).parents[2] / "docs"
 OFTEN_EMPTY = ("without variational weights", "without task weights", "without weight noise")
 
 
 @pytest.fixture(scope="module")
 def tables() -> list[list[list[str]]]:
-    """The rows of both tables as their cells."""
+    """The rows of both tables of the built page as their cells."""
+    sys.path.insert(0, str(DOCS))
+    try:
+        import hooks
+    finally:
+        sys.path.remove(str(DOCS))
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="heartbeat.md"))
+    text = hooks.on_page_markdown((DOCS / "heartbeat.md").read_text(encoding="utf-8"), page)
     found = []
-    for part in re.split(r"^## ", DOCS.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+    for part in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
         lines = [line for line in part.splitlines() if line.startswith("| `")]
         found.append([[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines])
     return found
+
+
+def always(tables: list[list[list[str]]]) -> list[list[str]]:
+    """The rows of the columns that every run has."""
+    return [row for row, column in zip(tables[0], COLUMNS, strict=True) if not column.only]
 
 
 def name_of(row: list[str]) -> str:
@@ -45,15 +62,30 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 def test_every_column_has_its_row(tables: list[list[list[str]]], run: Path) -> None:
-    columns = [name_of(row) for row in tables[0]]
-    assert columns == [*COMMON_COLUMNS, "train/return_task_m", "eval/return_task_m"]
-    expanded = [*columns[:-2], *(name[:-1] + str(m) for name in columns[-2:] for m in range(5))]
-    assert expanded == heartbeat_columns(5) == list(rows_of(run / "heartbeat.csv")[0])
+    assert [name_of(row) for row in tables[0]] == [column.name for column in COLUMNS]
+    assert tables[0][0] == ["`env_steps`", COLUMNS[0].meaning, "never"]
+    header = list(rows_of(run / "heartbeat.csv")[0])
+    assert header == heartbeat_columns(5)
+    assert set(header) < set(heartbeat_columns(5, ["success", "cosine"]))
+
+
+def test_a_column_is_declared_in_one_place(
+    monkeypatch: pytest.MonkeyPatch, tables: list[list[list[str]]], tmp_path: Path
+) -> None:
+    """One entry more, and the file has the value of that name, the page its row."""
+    more = (*COLUMNS, columns_module.Column("train/worst_task_m", "the worst | of all", "never"))
+    monkeypatch.setattr(columns_module, "COLUMNS", more)
+    record = Record(256, {"train/worst_task_1": 2.5}, [])
+    line = heartbeat_row(record, heartbeat_columns(2))
+    assert line == "256" + "," * (len(heartbeat_columns(2)) - 1) + "2.5\n"
+    import hooks
+
+    assert hooks.columns_table().splitlines()[-1] == "| `train/worst_task_m` | the worst \\| of all | never |"
 
 
 def test_what_is_never_empty(tables: list[list[list[str]]], run: Path) -> None:
     beats = rows_of(run / "heartbeat.csv")
-    for column, _, empty in tables[0]:
+    for column, _, empty in always(tables):
         cells = [row[column.strip("`").replace("task_m", "task_0")] for row in beats]
         if empty == "never" or empty.startswith(OFTEN_EMPTY[:2]):
             assert all(cells), column
@@ -81,7 +113,7 @@ def test_what_other_methods_leave_empty(tables: list[list[list[str]]], tmp_path:
     args += ["--plots.enabled", "false", "--evaluation.episodes", "1", "--logs_dir", str(tmp_path)]
     assert main(["fit", *args, "--model.sharing", method]) == 0
     (row,) = rows_of(tmp_path / "x" / "seed_1" / "heartbeat.csv")
-    missing = {name_of(cells): cells[2].startswith(OFTEN_EMPTY) for cells in tables[0]}
+    missing = {name_of(cells): cells[2].startswith(OFTEN_EMPTY) for cells in always(tables)}
     if method == "independent":  # has task weights, but no noise
         missing |= {name_of(cells): False for cells in tables[0] if cells[2].startswith("without task weights")}
     for column, empty in missing.items():

@@ -15,7 +15,7 @@ import yaml
 from varshare_pl.cli.configs import resolve_config
 from varshare_pl.study.definition import read_study
 from varshare_pl.study.folder import StudyFolder
-from varshare_pl.study.runs import mean_return
+from varshare_pl.study.runs import mean_over_run
 from varshare_pl.study.tuning import STARTUP, Search
 
 LOW, HIGH = 1e-4, 1e-2
@@ -213,5 +213,5 @@ def test_a_trial_that_solves_sooner_is_the_better_one(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "heartbeat.csv").write_text(f"env_steps,eval/return_mean\n{rows}")
         (tmp_path / name / "summary.json").write_text(json.dumps({"final": {"solved": name != "never"}}))
-    found = {name: mean_return(tmp_path / name, length=400) for name in ("soon", "late", "never")}
+    found = {name: mean_over_run(tmp_path / name, length=400) for name in ("soon", "late", "never")}
     assert found == {"soon": 75.0, "late": 25.0, "never": 12.5}  # the first ended at 200 and counts on

@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint as LightningCheckpoint
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
-from varshare_pl.callbacks.heartbeat import record_of
+from varshare_pl.callbacks.heartbeat import first_record_of, record_of
 from varshare_pl.errors import EnvError, writing
 from varshare_pl.files import fsync
 from varshare_pl.run_folder import CHECKPOINTS
@@ -22,6 +22,8 @@ LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 
 class Checkpoint(LightningCheckpoint):
     """Write ``checkpoints/last.ckpt`` every so many rollouts, at each best evaluation and at the end.
+
+    The best evaluation has the highest mean over tasks, of success where a suite measures it, or else of the return.
 
     It is always the newest. The one before stays as ``previous.ckpt``, in case it is damaged, and that of the best
     evaluation as ``best.ckpt``.
@@ -56,12 +58,13 @@ class Checkpoint(LightningCheckpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # The evaluation of the checkpoint that the run goes on from, if a signal had stopped it.
-        if pl_module.env_steps and self._is_best(getattr(pl_module, "first_record", None)):
+        if pl_module.env_steps and self._is_best(first_record_of(pl_module)):
             self._save_last(trainer, pl_module)
             self._name_best(trainer)
 
     def _is_best(self, record: Record | None) -> bool:
-        value = None if record is None else record.metrics.get("eval/return_mean")
+        means = {} if record is None else record.metrics
+        value = means.get("eval/success_mean", means.get("eval/return_mean"))  # success, where it is measured
         best = value is not None and (self._best is None or value > self._best)
         if best:
             self._best = value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -12,14 +12,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from varshare_pl.errors import ConfigError, writing
-from varshare_pl.results.files import (
-    DIAGNOSTICS,
-    DIAGNOSTICS_COLUMNS,
-    HEARTBEAT,
-    INTEGER_COLUMNS,
-    heartbeat_columns,
-    quoted,
-)
+from varshare_pl.results.columns import WHOLE, heartbeat_columns
+from varshare_pl.results.files import DIAGNOSTICS, DIAGNOSTICS_COLUMNS, HEARTBEAT, quoted
 from varshare_pl.types import Detail, Record
 
 
@@ -40,8 +34,9 @@ class Heartbeat(Callback):
             return
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        cosine = getattr(pl_module, "cosine", None) is not None
-        self._columns = heartbeat_columns(int(pl_module.num_tasks), cosine)  # type: ignore[arg-type]
+        extras = ["cosine"] if getattr(pl_module, "cosine", None) is not None else []
+        extras += ["success"] if getattr(getattr(pl_module, "spec", None), "success", False) else []
+        self._columns = heartbeat_columns(int(pl_module.num_tasks), extras)  # type: ignore[arg-type]
         # A run that begins again from the start writes its row at 0 again.
         env_steps = int(pl_module.env_steps) or -1  # type: ignore[arg-type]
         self._heartbeat = open_table(folder / HEARTBEAT, self._columns, env_steps)
@@ -53,7 +48,7 @@ class Heartbeat(Callback):
         self._write(trainer, record_of(outputs))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        record = getattr(pl_module, "first_record", None)
+        record = first_record_of(pl_module)
         if record is not None and trainer.is_global_zero:  # it takes the place of the row that has no evaluation yet
             for name in (HEARTBEAT, DIAGNOSTICS):
                 cut_rows(Path(trainer.default_root_dir) / name, record.env_steps - 1)
@@ -92,10 +87,16 @@ def record_of(outputs: STEP_OUTPUT) -> Record | None:
     return record if isinstance(record, Record) else None
 
 
+def first_record_of(pl_module: LightningModule) -> Record | None:
+    """The record of an evaluation before the first rollout, if the module has one."""
+    ask: Callable[[], Record | None] = getattr(pl_module, "first_record", lambda: None)
+    return ask()
+
+
 def heartbeat_row(record: Record, columns: list[str]) -> str:
     """One line of ``heartbeat.csv``; a metric that is absent or NaN is an empty cell."""
     values = {**record.metrics, "env_steps": record.env_steps}
-    return ",".join(cell(values.get(name), name in INTEGER_COLUMNS) for name in columns) + "\n"
+    return ",".join(cell(values.get(name), name in WHOLE) for name in columns) + "\n"
 
 
 def diagnostics_rows(env_steps: int, details: Iterable[Detail]) -> str:

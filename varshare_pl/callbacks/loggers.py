@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
-from varshare_pl.callbacks.heartbeat import record_of
+from varshare_pl.callbacks.heartbeat import first_record_of, record_of
 from varshare_pl.callbacks.logger_classes import FINAL_RETURN, LOGGERS, flat, log_results
 from varshare_pl.callbacks.signals import stopped_by_signal
 from varshare_pl.results.info import read_json
@@ -64,7 +64,7 @@ class MetricsToLoggers(Callback):
         self._log(trainer, record_of(outputs))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._log(trainer, getattr(pl_module, "first_record", None))
+        self._log(trainer, first_record_of(pl_module))
 
     def _log(self, trainer: Trainer, record: Record | None) -> None:
         if record is None or not trainer.loggers or not trainer.is_global_zero:
@@ -110,8 +110,13 @@ def results_to_log(summary: dict[str, Any]) -> dict[str, float]:
     final = summary.get("final", {})
     values = {
         FINAL_RETURN: final.get("return_mean"),
+        "final/success_mean": final.get("success_mean"),
         "final/solved": final.get("solved"),
-        **{f"final/return_task_{m}": value for m, value in enumerate(final.get("return_per_task", ()))},
+        **{
+            f"final/{name}_task_{m}": value
+            for name in ("return", "success")
+            for m, value in enumerate(final.get(f"{name}_per_task", ()))
+        },
         "final/steps_to_solve": summary.get("steps_to_solve"),
         "final/seconds": summary.get("seconds"),
     }

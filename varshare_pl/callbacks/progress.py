@@ -16,10 +16,11 @@ from varshare_pl.types import Record
 
 MAX_BAR = 30
 MIN_BAR = 4
-# full names, percentage, which of steps, speed, mean return, worst return, sharing ratio, time: from wide to narrow
+# full names, percentage, which of steps, speed, mean, worst task, sharing ratio, time, and where the mean and the worst
+# task are of success the mean return: from wide to narrow
 LAYOUTS: tuple[tuple[bool, bool, tuple[int, ...]], ...] = (
-    (True, True, (0, 1, 2, 3, 4, 5)),
-    (False, True, (0, 1, 2, 3, 4, 5)),
+    (True, True, (0, 1, 2, 3, 6, 4, 5)),
+    (False, True, (0, 1, 2, 3, 6, 4, 5)),
     (False, False, (0, 1, 2, 3, 4, 5)),
     (False, True, (0, 2, 3, 4, 5)),
     (False, True, (0, 2, 3, 5)),
@@ -31,7 +32,8 @@ LAYOUTS: tuple[tuple[bool, bool, tuple[int, ...]], ...] = (
 class ProgressLine(Callback):
     """Env steps, speed, mean and worst return, sharing ratio and time left, on one line of stderr.
 
-    It prints nothing where stderr is not a terminal. A return stays on the line until a newer one is known.
+    Where a suite measures success, mean and worst are of success, and the mean return stands beside. It prints nothing
+    where stderr is not a terminal. A value stays on the line until a newer one is known.
 
     Args:
         enabled: Show the line at all.
@@ -137,18 +139,21 @@ def progress_text(
 def _parts(
     steps: int, total: int | None, speed: float, elapsed: float, known: dict[str, float], wide: bool
 ) -> list[str]:
-    """Steps, speed, mean return, worst return, sharing ratio, time; empty where not known.
+    """Steps, speed, mean, worst task, sharing ratio, time, return beside success; empty where not known.
 
     Numbers are padded, so that the line does not jump about.
     """
-    tasks = {name: value for name, value in known.items() if name.startswith("train/return_task_")}
+    measure = "success" if any(name.startswith("train/success_") for name in known) else "return"
+    tasks = {name: value for name, value in known.items() if name.startswith(f"train/{measure}_task_")}
+    mean, beside = known.get(f"train/{measure}_mean"), known.get("train/return_mean")
     parts = [
         f"{short(steps):>5}" + (f"/{short(total)}" if total else "") + (" steps" if wide or not total else ""),
         f"{short(speed):>5}/s" if speed else "",
-        f"return {number(known['train/return_mean']):>4}" if "train/return_mean" in known else "",
+        f"{measure} {number(mean):>4}" if mean is not None else "",
         "",
         "",
         "",
+        f"return {number(beside):>4}" if beside is not None and measure == "success" else "",
     ]
     if "sharing/ratio" in known:
         parts[4] = f"sharing {known['sharing/ratio']:.3f}" if wide else f"share {known['sharing/ratio']:.2f}"

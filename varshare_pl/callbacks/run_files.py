@@ -19,7 +19,6 @@ import torch
 from filelock import FileLock
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from varshare_pl.callbacks.evaluation import Evaluation
 from varshare_pl.callbacks.signals import stopped_by_signal
 from varshare_pl.checkpoints import CONFIG_KEY
 from varshare_pl.errors import ConfigError
@@ -28,8 +27,9 @@ from varshare_pl.networks.size import network_sizes, total_size
 from varshare_pl.parallel import raised_by_all
 from varshare_pl.results.info import RUN_FILE, read_json, read_run_info
 from varshare_pl.results.statistics import average
-from varshare_pl.results.table import evaluation_table
 from varshare_pl.run_folder import CONFIG_FILE, SUMMARY_FILE, check_free, lock, make_empty
+from varshare_pl.trained.evaluation import EvaluationResult
+from varshare_pl.trained.evaluator import Evaluator
 
 PACKAGES = ("varshare-pl", "torch", "lightning", "gymnasium", "numpy")
 
@@ -41,7 +41,7 @@ class RunFiles(Callback):
 
     Args:
         save_config: Writes the run's config to a path.
-        evaluation: The callback whose results are summarised.
+        evaluator: Its results are summarised.
         experiment: Name of the experiment.
         overwrite: Replace a run that is in the folder.
         resume: Go on with the run that is in the folder.
@@ -50,13 +50,13 @@ class RunFiles(Callback):
     def __init__(
         self,
         save_config: Callable[[Path], None],
-        evaluation: Evaluation,
+        evaluator: Evaluator,
         experiment: str,
         overwrite: bool = False,
         resume: bool = False,
     ) -> None:
         self._save_config = save_config
-        self._evaluation = evaluation
+        self._evaluator = evaluator
         self._experiment = experiment
         self._overwrite = overwrite
         self._resume = resume
@@ -100,11 +100,11 @@ class RunFiles(Callback):
             return  # a run that was interrupted has no summary yet
         folder = Path(trainer.default_root_dir)
         write_json(folder / SUMMARY_FILE, self._summary(trainer, pl_module))
-        if self._evaluation.final is not None:
+        if self._evaluator.final is not None:
             suite: Any = trainer.datamodule.suite  # type: ignore[attr-defined]
-            result = self._evaluation.final[1]
+            result = self._evaluator.final[1]
             names = [task.name for task in suite.tasks]
-            print(evaluation_table(result.returns, result.task_solved, names, result.solved_return, result.notes))
+            print(result.table(names))
         print(f"results: {folder}")
 
     def _identity(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
@@ -121,6 +121,7 @@ class RunFiles(Callback):
             "task_names": [task.name for task in suite.tasks],
             "solved_return": suite.solved_return,
             "anchors": None if suite.anchors is None else asdict(suite.anchors),
+            **({} if suite.success.info is None else {"success": asdict(suite.success)}),
             "total_env_steps": self._lengths,
             "commit": code_commit(),
             "packages": {name: version(name) for name in PACKAGES},
@@ -145,32 +146,40 @@ class RunFiles(Callback):
             "peak_memory_mb": round(peak_memory_mb(), 1),
             "parameters": total_size(network_sizes(module.policy, module.spec.obs_size).values())._asdict(),
         }
-        if self._evaluation.final is not None:
-            env_steps, final = self._evaluation.final
-            history = {**dict(self._evaluation.history), env_steps: final}
+        if self._evaluator.final is not None:
+            env_steps, final = self._evaluator.final
+            history = {**dict(self._evaluator.history), env_steps: final}
             summary["final"] = {
                 "env_steps": env_steps,
                 "weights": "last checkpoint",
                 "evaluation": "deterministic: posterior mean, most likely action",
                 "episodes_per_task": final.returns.shape[1],
-                "return_mean": float(average(final.task_returns)),
-                "return_per_task": final.task_returns.tolist(),
+                **_means(final),
                 "solved": final.solved,
                 "solved_per_task": final.task_solved,
                 "cut_per_task": final.task_cuts,
+                **({"success_missing_per_task": final.task_missing} if final.success is not None else {}),
             }
             summary["steps_to_solve"] = steps_to_solve([(steps, result.solved) for steps, result in history.items()])
-        for env_steps, result in self._evaluation.history:
+        for env_steps, result in self._evaluator.history:
             if env_steps == 0:  # of a run that started with tasks new to its weights
                 summary["zero_shot"] = {
                     "episodes_per_task": result.returns.shape[1],
-                    "return_mean": float(average(result.task_returns)),
-                    "return_per_task": result.task_returns.tolist(),
+                    **_means(result),
                     "solved_per_task": result.task_solved,
                 }
-        if self._evaluation.shared_only is not None:
-            summary["shared_only_return_per_task"] = self._evaluation.shared_only.task_returns.tolist()
+        if self._evaluator.shared_only is not None:
+            for name, values in self._evaluator.shared_only.means.items():
+                summary[f"shared_only_{name}_per_task"] = values.tolist()
         return summary
+
+
+def _means(result: EvaluationResult) -> dict[str, Any]:
+    """Mean return, and success where it is measured, over all tasks and of each."""
+    found: dict[str, Any] = {}
+    for name, values in result.means.items():
+        found |= {f"{name}_mean": float(average(values)), f"{name}_per_task": values.tolist()}
+    return found
 
 
 @cache

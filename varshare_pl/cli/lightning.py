@@ -221,7 +221,9 @@ class VarShareCLI(LightningCLI):
         recorder = MetricsToLoggers(config.logger or () if self.subcommand == "fit" else ())
         if self.subcommand == "fit":
             resume = self.resume is not None
-            run_files = RunFiles(self._save_config, own["evaluation"], config.experiment, config.overwrite, resume)
+            run_files = RunFiles(
+                self._save_config, own["evaluation"].evaluator, config.experiment, config.overwrite, resume
+            )
             recorders = [Heartbeat(), recorder, own["plots"], own["progress"], own["checkpoint"]]
             callbacks = [run_files, *callbacks, *recorders]
         options = {**init, **TRAINER_FIXED, **kwargs, "callbacks": callbacks, "default_root_dir": folder}

@@ -80,7 +80,7 @@ def write_pruned(run: Path, path: Path, thresholds: Sequence[float], folder: Pat
 
 def _evaluate(cli: DescribeCLI, checkpoint: dict[str, Any]) -> EvaluationResult:
     """As ``varshare validate`` does, of the weights that a checkpoint gives."""
-    module, data, how = cli.model, cli.datamodule, cli.config_init[cli.subcommand].evaluation
+    module, data, how = cli.model, cli.datamodule, cli.config_init[cli.subcommand].evaluation.evaluator
     module.load_state_dict(checkpoint["state_dict"])
     return evaluate(
         module.policy.deterministic(),
@@ -149,6 +149,7 @@ def _side(path: Path, checkpoint: dict[str, Any], result: EvaluationResult) -> d
         "weight_bytes": weight_bytes(checkpoint, "policy."),
         "return_mean": float(result.task_returns.mean()),
         "return_per_task": result.task_returns.tolist(),
+        **({} if result.task_success is None else {"success_per_task": result.task_success.tolist()}),
         "episodes_per_task": result.returns.shape[1],
     }
 

@@ -172,10 +172,16 @@ class TaskSuite:
         """What networks need to know."""
         space = self.observation_space
         dtype = str(space.dtype)
-        scale = 1.0 / float(space.high.max() or 1) if dtype == "uint8" else 1.0
-        tasks = self.identities()
         return EnvSpec(
-            self.name, self.num_tasks, tuple(space.shape), self.action_space, dtype, tasks, scale, self.action_counts
+            self.name,
+            self.num_tasks,
+            tuple(space.shape),
+            self.action_space,
+            dtype,
+            self.identities(),
+            obs_scale=1.0 / float(space.high.max() or 1) if dtype == "uint8" else 1.0,
+            action_counts=self.action_counts,
+            success=self.success.info is not None,
         )
 
     def identities(self) -> tuple[str, ...]:

@@ -104,6 +104,22 @@ def _of_env(there: Any, i: np.intp) -> Any:
     return there[i]
 
 
+def numbers_of_step(values: Any, told: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """A number of the infos of a step as float64 (N,), NaN where an env tells none or what is no number.
+
+    Args:
+        values: What the vector env made of those of its envs.
+        told: (N,) where an env told one.
+    """
+    if isinstance(values, np.ndarray) and values.dtype.kind in "biuf" and values.ndim == 1:
+        return np.where(told, values, np.nan)
+    numbers = np.full(len(told), np.nan)
+    for i in np.flatnonzero(told):
+        number = as_number(_of_env(values, i))
+        numbers[i] = np.nan if number is None else number
+    return numbers
+
+
 def final_numbers(
     info: Mapping[str, Any], name: str, done: NDArray[np.bool_], where: Callable[[int], str]
 ) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from varshare_pl.envs.physics.batched import BatchedVectorEnv
 from varshare_pl.envs.suites import get_suite
 from varshare_pl.envs.task_env import TaskEnv
 from varshare_pl.envs.tasks import GymTask, TaskSuite
-from varshare_pl.envs.values import VectorInfos
+from varshare_pl.envs.values import VectorInfos, is_vector_key
 from varshare_pl.envs.workers import WorkerEnvs
 from varshare_pl.errors import ConfigError
 
@@ -69,6 +69,9 @@ def make_vector_env(
     suite = get_suite(suite)
     if not _is_int(seed) or seed < 0:
         raise ConfigError(f"seed={seed!r}: must be an integer of at least 0")
+    for key in info_keys:
+        if key == "task" or is_vector_key(key):
+            raise ConfigError(f"info_keys: {key!r} is not allowed; the vector env keeps this key for itself")
     indices, total = _check_indices(num_envs, env_indices, total_envs)
     cycle = resolve_assignment(suite, total, task_assignment) == "cycle"
     start_tasks = [g % suite.num_tasks for g in indices]

@@ -50,20 +50,26 @@ class EpisodeLog(nn.Module):
 
     Args:
         num_tasks: M.
+        success: Whether episodes tell of success; the latest known of it is kept as well then.
     """
 
     latest_return: Tensor
+    latest_success: Tensor
     total: Tensor
 
-    def __init__(self, num_tasks: int) -> None:
+    def __init__(self, num_tasks: int, success: bool = False) -> None:
         super().__init__()
         self.metric = TaskEpisodes(num_tasks)
         self.register_buffer("latest_return", torch.full((num_tasks,), torch.nan, dtype=torch.float64))
+        if success:
+            self.register_buffer("latest_success", self.latest_return.clone())
         self.register_buffer("total", torch.zeros((), dtype=torch.int64))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         if fn(torch.empty(0)).device.type == "mps":  # Apple's GPUs have no float64
             self.latest_return = self.latest_return.float()
+            if "latest_success" in self._buffers:
+                self.latest_success = self.latest_success.float()
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def add(self, episodes: Episodes) -> tuple[dict[str, float], list[Detail]]:
@@ -97,4 +103,19 @@ class EpisodeLog(nn.Module):
                 metrics[f"train/{name}_mean"] = float(per_task.mean())
         if not bool(self.latest_return.isnan().any()):
             metrics["train/return_mean"] = float(self.latest_return.mean())
+        if episodes.success is not None:
+            self._add_success(episodes.task, double(episodes.success), metrics, details)
         return metrics, details
+
+    def _add_success(self, task: Tensor, success: Tensor, metrics: dict[str, float], details: list[Detail]) -> None:
+        """The same of success, over the episodes that tell it; the others are counted."""
+        told = ~success.isnan()
+        rows = torch.stack([success.nan_to_num(), told.to(success), (~told).to(success)])
+        sums, count, missing = all_sum(rows.new_zeros(3, self.metric.num_tasks).index_add(1, task, rows))
+        self.latest_success = torch.where(count > 0, sums / count, self.latest_success)
+        metrics |= {f"train/success_task_{m}": float(sums[m] / count[m]) for m in count.nonzero().flatten().tolist()}
+        details += [
+            Detail("train/success_missing", float(missing[m]), task=m) for m in missing.nonzero().flatten().tolist()
+        ]
+        if not bool(self.latest_success.isnan().any()):
+            metrics["train/success_mean"] = float(self.latest_success.mean())

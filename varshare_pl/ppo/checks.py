@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 
 from varshare_pl.errors import ConfigError
 from varshare_pl.networks.actor_critic import ActorCritic
 from varshare_pl.types import RolloutPlan
+
+
+def warn_of_fresh_noise(mode: str, has_noise: bool) -> None:
+    """Say what is odd about acting and learning with different weight noise."""
+    if mode == "fresh" and has_noise:
+        warnings.warn(
+            "model.actor_noise=fresh: acting and update use different weight noise, so PPO's ratio is not 1 before "
+            "any step; for comparison only",
+            stacklevel=3,
+        )
+
+
+def check_minibatches(plan: RolloutPlan, size: int) -> None:
+    """Raise ConfigError if rollouts do not split into minibatches of that size."""
+    if plan.rows % size:
+        raise ConfigError(
+            f"model.minibatch_size: {size} is not allowed; a divisor of data.rollout_steps × data.num_envs = "
+            f"{plan.rows} is"
+        )
 
 
 def check_compile(plan: RolloutPlan, num_tasks: int, combining: bool) -> None:

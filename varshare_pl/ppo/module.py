@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, cast
@@ -29,10 +28,11 @@ from varshare_pl.networks.actor_critic import ActorCritic
 from varshare_pl.networks.groups import TaskGroups
 from varshare_pl.networks.sharing_metrics import details as sharing_details
 from varshare_pl.networks.sharing_metrics import headline, measure
-from varshare_pl.ppo.checks import check_compile, check_device, check_precision
+from varshare_pl.ppo.checks import check_compile, check_device, check_minibatches, check_precision, warn_of_fresh_noise
 from varshare_pl.ppo.combined import CombinedSteps, Combining
 from varshare_pl.ppo.cosine import CosineMatrix, cosine_record
 from varshare_pl.ppo.diagnostics import action_std, noise_ratio_std, update_kl
+from varshare_pl.ppo.evaluator import Evaluator
 from varshare_pl.ppo.losses import kl_scale
 from varshare_pl.ppo.options import Options
 from varshare_pl.ppo.record import update_record
@@ -71,11 +71,7 @@ class PPOModule(pl.LightningModule):
         self.spec = spec
         self.plan = plan
         self.options = own = Options(**options)
-        if plan.rows % own.minibatch_size:
-            raise ConfigError(
-                f"model.minibatch_size: {own.minibatch_size} is not allowed; a divisor of "
-                f"data.rollout_steps × data.num_envs = {plan.rows} is"
-            )
+        check_minibatches(plan, own.minibatch_size)
         self.method_name = getattr(type(sharing), "name", type(sharing).__name__)
         try:
             widths = matched_hidden_sizes(spec, sharing, own, own.match_parameters, own)
@@ -90,24 +86,19 @@ class PPOModule(pl.LightningModule):
         self.reward_scaling = None if moments is None else RewardScaling(moments, own.gamma)
         self.cosine = None if own.cosine_every is None else CosineMatrix(self.policy)
         self.combining = None if combiner is None else Combining(combiner, self.policy, own.seed)
-        self.episodes = EpisodeLog(spec.num_tasks)
+        self.episodes = EpisodeLog(spec.num_tasks, spec.success)
         self._kl_schedule = KL_SCHEDULES[own.kl_schedule]
         self._measured = [entry for entry in self.policy.layers() if entry[2].shared_and_residual() is not None]
         self.env_steps = 0  # of the run, up to the newest rollout
         self.gradient_steps = 0  # of the run
         self.warm_start: WarmStart | None = None  # of a run from a checkpoint's weights
-        self.first_record: Record | None = None  # written before its first rollout: an evaluation that came first
+        self.evaluator: Evaluator | None = None  # of a fit that evaluates
         self.steps: GradientSteps  # from configure_optimizers on
         self._seconds_before = 0.0  # of the run before it was resumed
         self._started = time.perf_counter()
         if own.compile:
             check_compile(plan, spec.num_tasks, self.combining is not None)
-        if own.actor_noise == "fresh" and self.actor_noise is not None:
-            warnings.warn(
-                "model.actor_noise=fresh: acting and update use different weight noise, so PPO's ratio is not 1 before "
-                "any step; for comparison only",
-                stacklevel=2,
-            )
+        warn_of_fresh_noise(own.actor_noise, self.actor_noise is not None)
 
     @property
     def num_tasks(self) -> int:
@@ -139,7 +130,14 @@ class PPOModule(pl.LightningModule):
         """One PPO update on one rollout; the record of it goes to the callbacks."""
         record = self.learn(batch)
         self._count_steps()
+        if self.evaluator is not None:
+            self.evaluator.after_rollout(record, last=batch.index + 1 == self.plan.count)
         return {"record": record}
+
+    def first_record(self) -> Record | None:
+        """What is known before the first rollout, from an evaluation that comes first; the same for all who ask."""
+        new_tasks = self.warm_start is not None and bool(self.warm_start.new_tasks) and not self.env_steps
+        return None if self.evaluator is None else self.evaluator.first_record(new_tasks)
 
     def learn(self, rollout: Rollout) -> Record:
         """One PPO update on one rollout, and the record of it; works without a Trainer after configure_optimizers."""
@@ -258,8 +256,8 @@ class PPOModule(pl.LightningModule):
         """Nothing: the ``Evaluation`` callback evaluates. Lightning asks for the method to run ``validate``."""
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        # Lightning's loops are left out: a resumed fit is a fresh one over the rollouts that are left. Their counters
-        # within an epoch would have to agree with ours, and an extended run would find its one epoch done.
+        # Lightning's loops are left out: a resumed fit is a fresh one over the rollouts that are left. An extended run
+        # would find its one epoch done.
         checkpoint.pop("loops", None)
         state: dict[str, Any] = {"env_steps": self.env_steps, "gradient_steps": self.gradient_steps}
         state["wall_time_s"] = self.wall_time
@@ -291,9 +289,10 @@ class PPOModule(pl.LightningModule):
             ConfigError: if the checkpoint does not fit.
         """
         self.warm_start = start_from(checkpoint, self, self.spec)
-        prefix, weights = "policy.", self.warm_start.state
-        check_checkpoint({**checkpoint, "state_dict": weights}, {"sharing": self.method_name}, self.state_dict())
-        self.policy.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
+        state, prefix = self.warm_start.state, "policy."
+        weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        check_checkpoint({**checkpoint, "state_dict": weights}, {"sharing": self.method_name}, self.policy.state_dict())
+        self.policy.load_state_dict(weights)
 
     def _identity(self) -> dict[str, Any]:
         own = {"suite": self.spec.suite, "num_tasks": self.spec.num_tasks, "sharing": self.method_name}

@@ -11,8 +11,8 @@ from varshare_pl.results.curves import (
     Band,
     Curve,
     bands,
-    return_curve,
     sharing_curves,
+    task_curve,
     wall_time_curve,
     wall_time_sharing,
 )
@@ -43,7 +43,7 @@ class SuiteResults:
     seconds: dict[str, list[Band]]  # over wall time: of the returns shown, of sharing, norms and KLs
     improvements: dict[tuple[str, str], Difference]
     transfer: dict[str, list[Difference]]  # for each task, then their mean; empty without a reference
-    profiles: dict[str, tuple[Array, Array, Array]]  # empty for a suite without anchors
+    profiles: dict[str, tuple[Array, Array, Array]]  # empty for a suite without scores
 
     @property
     def by_method(self) -> dict[str, MethodScores]:
@@ -51,7 +51,7 @@ class SuiteResults:
 
     @property
     def curve(self) -> str:
-        """The metric of the main curves: scores, or returns of a suite without anchors."""
+        """The metric of the main curves: scores, or returns of a suite without them."""
         return f"{self.suite.kind}/{self.suite.unit}"
 
     def pick(self, method: str, metric: str, seconds: bool = False) -> list[Band]:
@@ -66,7 +66,7 @@ class Analysis:
 
     study: Study
     suites: list[SuiteResults]
-    overall: dict[str, Estimate]  # over all suites with anchors, by method; empty if there are fewer than two
+    overall: dict[str, Estimate]  # over all suites with scores, by method; empty if there are fewer than two
 
 
 def analyse(study: Study) -> Analysis:
@@ -87,16 +87,17 @@ def _suite_results(study: Study, suite: Suite, scores: list[MethodScores]) -> Su
         {variant.method: _over_seconds(suite, variant) for variant in suite.started},
         improvements(suite, scores),
         {found.variant.method: rows for found in others if reference and (rows := transfer(suite, found, reference))},
-        {found.variant.method: profile(suite, found) for found in done} if suite.anchors is not None else {},
+        {found.variant.method: profile(suite, found) for found in done} if suite.scored else {},
     )
 
 
 def _bands(suite: Suite, variant: Variant) -> list[Band]:
     found = []
     for kind in KINDS:
-        curve = return_curve(variant, kind)
-        found += bands(curve, suite.label, variant.method)
-        if suite.anchors is not None:
+        for measure in dict.fromkeys(("return", suite.measure)):
+            curve = task_curve(variant, kind, measure)
+            found += bands(curve, suite.label, variant.method)
+        if suite.scored:
             found += bands(_scored(suite, curve), suite.label, variant.method, tasks=False)
     for curve in sharing_curves(variant):
         found += bands(curve, suite.label, variant.method)
@@ -109,7 +110,7 @@ def _over_seconds(suite: Suite, variant: Variant) -> list[Band]:
 
 
 def _scored(suite: Suite, curve: Curve) -> Curve:
-    """The curve in scores, if the suite has anchors and the runs have all its tasks."""
-    if suite.anchors is None or curve.values.shape[2] != len(suite.names):
+    """The curve of what success is measured by in scores, if the suite has them and the runs have all its tasks."""
+    if not suite.scored or curve.values.shape[2] != len(suite.names):
         return curve
-    return Curve(curve.metric.replace("return", "score"), curve.x, suite.scores(curve.values), by_task=True)
+    return Curve(curve.metric.replace(suite.measure, "score"), curve.x, suite.scores(curve.values), by_task=True)

@@ -55,19 +55,19 @@ class Band:
     runs: NDArray[np.int64]
 
 
-def return_curve(variant: Variant, kind: str) -> Curve:
-    """Returns of training (``train``) or of evaluations (``eval``) of each task."""
+def task_curve(variant: Variant, kind: str, measure: str = "return") -> Curve:
+    """Returns, or success, of training (``train``) or of evaluations (``eval``) of each task."""
 
     def table(run: RunTables) -> tuple[Array, Array]:
-        return _known_rows(run, run.per_task(f"{kind}/return_task"), "env_steps")
+        return _known_rows(run, run.per_task(f"{kind}/{measure}_task"), "env_steps")
 
-    return Curve(f"{kind}/return", *_on_a_grid(variant, table, len(variant.names)), by_task=True)
+    return Curve(f"{kind}/{measure}", *_on_a_grid(variant, table, len(variant.names)), by_task=True)
 
 
 def wall_time_curve(variant: Variant, kind: str) -> Curve:
-    """The same over seconds of training."""
-    columns = len(variant.names)
-    return _over_seconds(variant, f"{kind}/return", lambda run: run.per_task(f"{kind}/return_task"), columns, True)
+    """What success is measured by over seconds of training."""
+    columns, metric = len(variant.names), f"{kind}/{variant.info.measure}"
+    return _over_seconds(variant, metric, lambda run: run.measured(kind), columns, True)
 
 
 def wall_time_sharing(variant: Variant) -> list[Curve]:

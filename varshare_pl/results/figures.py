@@ -121,8 +121,8 @@ def _answer(analysis: Analysis, styles: dict[str, Style]) -> Iterator[_Sheet]:
         return
     caption = (
         "Final deterministic evaluation. Diamond and bar: IQM over runs and tasks with its 95 % bootstrap "
-        "interval, where IQM is the mean of the middle half; dots: each run's mean over tasks. Score: 0 is the "
-        "random policy, 1 the most that can be earned."
+        "interval, where IQM is the mean of the middle half; dots: each run's mean over tasks. Score: "
+        f"{'; '.join(dict.fromkeys(results.suite.score_words for results in analysis.suites))}."
     )
     height = 0.55 + 0.24 * len(methods)
     yield _Sheet("answer", "Final scores", finals, columns, caption, height)
@@ -134,7 +134,10 @@ def _curves(results: SuiteResults, styles: dict[str, Style]) -> Iterator[_Sheet]
     suite = results.suite
     what = "Evaluation" if suite.kind == "eval" else "Training"
     panels = [
-        _methods_panel(results, styles, f"{suite.kind}/return", f"{what}: mean ± std", "return", "mean"),
+        *(
+            _methods_panel(results, styles, f"{suite.kind}/{name}", f"{what}: mean ± std", name, "mean")
+            for name in dict.fromkeys((suite.measure, "return"))
+        ),
         _methods_panel(results, styles, results.curve, f"{what}: IQM, 95 % interval", suite.unit, "iqm"),
         _methods_panel(results, styles, results.curve, f"{what}: IQM over wall time", suite.unit, "iqm", seconds=True),
     ]
@@ -149,25 +152,35 @@ def _curves(results: SuiteResults, styles: dict[str, Style]) -> Iterator[_Sheet]
         caption += " A run that ended once solved counts on with its last values."
     if solving:
         caption += f" {SOLVING}"
-    yield from _sheet(f"curves_{suite.label}", f"Returns: {suite.label}", panels, 2, caption, suite.label)
+    title = f"{suite.measured_words.capitalize()}: {suite.label}"
+    yield from _sheet(f"curves_{suite.label}", title, panels, 2, caption, suite.label)
 
 
 def _by_task(results: SuiteResults, styles: dict[str, Style]) -> Iterator[_Sheet]:
-    suite, metric = results.suite, f"{results.suite.kind}/return"
+    suite, metric = results.suite, f"{results.suite.kind}/{results.suite.measure}"
     if len(suite.names) < 2:
         return
     found = [band for method in results.bands for band in results.pick(method, metric) if band.task is not None]
     reach = [band.mean + sign * np.nan_to_num(band.std) for band in found for sign in (-1, 1)]
-    limits = return_limits(np.concatenate([*reach, np.zeros(0)]), suite.info.solved_return)  # all panels alike
+    limits = return_limits(np.concatenate([*reach, np.zeros(0)]), suite.info.solved)  # all panels alike
     panels = [
         _methods_panel(
-            results, styles, metric, f"{m}: {shortened(name, LONGEST_LABEL)}", "return", "mean", task=m, limits=limits
+            results,
+            styles,
+            metric,
+            f"{m}: {shortened(name, LONGEST_LABEL)}",
+            suite.measure,
+            "mean",
+            task=m,
+            limits=limits,
         )
         for m, name in enumerate(suite.names[:MOST_TASKS])
     ]
     more = "" if len(suite.names) <= MOST_TASKS else f" The first {MOST_TASKS} of {len(suite.names)} tasks."
-    caption = f"{'Evaluation' if suite.kind == 'eval' else 'Training'} returns: mean ± std over seeds.{more}"
-    yield from _sheet(f"tasks_{suite.label}", f"Returns by task: {suite.label}", panels, 3, caption, suite.label)
+    what = suite.measured_words
+    caption = f"{'Evaluation' if suite.kind == 'eval' else 'Training'} {what}: mean ± std over seeds.{more}"
+    title = f"{what.capitalize()} by task: {suite.label}"
+    yield from _sheet(f"tasks_{suite.label}", title, panels, 3, caption, suite.label)
 
 
 def _comparison(results: SuiteResults, styles: dict[str, Style]) -> Iterator[_Sheet]:
@@ -261,7 +274,8 @@ def _methods_panel(
         for band in results.pick(method, metric, seconds)
         if band.task == task and not band.network
     ]
-    solved = results.suite.info.solved_return if metric.endswith("/return") else None
+    suite = results.suite
+    solved = suite.info.solved if metric.endswith(f"/{suite.measure}") else None
     xlabel = SECONDS if seconds else ENV_STEPS
     return band_panel(title, ylabel, lines, centre, xlabel=xlabel, solved=solved, limits=limits)
 

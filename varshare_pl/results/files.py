@@ -23,28 +23,6 @@ from varshare_pl.errors import ConfigError
 HEARTBEAT = "heartbeat.csv"
 DIAGNOSTICS = "diagnostics.csv"
 DIAGNOSTICS_COLUMNS = ("env_steps", "metric", "network", "layer", "task", "value")
-INTEGER_COLUMNS = frozenset({"env_steps", "episodes", "gradient_steps"})
-COMMON_COLUMNS = (
-    *("env_steps", "episodes", "gradient_steps", "wall_time_s", "sps"),
-    *("loss/total", "loss/policy", "loss/value", "loss/entropy", "loss/kl"),
-    *("kl/posterior", "kl/policy"),
-    *("diagnostics/grad_norm", "diagnostics/clip_fraction"),
-    *("diagnostics/explained_variance", "diagnostics/noise_ratio_std"),
-    *("sharing/ratio", "sharing/energy", "sharing/theta_norm", "sharing/mu_norm"),
-    *("sharing/sigma", "sharing/specialised", "sharing/task_similarity"),
-    *("train/return_mean", "eval/return_mean"),
-)
-
-
-def heartbeat_columns(num_tasks: int, cosine: bool = False) -> list[str]:
-    """The columns of ``heartbeat.csv``, in order; cosine: whether that of the tasks' gradients is measured."""
-    tasks = range(num_tasks)
-    return [
-        *COMMON_COLUMNS,
-        *(f"train/return_task_{m}" for m in tasks),
-        *(f"eval/return_task_{m}" for m in tasks),
-        *(["gradients/cosine"] if cosine else []),
-    ]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,12 @@ from varshare_pl.errors import ConfigError
 from varshare_pl.types import Anchors
 
 RUN_FILE = "run.json"
+RULES = {  # of a number of the info, by how it is reduced over an episode
+    "any": "1 where {} of the info is above 0 at any step, else 0",
+    "last": "{} of the info at the last step",
+    "max": "the highest {} of the info",
+    "mean": "the mean {} of the info over the steps",
+}
 
 
 @dataclass(frozen=True)
@@ -22,7 +28,7 @@ class RunInfo:
     suite: str
     method: str
     task_names: tuple[str, ...]
-    solved_return: float | None
+    solved: float | None  # the mean of the measure from which on a task is solved
     suite_version: int | None = None
     anchors: Anchors | None = None  # of the suite, where it has its own
     suite_protocol: str = ""
@@ -30,6 +36,8 @@ class RunInfo:
     commit: str = ""
     packages: tuple[str, ...] = ()  # each with its version
     hardware: str = ""
+    measure: str = "return"  # what success is measured by: "return", or "success", a number of the env's info
+    rule: str = ""  # how a number of the info is one of the episode
 
     def title(self) -> str:
         """One line for a plot: suite, method and seed, as far as they are known."""
@@ -52,7 +60,8 @@ def read_run_info(run: Path | str) -> RunInfo:
 
 
 def _run_info(data: dict[str, Any], folder: str) -> RunInfo:
-    seed, solved, version = data.get("seed"), data.get("solved_return"), data.get("suite_version")
+    seed, success, version = data.get("seed"), data.get("success"), data.get("suite_version")
+    solved = data.get("solved_return") if success is None else success["solved"]
     lengths = data.get("total_env_steps") or [None]
     return RunInfo(
         experiment=str(data.get("experiment") or folder),
@@ -60,7 +69,7 @@ def _run_info(data: dict[str, Any], folder: str) -> RunInfo:
         suite=str(data.get("suite") or ""),
         method=str(data.get("method") or ""),
         task_names=tuple(str(name) for name in data.get("task_names") or ()),
-        solved_return=None if solved is None else float(solved),
+        solved=None if solved is None else float(solved),
         suite_version=None if version is None else int(version),
         anchors=_anchors(data.get("anchors")),
         suite_protocol=str(data.get("suite_protocol") or ""),
@@ -68,6 +77,8 @@ def _run_info(data: dict[str, Any], folder: str) -> RunInfo:
         commit=str(data.get("commit") or ""),
         packages=tuple(f"{name} {found}" for name, found in _items(data.get("packages"), python=data.get("python"))),
         hardware=", ".join(f"{name} {found}" for name, found in _items(data.get("hardware"))),
+        measure="return" if success is None else "success",
+        rule="" if success is None else RULES[success["reduce"]].format(success["info"]),
     )
 
 

@@ -88,7 +88,8 @@ def _method_rows(results: SuiteResults, found: MethodScores) -> Iterator[Row]:
     if not found.runs:
         return
     tables = [("final/return", found.returns)]
-    tables += [("final/score", found.scores)] if results.suite.anchors is not None else []
+    tables += [("final/success", found.measured)] if found.success else []
+    tables += [("final/score", found.scores)] if results.suite.scored else []
     for metric, values in tables:
         for run, row in zip(found.variant.finals, values, strict=True):
             yield from ({"metric": metric, "seed": run.info.seed, "task": m, "value": v} for m, v in enumerate(row))
@@ -96,6 +97,8 @@ def _method_rows(results: SuiteResults, found: MethodScores) -> Iterator[Row]:
     for m, of_task in enumerate(found.tasks):
         yield {"metric": "final/return", "task": m, **_estimate(of_task)}
     yield {"metric": "final/return", **_estimate(found.overall_return)}
+    for task, of_success in zip([*range(len(found.tasks)), None], found.success, strict=False):
+        yield {"metric": "final/success", "task": task, **_estimate(of_success)}
     unit = results.suite.unit
     if unit == "score":
         yield {"metric": "final/score", **_estimate(found.overall)}

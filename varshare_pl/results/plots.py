@@ -54,7 +54,7 @@ def plot_run(
     """
     run = user_path(run)
     data = read_tables(run)
-    given: dict[str, Any] = {} if solved_return is None else {"solved_return": solved_return}
+    given: dict[str, Any] = {} if solved_return is None else {"solved": solved_return}
     if task_names:
         if len(task_names) != data.num_tasks:
             raise ConfigError(f"{run} has {data.num_tasks} tasks, but {len(task_names)} names are given")
@@ -62,7 +62,7 @@ def plot_run(
     data = replace(data, info=replace(data.info, **given))
     heading = data.info.title() if title is None else title
     sheets: list[tuple[str, str, list[Panel], int]] = [
-        ("returns", "Returns", _returns(data), 2),
+        ("returns", "Returns" if data.info.measure == "return" else "Success and returns", _returns(data), 2),
         ("norms", "Norms of the weights", _norms(data), 2),
         ("residuals", "Norms of the tasks' own weights", _residuals(data), 3),
         ("sharing", "Sharing", _sharing(data), 3),
@@ -97,21 +97,27 @@ def _write_matrices(run: RunTables, folder: Path, heading: str) -> list[Path]:
 
 def _returns(run: RunTables) -> list[Panel]:
     panels = []
-    for kind, title, marker in (("train", "Training", ""), ("eval", "Evaluation (greedy)", "o")):
-        mean, tasks = run.column(f"{kind}/return_mean"), run.per_task(f"{kind}/return_task")
-        if np.isfinite(mean).any() or np.isfinite(tasks).any():
-            panels.append(Panel(title, "mean return", _draw_returns(run, mean, tasks, marker), "Task"))
+    for measure in dict.fromkeys((run.info.measure, "return")):
+        for kind, title, marker in (("train", "Training", ""), ("eval", "Evaluation (greedy)", "o")):
+            mean, tasks = run.column(f"{kind}/{measure}_mean"), run.per_task(f"{kind}/{measure}_task")
+            if np.isfinite(mean).any() or np.isfinite(tasks).any():
+                draw = _draw_returns(run, measure, mean, tasks, marker)
+                panels.append(Panel(title, f"mean {measure}", draw, "Task"))
     return panels
 
 
-def _draw_returns(run: RunTables, mean: Array, tasks: Array, marker: str) -> Callable[[Axes], list[Handle]]:
+def _draw_returns(
+    run: RunTables, measure: str, mean: Array, tasks: Array, marker: str
+) -> Callable[[Axes], list[Handle]]:
+    solved = run.info.solved if measure == run.info.measure else None
+
     def draw(axes: Axes) -> list[Handle]:
         handles = draw_tasks(axes, run.beats["env_steps"], tasks, run.names, mean, marker)
-        if run.info.solved_return is not None:
-            handles.append(solved_line(axes, run.info.solved_return))
+        if solved is not None:
+            handles.append(solved_line(axes, solved))
         # both panels on the same scale
-        every = np.concatenate([run.per_task("train/return_task"), run.per_task("eval/return_task")])
-        axes.set_ylim(*return_limits(every, run.info.solved_return))
+        every = np.concatenate([run.per_task(f"train/{measure}_task"), run.per_task(f"eval/{measure}_task")])
+        axes.set_ylim(*return_limits(every, solved))
         return handles
 
     return draw

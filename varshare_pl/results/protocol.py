@@ -16,14 +16,14 @@ def protocol(study: Study) -> list[tuple[str, str]]:
     """The stamp of a report: what, and how it was."""
     runs = [run for variant in study.variants for run in variant.runs]
     finals = [run for variant in study.variants for run in variant.finals]
-    solved = {suite.info.solved_return for suite in study.suites if suite.info.solved_return is not None}
     rows = [
         ("description", study.description),
         ("suites", "; ".join(_suite(suite.label, suite.started[0]) for suite in study.suites)),
         ("methods", ", ".join(study.methods)),
         ("env steps", _of(finals, _final_steps) or _planned(study)),
         ("evaluation", _evaluation(runs, finals)),
-        ("solved", f"every task's mean return ≥ {' or '.join(f'{r:g}' for r in sorted(solved))}" if solved else ""),
+        ("success", "; ".join(dict.fromkeys(suite.info.rule for suite in study.suites if suite.info.rule))),
+        ("solved", "; ".join(filter(None, (_solved(study, measure) for measure in ("return", "success"))))),
         ("seeds", numbers(seed for variant in study.variants for seed in _seeds(variant))),
         ("runs", _counts(study)),
         ("score", _score(study)),
@@ -96,7 +96,7 @@ def _suite_gaps(suite: Suite) -> Iterator[str]:
         if len({value for own in values.values() for value in own}) > 1:
             told = ", ".join(f"{' | '.join(own)} ({method})" for method, own in values.items())
             yield f"{suite.label}: {what} not the same for all methods: {told}"
-    if suite.anchors is None:
+    if not suite.scored:
         yield f"{suite.label}: no anchors, so its returns are not turned into scores"
 
 
@@ -183,9 +183,21 @@ def _counts(study: Study) -> str:
 
 def _score(study: Study) -> str:
     anchored = [suite for suite in study.suites if suite.anchors is not None]
+    plain = [suite for suite in study.suites if suite.scored and suite.anchors is None]
+    parts = [f"{', '.join(suite.label for suite in plain)}: {plain[0].score_words}"] if plain else []
     if not anchored:
-        return ""
-    return "(return − low) / (high − low) of each task: " + "; ".join(
+        return "; ".join(parts)
+    return "; ".join([*parts, _anchored(anchored)])
+
+
+def _solved(study: Study, measure: str) -> str:
+    known = {suite.info.solved for suite in study.suites if suite.info.solved is not None and suite.measure == measure}
+    return f"every task's mean {measure} ≥ {' or '.join(f'{number:g}' for number in sorted(known))}" if known else ""
+
+
+def _anchored(anchored: Sequence[Suite]) -> str:
+    measures = " or ".join(dict.fromkeys(suite.measure for suite in anchored))
+    return f"({measures} − low) / (high − low) of each task: " + "; ".join(
         f"{suite.label} {anchors_text(suite.anchors)}" for suite in anchored
     )
 

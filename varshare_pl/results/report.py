@@ -82,7 +82,7 @@ def _blocks(analysis: Analysis, figures: list[Figure]) -> Iterator[Block]:
         own = [figure for figure in figures if figure.suite == label]
         yield from (figure for figure in own if not figure.folded)
         if len(results.suite.names) > 1 and any(found.runs for found in results.scores):
-            yield Heading(3, f"Final returns by task: {label}")
+            yield Heading(3, f"Final {results.suite.measured_words} by task: {label}")
             yield task_table(results)
         folded = [figure for figure in own if figure.folded]
         if folded:

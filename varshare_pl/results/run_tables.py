@@ -50,6 +50,10 @@ class RunTables:
         columns = [self.column(f"{name}_{m}") for m in range(self.num_tasks)]
         return np.stack(columns, axis=1) if columns else np.zeros((len(self.beats["env_steps"]), 0))
 
+    def measured(self, kind: str) -> Array:
+        """(R, M): what success is measured by, of training (``train``) or of evaluations (``eval``)."""
+        return self.per_task(f"{kind}/{self.info.measure}_task")
+
 
 def read_tables(run: Path | str, started: bool = False) -> RunTables:
     """Read a run's files; one without details still has its returns.

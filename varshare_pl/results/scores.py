@@ -70,10 +70,12 @@ class MethodScores:
 
     variant: Variant
     returns: Array  # (num_runs, num_tasks) final returns of the finished runs
-    scores: Array  # the same in scores; returns for a suite without anchors
+    scores: Array  # (num_runs, num_tasks) of what success is measured by; the returns for a suite without scores
     overall: Estimate  # of the scores
     overall_return: Estimate
     tasks: tuple[Estimate, ...]  # of the returns of each task
+    measured: Array  # (num_runs, num_tasks) what success is measured by
+    success: tuple[Estimate, ...]  # of each task, and of all; empty where success is measured by the return
     worst: Estimate  # of each run's lowest score
     area: Estimate  # of each run's area under the curve of its scores
     areas: Array  # (num_runs,)
@@ -98,7 +100,8 @@ def method_scores(suite: Suite, variant: Variant) -> MethodScores:
     names = (suite.label, variant.method)
     finals = variant.finals
     returns = np.array([run.final.returns for run in finals if run.final]).reshape(len(finals), len(suite.names))
-    scores = suite.scores(returns)
+    measured = np.array([run.final.measured for run in finals if run.final]).reshape(returns.shape)
+    scores, success = suite.scores(measured), suite.measure == "success"
     areas = np.array([run_area(suite, variant, i) for i, run in enumerate(variant.runs) if variant.finished(run)])
     return MethodScores(
         variant,
@@ -106,7 +109,9 @@ def method_scores(suite: Suite, variant: Variant) -> MethodScores:
         scores,
         estimate(scores, *names, "score"),
         estimate(returns, *names, "return"),
-        tuple(estimate(returns[:, [m]], *names, "return", m) for m in range(len(suite.names))),
+        _of_tasks(returns, *names, "return"),
+        measured,
+        (*_of_tasks(measured, *names, "success"), estimate(measured, *names, "success")) if success else (),
         estimate(worst_task(scores)[:, np.newaxis] if len(finals) else scores, *names, "worst"),
         estimate(areas[np.isfinite(areas), np.newaxis], *names, "area"),
         areas,
@@ -114,22 +119,26 @@ def method_scores(suite: Suite, variant: Variant) -> MethodScores:
     )
 
 
+def _of_tasks(values: Array, *names: object) -> tuple[Estimate, ...]:
+    return tuple(estimate(values[:, [m]], *names, m) for m in range(values.shape[1]))
+
+
 def run_area(suite: Suite, variant: Variant, run: int) -> float:
     """The mean score of a run from its first evaluation to its last, over env steps (trapezoidal rule).
 
     A run that ended solved goes on with its last score to the length of the others. Where there are few evaluations it
-    is that of the returns of training, from when all tasks have one.
+    is that of training, from when all tasks have one.
     """
     tables, end = variant.runs[run].tables, variant.reach(variant.runs[run])
-    returns = tables.per_task(f"{suite.kind}/return_task")
-    if returns.shape[1] != len(suite.names):
+    values = tables.measured(suite.kind)
+    if values.shape[1] != len(suite.names):
         return NAN
-    for m in range(returns.shape[1]):  # a task need not end an episode in every rollout
-        seen = np.flatnonzero(np.isfinite(returns[:, m]))
-        latest = np.searchsorted(seen, np.arange(len(returns)), side="right") - 1
+    for m in range(values.shape[1]):  # a task need not end an episode in every rollout
+        seen = np.flatnonzero(np.isfinite(values[:, m]))
+        latest = np.searchsorted(seen, np.arange(len(values)), side="right") - 1
         if suite.kind == "train" and len(seen):
-            returns[:, m] = np.where(latest >= 0, returns[seen[np.maximum(latest, 0)], m], np.nan)
-    return area_under_curve(tables.beats["env_steps"], average(suite.scores(returns), axis=1), end)
+            values[:, m] = np.where(latest >= 0, values[seen[np.maximum(latest, 0)], m], np.nan)
+    return area_under_curve(tables.beats["env_steps"], average(suite.scores(values), axis=1), end)
 
 
 def _solving(variant: Variant, *names: object) -> Solving | None:
@@ -188,12 +197,12 @@ def profile(suite: Suite, found: MethodScores) -> tuple[Array, Array, Array]:
 
 
 def across_suites(study: Study, found: dict[str, list[MethodScores]]) -> dict[str, Estimate]:
-    """The mean over suites of the IQM on each, of every method that is finished in all suites that have anchors.
+    """The mean over suites of the IQM on each, of every method that is finished in all suites that have scores.
 
     Not the IQM of all scores together: that one leaves out the lowest quarter, and with it a small suite on which a
     method fails altogether. The bootstrap resamples each suite apart. Empty if there are fewer than two such suites.
     """
-    suites = [suite for suite in study.suites if suite.anchors is not None]
+    suites = [suite for suite in study.suites if suite.scored]
     if len(suites) < 2:
         return {}
     overall = {}

@@ -51,13 +51,35 @@ class Suite:
             return own
         return anchors_of(self.info.suite, self.info.suite_version, len(self.names))
 
-    def scores(self, returns: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns (…, num_tasks) as scores, or as they are for a suite without anchors."""
-        return returns if self.anchors is None else self.anchors.scores(returns)
+    @property
+    def measure(self) -> str:
+        """What success is measured by: "return" or "success"."""
+        return self.info.measure
+
+    @property
+    def scored(self) -> bool:
+        """Whether there are scores: success is one as it is, returns need anchors."""
+        return self.anchors is not None or self.measure == "success"
+
+    def scores(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What success is measured by, (…, num_tasks), as scores, or as it is for a suite without anchors."""
+        return values if self.anchors is None else self.anchors.scores(values)
 
     @property
     def unit(self) -> str:
-        return "return" if self.anchors is None else "score"
+        return "score" if self.scored else "return"
+
+    @property
+    def score_words(self) -> str:
+        """What a score is."""
+        if self.anchors is None and self.measure == "success":
+            return "mean success, as it is"
+        return "0 is the random policy, 1 the most that can be earned"
+
+    @property
+    def measured_words(self) -> str:
+        """What success is measured by, in headings."""
+        return "success" if self.measure == "success" else "returns"
 
     @cached_property
     def kind(self) -> str:
@@ -204,7 +226,8 @@ def _check_suite(folder: Path, suite: Suite) -> None:
         ("suite version", lambda variant: variant.info.suite_version),
         ("tasks", lambda variant: listed(variant.info.task_names)),
         ("number of tasks", lambda variant: len(variant.names) or None),
-        ("solved return", lambda variant: variant.info.solved_return),
+        ("success", lambda variant: variant.info.rule or variant.info.measure),
+        ("solved return", lambda variant: variant.info.solved),
         ("anchors", lambda variant: anchors_text(variant.info.anchors)),
     )
     for what, fact in facts:

@@ -15,8 +15,9 @@ def evaluation_table(
     returns: NDArray[np.float64],
     solved: Sequence[bool | None],
     names: Sequence[str],
-    solved_return: float | None,
+    threshold: float | None,
     notes: Sequence[str] = (),
+    success: NDArray[np.float64] | None = None,
 ) -> str:
     """A line per task and the mean over tasks.
 
@@ -24,18 +25,21 @@ def evaluation_table(
         returns: (M, E) returns of E episodes of each of M tasks.
         solved: Whether each task is solved; None where that has no meaning.
         names: Of the tasks.
-        solved_return: The mean return from which on a task counts as solved.
+        threshold: The mean success, or else return, from which on a task counts as solved.
         notes: Lines to stand below.
+        success: (M, E) of the same episodes, NaN where it is not known; None where success is not measured apart.
     """
-    rows = [("task", "", "mean return", "min", "episodes", "solved")]
+    measured = [] if success is None else [np.nanmean(success, axis=1)]
+    rows = [["task", "", *("mean success" for _ in measured), "mean return", "min", "episodes", "solved"]]
     for task, (values, name, done) in enumerate(zip(returns, names, solved, strict=True)):
-        rows.append((str(task), name, *_numbers(values), _word(done)))
+        shares = [f"{means[task]:.2f}" for means in measured]
+        rows.append([str(task), name, *shares, *_numbers(values), _word(done)])
     overall = None if any(done is None for done in solved) else all(solved)
-    rows.append(("mean", "", *_numbers(returns), _word(overall)))
+    rows.append(["mean", "", *(f"{average(means):.2f}" for means in measured), *_numbers(returns), _word(overall)])
     lines = text_table(rows)
     note = "deterministic evaluation: posterior mean, most likely action"
-    if solved_return is not None:
-        note += f"; solved: mean return >= {solved_return:g}"
+    if threshold is not None:
+        note += f"; solved: mean {'return' if success is None else 'success'} >= {threshold:g}"
     return "\n".join([*lines, note, *notes])
 
 

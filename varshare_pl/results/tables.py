@@ -52,8 +52,9 @@ def suite_table(analysis: Analysis, results: SuiteResults) -> Table:
     """A row for each method with all its numbers on a suite."""
     suite, digits = results.suite, _digits(results)
     reference = analysis.study.reference
-    anchored, solvable = suite.anchors is not None, _solvable(results)
-    header = ["method", "runs", "final return", f"IQM {suite.unit} [95 %]", "worst task", "area under curve"]
+    solvable, success = _solvable(results), suite.measure == "success"
+    header = ["method", "runs", *(["final success"] if success else []), "final return"]
+    header += [f"IQM {suite.unit} [95 %]", "worst task", "area under curve"]
     header += ["solved", "env steps to solve [95 %]"] if solvable else []
     header += [f"transfer from {reference}"] if results.transfer else []
     header += ["parameters, active / stored"]
@@ -64,6 +65,7 @@ def suite_table(analysis: Analysis, results: SuiteResults) -> Table:
         if found is None or not found.runs:
             rows.append((*cells, *[NONE] * (len(header) - 2)))
             continue
+        cells += [mean_cell(found.success[-1], 2)] if success else []
         cells += [mean_cell(found.overall_return, 1), iqm_cell(found.overall, digits)]
         cells += [mean_cell(found.worst, digits), mean_cell(found.area, digits)]
         cells += _solving(found.solving) if solvable else []
@@ -74,20 +76,24 @@ def suite_table(analysis: Analysis, results: SuiteResults) -> Table:
     caption += f"Area under curve: mean {suite.unit} over env steps, of {kind}."
     if solvable:
         caption += " Env steps to solve: median; a run that ended unsolved counts as slower than any other."
-    if anchored:
-        caption += " Score: 0 is the random policy, 1 the most that can be earned."
+    if suite.scored:
+        caption += f" Score: {suite.score_words}."
     return Table(f"Results on {suite.label}", tuple(header), rows, caption)
 
 
 def task_table(results: SuiteResults) -> Table:
-    """A row for each task, a column for each method: mean ± standard deviation of the final returns."""
-    done = [found for found in results.scores if found.runs]
+    """A row for each task, a column for each method: mean ± standard deviation of the final returns, or success."""
+    done, suite = [found for found in results.scores if found.runs], results.suite
+    success = suite.measure == "success"
+    cells = [found.success if success else (*found.tasks, found.overall_return) for found in done]
     runs = ", ".join(f"{found.variant.method} {_runs(results, found.variant.method)}" for found in done)
-    rows = [(name, *(mean_cell(found.tasks[m], 1) for found in done)) for m, name in enumerate(results.suite.names)]
-    rows.append(("mean", *(mean_cell(found.overall_return, 1) for found in done)))
+    rows = [
+        (name, *(mean_cell(column[m], 2 if success else 1) for column in cells))
+        for m, name in enumerate([*suite.names, "mean"])
+    ]
     header = ("task", *(found.variant.method for found in done))
-    caption = f"Final return, mean ± standard deviation over finished runs (n − 1). Finished runs: {runs}."
-    return Table(f"Final returns by task: {results.suite.label}", header, rows if done else [], caption)
+    caption = f"Final {suite.measure}, mean ± standard deviation over finished runs (n − 1). Finished runs: {runs}."
+    return Table(f"Final {suite.measured_words} by task: {suite.label}", header, rows if done else [], caption)
 
 
 def iqm_cell(found: Estimate | None, digits: int) -> str:
@@ -118,7 +124,7 @@ def _difference(found: Sequence[Difference] | None, digits: int) -> str:
 
 
 def _solvable(results: SuiteResults) -> bool:
-    return results.suite.info.solved_return is not None
+    return results.suite.info.solved is not None
 
 
 def _solving(found: Solving | None, interval: bool = True) -> list[str]:
@@ -150,4 +156,4 @@ def _runs(results: SuiteResults, method: str) -> str:
 
 
 def _digits(results: SuiteResults) -> int:
-    return 2 if results.suite.anchors is not None else 1
+    return 2 if results.suite.scored else 1

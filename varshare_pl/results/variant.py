@@ -33,8 +33,14 @@ class Final:
     env_steps: int
     returns: tuple[float, ...]  # of each task
     episodes: int  # a task
-    solved: bool | None  # None: the suite has no return from which on a task counts as solved
+    solved: bool | None  # None: the suite has no number from which on a task counts as solved
     steps_to_solve: float  # inf if it is not solved
+    success: tuple[float, ...] | None = None  # of each task; None where success is measured by the return
+
+    @property
+    def measured(self) -> tuple[float, ...]:
+        """What success is measured by, of each task."""
+        return self.returns if self.success is None else self.success
 
 
 @dataclass(frozen=True)
@@ -146,7 +152,7 @@ class Variant:
     def steps_to_solve(self) -> NDArray[np.float64]:
         """(num_runs,): env steps to solve, inf for a run that ended unsolved, NaN for an unfinished one.
 
-        NaN for all where the suite has no return from which on a task counts as solved.
+        NaN for all where the suite has no number from which on a task counts as solved.
         """
         steps = np.full(len(self.runs), np.nan)
         for i, run in enumerate(self.runs):
@@ -191,24 +197,27 @@ def read_run(folder: Path) -> SeedRun:
     tables = read_tables(folder, started=True)
     summary = read_json(folder / SUMMARY_FILE)
     tasks = len(tables.info.task_names) or tables.num_tasks
-    final = _read_final(folder / SUMMARY_FILE, summary, tasks)
+    final = _read_final(folder / SUMMARY_FILE, summary, tasks, tables.info.measure == "success")
     return SeedRun(folder, tables, _read_options(folder / CONFIG_FILE), summary, final)
 
 
-def _read_final(path: Path, summary: dict[str, Any], tasks: int) -> Final | None:
+def _read_final(path: Path, summary: dict[str, Any], tasks: int, measured: bool) -> Final | None:
     final, solved_at = summary.get("final"), summary.get("steps_to_solve")
     if not final:
         return None
     try:
         returns = tuple(map(float, final["return_per_task"]))
+        success = tuple(map(float, final["success_per_task"])) if measured else None
         steps = float("inf") if solved_at is None else float(solved_at)
-        found = Final(int(final["env_steps"]), returns, int(final["episodes_per_task"]), final["solved"], steps)
+        episodes = int(final["episodes_per_task"])
+        found = Final(int(final["env_steps"]), returns, episodes, final["solved"], steps, success)
         if not (found.solved in (True, False, None) and found.env_steps >= 0 and steps >= 0):
             raise ValueError(f"solved {found.solved}, {found.env_steps} env steps, {solved_at} steps to solve")
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ConfigError(f"{path}: its final evaluation is not one: {type(error).__name__}: {error}") from None
-    if (tasks and len(returns) != tasks) or not np.isfinite(returns).all():
-        raise ConfigError(f"{path}: final.return_per_task is {list(returns)}; {tasks} finite numbers are allowed")
+    for name, values in (("return", returns), ("success", found.measured)):
+        if (tasks and len(values) != tasks) or not np.isfinite(values).all():
+            raise ConfigError(f"{path}: final.{name}_per_task is {list(values)}; {tasks} finite numbers are allowed")
     return found
 
 
@@ -236,7 +245,8 @@ def _facts(run: SeedRun) -> dict[str, str]:
         "method": info.method,
         "tasks": listed(info.task_names or info.names_for(run.tables.num_tasks)),
         "number of tasks": str(run.tables.num_tasks or ""),
-        "solved return": "" if info.solved_return is None else f"{info.solved_return:g}",
+        f"solved {info.measure}": "" if info.solved is None else f"{info.solved:g}",
+        "success": info.rule,
         "anchors": anchors_text(info.anchors),
         "rollout size": f"{np.diff(steps, prepend=0).min():.0f} env steps" if len(steps) else "",
     }

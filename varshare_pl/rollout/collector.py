@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from varshare_pl.envs import final_observations, get_state, set_state
-from varshare_pl.envs.values import final_numbers
+from varshare_pl.envs.episodes import RunningEpisodes
+from varshare_pl.envs.success import SuccessMeasure
 from varshare_pl.errors import EnvError
 from varshare_pl.networks.actor_critic import check_finite
 from varshare_pl.networks.groups import TaskGroups
@@ -54,6 +55,7 @@ class Collector:
         first_env: Global index of the first env here.
         compiled: Act and step as machine code, where envs and policy allow it.
         obs_dtype: In which the policy reads observations.
+        success: What counts as success; None: the return.
     """
 
     def __init__(
@@ -65,21 +67,21 @@ class Collector:
         first_env: int = 0,
         compiled: bool = False,
         obs_dtype: np.dtype[Any] | None = None,
+        success: SuccessMeasure | None = None,
     ) -> None:
         self._envs = envs
         self._compile = compiled
         self._acting: Any = None
         self._num_tasks = num_tasks
-        self._info_metrics = tuple(info_metrics)
         self._obs: NDArray[np.floating[Any]] | None = None
         self._obs_dtype = np.dtype(np.float32) if obs_dtype is None else obs_dtype
         space = envs.single_observation_space
         rounds = space.dtype == np.float64 and self._obs_dtype == np.float32
         self._digits = Digits(num_tasks, space.shape or ()) if rounds else None
+        self._told_missing = False
         self._task = np.zeros(envs.num_envs, np.int64)
         self._groups: TaskGroups | None = None
-        self._return = np.zeros(envs.num_envs)
-        self._length = np.zeros(envs.num_envs, np.int64)
+        self._running = RunningEpisodes(envs.num_envs, self._where, success, info_metrics)
         self._total_envs = envs.num_envs if total_envs is None else total_envs
         self._here = slice(first_env, first_env + envs.num_envs)
         self.env_steps = 0  # over all processes
@@ -104,11 +106,7 @@ class Collector:
         played = self._step_by_step(policy, noise) if acting is None else self._in_chunks(acting, policy, noise)
         self.env_steps += steps * self._total_envs
         self._whole = None
-        complaint = None if self._digits is None else self._digits.complaint()
-        if complaint is not None:
-            if rank() == 0:
-                warnings.warn(complaint, stacklevel=2)
-            self._digits = None  # once is enough
+        self._complain()
         assert self._obs is not None
         return Rollout(
             index=index,
@@ -129,7 +127,7 @@ class Collector:
         rewards = np.empty((steps, n), np.float32)
         terminated, truncated = np.empty((steps, n), np.bool_), np.empty((steps, n), np.bool_)
         actions, params = [], []
-        ended: list[tuple[NDArray[Any], ...]] = []
+        ended: list[dict[str, NDArray[Any]]] = []
         for t, step_noise in enumerate(noise.unbind()):
             observations[t] = self._obs
             tasks[t] = self._task
@@ -140,12 +138,11 @@ class Collector:
             with self._env_fault(t):
                 obs, reward, terminated[t], truncated[t], info = self._envs.step(policy.to_env(action).numpy())
             rewards[t] = reward
-            self._return += reward  # in float64, as envs give it
-            self._length += 1
             done = terminated[t] | truncated[t]
+            self._running.step(reward, info, done)
             if done.any():
                 final_obs[t] = final_observations(info, obs)[0]
-                ended.append(self._end_episodes(done, info))
+                ended.append({"task": self._task[done], **self._running.end(done, info)})
             self._observe(obs, info)
         return {
             "obs": torch.from_numpy(observations),
@@ -161,7 +158,8 @@ class Collector:
 
     def _compiled(self, policy: Any) -> Any:
         """Compiled acting, where it is wanted and possible: with envs in torch, each of which keeps its task."""
-        if not (self._compile and policy.compilable) or self._info_metrics or getattr(self._envs, "cycle", True):
+        told = len(self._running.columns) > 2  # more than return and length, out of infos
+        if not (self._compile and policy.compilable) or told or getattr(self._envs, "cycle", True):
             return None
         if self._acting is None:
             from varshare_pl.rollout.chunks import CompiledActing
@@ -172,7 +170,8 @@ class Collector:
     def _in_chunks(self, acting: Any, policy: Any, noise: Tensor) -> dict[str, Any]:
         """The same steps, many in one call."""
         assert self._obs is not None
-        begin = (torch.from_numpy(values.copy()) for values in (self._obs, self._return, self._length))
+        running = self._running
+        begin = (torch.from_numpy(values.copy()) for values in (self._obs, running.returns, running.lengths))
         with torch.no_grad():
             obs, steps = acting(policy, *begin, noise)
         task = torch.from_numpy(self._task).expand(len(noise), -1)
@@ -180,8 +179,8 @@ class Collector:
         done = steps.terminated | steps.truncated
         self._obs = obs.numpy()
         under_way = ~done[-1]
-        self._return = (steps.returns[-1] * under_way).numpy()
-        self._length = (steps.lengths[-1] * under_way).numpy()
+        running.returns = (steps.returns[-1] * under_way).numpy()
+        running.lengths = (steps.lengths[-1] * under_way).numpy()
         return {
             "obs": steps.obs,
             "task": task.contiguous(),
@@ -204,8 +203,7 @@ class Collector:
     def _state(self) -> dict[str, Any]:
         return {
             "envs": get_state(self._envs)["envs"],
-            "returns": self._return.tolist(),
-            "lengths": self._length.tolist(),
+            **self._running.get_state(),
             "env_steps": self.env_steps,
         }
 
@@ -217,12 +215,9 @@ class Collector:
         """
         obs, task = set_state(self._envs, {"envs": state["envs"]})
         self._observe(obs, {"task": task})
-        self._return = np.array(state["returns"])
-        self._length = np.array(state["lengths"], np.int64)
         self.env_steps = state["env_steps"]
         restarted = np.array([env["env"] is None for env in state["envs"]])
-        self._return[restarted] = 0.0
-        self._length[restarted] = 0
+        self._running.set_state(state, restarted)
         return int(restarted.sum())
 
     def close(self) -> None:
@@ -259,22 +254,27 @@ class Collector:
             self._groups = TaskGroups.from_rows(torch.from_numpy(self._task), self._num_tasks)
         return self._groups
 
-    def _end_episodes(self, done: NDArray[np.bool_], info: Mapping[str, Any]) -> tuple[NDArray[Any], ...]:
-        extras = [final_numbers(info, name, done, self._where) for name in self._info_metrics]
-        episodes: tuple[NDArray[Any], ...] = (self._task[done], self._return[done], self._length[done], *extras)
-        self._return[done] = 0.0
-        self._length[done] = 0
-        return episodes
+    def _episodes(self, ended: list[dict[str, NDArray[Any]]]) -> Episodes:
+        names = ("task", *self._running.columns)
+        columns = {name: np.concatenate([np.zeros(0), *(rows[name] for rows in ended)]) for name in names}
+        task, returns, lengths, *more = (torch.from_numpy(column) for column in columns.values())
+        info = dict(zip(names[3:], more, strict=True))
+        success = None if self._running.success is None else info.pop("success")
+        return Episodes(task.long(), returns, lengths.long(), info, success)
 
-    def _episodes(self, ended: list[tuple[NDArray[Any], ...]]) -> Episodes:
-        if not ended:
-            ended = [tuple(np.empty(0, np.int64) for _ in range(3 + len(self._info_metrics)))]
-        task, returns, lengths, *extras = (
-            torch.from_numpy(np.concatenate(column)) for column in zip(*ended, strict=True)
-        )
-        info = {name: column.double() for name, column in zip(self._info_metrics, extras, strict=True)}
-        return Episodes(task.long(), returns.double(), lengths.long(), info)
+    def _complain(self) -> None:
+        """Warn of what spoils the numbers of a run, each once."""
+        complaint = None if self._digits is None else self._digits.complaint()
+        if complaint is not None:
+            self._digits = None
+            if rank() == 0:
+                warnings.warn(complaint, stacklevel=3)
+        success = self._running.success
+        if success is not None and success.instead is not None and not self._told_missing:
+            self._told_missing = True
+            if rank() == 0:
+                warnings.warn(success.complaint("training"), stacklevel=3)
 
     def _where(self, i: int) -> str:
-        env, task, step = self._here.start + i, self._task[i], self._length[i]
+        env, task, step = self._here.start + i, self._task[i], self._running.lengths[i]
         return f"env {env} (task {task}) at step {step} of its episode"

@@ -30,6 +30,8 @@ from varshare_pl.rollout.dataset import RolloutDataset
 from varshare_pl.rollout.info_metrics import check_info_metrics
 from varshare_pl.types import EnvSpec, Rollout, RolloutPlan
 
+PER_ENV = ("envs", "returns", "lengths", "success")  # of the collector's state
+
 
 class RolloutDataModule(pl.LightningDataModule):
     """Vectorized multi-task envs and the rollouts collected from them.
@@ -94,7 +96,7 @@ class RolloutDataModule(pl.LightningDataModule):
             resolve_backend(self.suite, backend, num_workers, worker_timeout)
         except ConfigError as error:
             raise ConfigError(f"data.{error}") from error
-        check_info_metrics(self.info_metrics, self.suite.num_tasks)
+        check_info_metrics(self.info_metrics, self.suite.num_tasks, self.suite.success.info is not None)
         self._collector: Collector | None = None
         self._resume_from: dict[str, Any] | None = None
 
@@ -143,7 +145,7 @@ class RolloutDataModule(pl.LightningDataModule):
         if self._collector is None or not self._collector.env_steps:
             return {}
         states = gather_plain(self._collector.get_state())
-        lists = {key: [item for state in states for item in state[key]] for key in ("envs", "returns", "lengths")}
+        lists = {key: [item for state in states for item in state[key]] for key in PER_ENV if key in states[0]}
         return {**states[0], **lists, "processes": len(states)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -153,7 +155,7 @@ class RolloutDataModule(pl.LightningDataModule):
         """Bring the envs to where the checkpoint was; gives the index of the next rollout."""
         if self._resume_from is not None:
             here = self._here()
-            lists = {key: self._resume_from[key][here] for key in ("envs", "returns", "lengths")}
+            lists = {key: self._resume_from[key][here] for key in PER_ENV if key in self._resume_from}
             collector.set_state({**self._resume_from, **lists})
             restarted = sum(env["env"] is None for env in self._resume_from["envs"])  # on all processes
             if restarted:
@@ -177,7 +179,8 @@ class RolloutDataModule(pl.LightningDataModule):
             return batch
         told = batch.episodes
         info = {name: values.float() for name, values in told.info.items()}
-        return replace(batch, episodes=replace(told, returns=told.returns.float(), info=info))
+        success = None if told.success is None else told.success.float()
+        return replace(batch, episodes=replace(told, returns=told.returns.float(), info=info, success=success))
 
     def _fixed(self) -> bool:
         return resolve_assignment(self.suite, self.num_envs, self.task_assignment) == "fixed"
@@ -208,13 +211,13 @@ class RolloutDataModule(pl.LightningDataModule):
             total_envs=self.num_envs,
             num_workers=workers,
             worker_timeout=self.worker_timeout,
-            info_keys=() if self.suite.success.info is None else (self.suite.success.info,),
+            info_keys=self.suite.success.info_keys,
         )
         compiled = module.options.compile and backend == "torch"
         own, read = self.suite.observation_space.dtype, module.policy.obs_dtype
         kept = own == np.uint8 or (own == np.float64 and read == torch.float64)
-        dtype = np.dtype(own if kept else np.float32)
-        return Collector(envs, self.suite.num_tasks, self.info_metrics, self.num_envs, here.start, compiled, dtype)
+        run = self.num_envs, here.start, compiled, np.dtype(own if kept else np.float32)
+        return Collector(envs, self.suite.num_tasks, self.info_metrics, *run, self.suite.success)
 
     def on_exception(self, exception: BaseException) -> None:
         self.teardown("fit")

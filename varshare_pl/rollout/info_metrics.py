@@ -9,15 +9,23 @@ from varshare_pl.errors import ConfigError
 
 # What a run writes of its episodes anyway, under train/ or eval/.
 KEPT = ("return", "return_mean", "return_shared_only", "length", "cut")
+MEASURED = ("success", "success_mean", "success_shared_only", "success_missing")  # where success is not the return
 
 
-def check_info_metrics(names: Sequence[str], num_tasks: int) -> None:
+def check_info_metrics(names: Sequence[str], num_tasks: int, success: bool = False) -> None:
     """See that each name is one an info can have, stands in one line, and makes no other metric's name.
+
+    Args:
+        names: Of the info.
+        num_tasks: M.
+        success: Whether the suite's success measure is not the return.
 
     Raises:
         ConfigError: for the first one that does not.
     """
-    kept = (*KEPT, *(f"return_task_{task}" for task in range(num_tasks)))
+    kept = [*KEPT, *(f"return_task_{task}" for task in range(num_tasks))]
+    if success:
+        kept += [*MEASURED, *(f"success_task_{task}" for task in range(num_tasks))]
     written = dict.fromkeys((f"eval/{name}" for name in kept), "it is the name of a metric that is always kept")
     for name in names:
         if not name or not name.isprintable() or name != name.strip():

@@ -13,7 +13,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from varshare_pl.results.files import HEARTBEAT, read_heartbeat
-from varshare_pl.results.info import read_json
+from varshare_pl.results.info import read_json, read_run_info
 from varshare_pl.results.statistics import average
 from varshare_pl.run_folder import CONFIG_FILE, LOCK_FILE, SUMMARY_FILE
 
@@ -104,8 +104,9 @@ class Progress:
     """How far a run has come."""
 
     env_steps: int = 0
-    train_return: float | None = None  # mean over tasks of the last rollout that ended an episode
+    mean: float | None = None  # over tasks, of training, of the last rollout that has one
     seconds: float = 0.0  # of training
+    measure: str = "return"  # what the mean is of: "return", or "success" where a suite measures it
 
     def time_left(self, total: int) -> float | None:
         """Seconds to the end at the speed so far; None while that is not known."""
@@ -129,20 +130,21 @@ def read_progress(folder: Path) -> Progress:
     if not rows:
         return Progress()
     newest = dict(zip(header, rows[-1], strict=True))
-    returns = [dict(zip(header, row, strict=True))["train/return_mean"] for row in rows]
-    known = [value for value in returns if value]
-    return Progress(int(newest["env_steps"]), float(known[-1]) if known else None, float(newest["wall_time_s"] or 0.0))
+    measure = "success" if "train/success_mean" in header else "return"
+    means = [dict(zip(header, row, strict=True))[f"train/{measure}_mean"] for row in rows]
+    mean = next((float(value) for value in reversed(means) if value), None)
+    return Progress(int(newest["env_steps"]), mean, float(newest["wall_time_s"] or 0.0), measure)
 
 
-def mean_return(run: Path, length: int) -> float:
-    """The mean over a run's evaluations of the mean return over tasks.
+def mean_over_run(run: Path, length: int) -> float:
+    """The mean over a run's evaluations of the mean over tasks of success, or else of the return.
 
     The area under the learning curve, and not its end: at the end most trials of an easy suite are equal. A run that
-    ended once it solved counts on with its last return to the length in env steps, or to solve late would be better.
+    ended once it solved counts on with its last value to the length in env steps, or to solve late would be better.
     """
     beats = read_heartbeat(run)
-    known = np.isfinite(beats["eval/return_mean"])
-    returns, end = beats["eval/return_mean"][known], beats["env_steps"][-1]
+    means = beats[f"eval/{read_run_info(run).measure}_mean"]
+    values, end = means[np.isfinite(means)], beats["env_steps"][-1]
     solved = read_json(run / SUMMARY_FILE).get("final", {}).get("solved")
     missing = max(length - end, 0.0) / length if solved else 0.0
-    return float((1 - missing) * average(returns) + missing * returns[-1])
+    return float((1 - missing) * average(values) + missing * values[-1])

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from varshare_pl.errors import ConfigError
 from varshare_pl.files import write_json, write_text
-from varshare_pl.results.info import read_json
+from varshare_pl.results.info import read_json, read_run_info
 from varshare_pl.study.definition import Study, Variant
 from varshare_pl.study.folder import StudyFolder
-from varshare_pl.study.runs import Run, State, make_run, mean_return
+from varshare_pl.study.runs import Run, State, make_run, mean_over_run
 from varshare_pl.study.search import BUDGET_FILE, LENGTH, Parameter, Tuning
 from varshare_pl.study.values import arguments
 from varshare_pl.yaml_files import dump, same
@@ -169,7 +169,7 @@ class Search:
             if found is State.FAILED:
                 state = optuna.trial.TrialState.FAIL
             elif found is State.FINISHED:
-                values.append(mean_return(run.folder, run.env_steps))
+                values.append(mean_over_run(run.folder, run.env_steps))
                 trial.report(fmean(values), step)
             else:
                 waiting = True
@@ -219,7 +219,7 @@ class Search:
         ]
 
     def best(self) -> optuna.trial.FrozenTrial | None:
-        """The complete trial with the highest ``mean_return``; the earliest of equal ones."""
+        """The complete trial with the highest ``mean_over_run``; the earliest of equal ones."""
         complete = [trial for trial in self.trials if trial.state.name == "COMPLETE"]
         return max(complete, key=_value, default=None)
 
@@ -239,14 +239,21 @@ class Search:
         head = (
             f"# The best of {tuning.trials} trials ({tuning.sampler}, pruner: {tuning.pruner}) of {self.variant.name}: "
         )
-        head += f"mean return {best.value:.1f} over the evaluations up to {tuning.env_steps:,} env steps, "
+        value = f"{best.value:.{1 if self._measure == 'return' else 3}f}"
+        head += f"mean {self._measure} {value} over the evaluations up to {tuning.env_steps:,} env steps, "
         head += f"seeds {list(tuning.seeds)}.\n"
         return head + dump(config)
+
+    @property
+    def _measure(self) -> str:
+        """What the runs are judged by: "return", or "success" where the suite measures it."""
+        begun = (run for run in self.runs if run.begun)
+        return next((read_run_info(run.folder).measure for run in begun), "return")
 
     def write_trials(self) -> None:
         """Write ``trials.csv``: number, state, mean return and values of each trial that has ended."""
         keys = list(self._tuning.parameters)
-        rows: list[list[Any]] = [["trial", "state", "return_mean", *keys]]
+        rows: list[list[Any]] = [["trial", "state", f"{self._measure}_mean", *keys]]
         for number, trial in enumerate(self.trials):
             value = "" if trial.value is None else f"{trial.value:.9g}"
             rows.append([number, trial.state.name.lower(), value, *(trial.params[key] for key in keys)])

@@ -60,8 +60,8 @@ class LineView:
         parts = [f"[{finished}/{len(rows)}]", f"{row.state:<11}", row.run.name]
         if row.progress.env_steps:
             parts.append(f"at {row.progress.env_steps:,} env steps")
-        if row.progress.train_return is not None:
-            parts.append(f"return {row.progress.train_return:.1f}")
+        if row.progress.mean is not None:
+            parts.append(f"{row.progress.measure} {_number(row.progress)}")
         print(" ".join(parts) + (f": {row.message}" if row.message else ""), file=self._out, flush=True)
 
     def say(self, text: str) -> None:
@@ -108,7 +108,8 @@ class TableView:
 def table(rows: Sequence[Row], most: int, time_left: float | None) -> list[str]:
     """The runs as a table, so many at most: those that run first, then the failed ones; and all of them together."""
     shown = sorted(rows, key=lambda row: SHOWN_FIRST.index(row.state))[:most]
-    cells = [("run", "state", "env steps", "return", "time left")]
+    measures = " / ".join(dict.fromkeys(row.progress.measure for row in rows))
+    cells = [("run", "state", "env steps", measures, "time left")]
     for row in shown:
         left = row.progress.time_left(row.run.env_steps) if row.state is State.RUNNING else None
         cells.append(
@@ -116,7 +117,7 @@ def table(rows: Sequence[Row], most: int, time_left: float | None) -> list[str]:
                 row.run.name,
                 str(row.state),
                 f"{row.progress.env_steps:,} / {row.run.env_steps:,}",
-                "" if row.progress.train_return is None else f"{row.progress.train_return:.1f}",
+                _number(row.progress),
                 "" if left is None else clock(left),
             )
         )
@@ -132,6 +133,11 @@ def table(rows: Sequence[Row], most: int, time_left: float | None) -> list[str]:
         )
     )
     return text_table(cells)
+
+
+def _number(progress: Progress) -> str:
+    """The mean of a run so far, empty where there is none."""
+    return "" if progress.mean is None else f"{progress.mean:.{1 if progress.measure == 'return' else 2}f}"
 
 
 def states(rows: Sequence[Row]) -> str:

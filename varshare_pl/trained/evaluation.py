@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from varshare_pl.envs import TaskSuite, make_vector_env
-from varshare_pl.envs.values import final_numbers
-from varshare_pl.errors import ConfigError
+from varshare_pl.envs.episodes import RunningEpisodes
+from varshare_pl.envs.success import EpisodeSuccess, SuccessMeasure
+from varshare_pl.errors import ConfigError, EnvError
 from varshare_pl.random import stream_seed
+from varshare_pl.results.table import evaluation_table
 
 Act = Callable[[Tensor, Tensor], Tensor]
 """Actions (rows,) from observations (rows, *obs) and tasks (rows,)."""
@@ -34,8 +36,10 @@ class EvaluationResult:
     returns: NDArray[np.float64]  # (M, E)
     lengths: NDArray[np.int64]  # (M, E)
     info: dict[str, NDArray[np.float64]]  # (M, E) each, numbers of the last info; NaN where an episode was cut
-    solved_return: float | None
+    threshold: float | None  # a task is solved where its mean success, or else return, is at least this
     cut: NDArray[np.bool_] | None = None  # (M, E) where the evaluation's limit of steps ended an episode; None: nowhere
+    # (M, E) the suite's success measure, NaN in an episode whose info never told it; None where it is the return
+    success: NDArray[np.float64] | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """The results as lists, for a checkpoint."""
@@ -44,8 +48,9 @@ class EvaluationResult:
             "returns": self.returns.tolist(),
             "lengths": self.lengths.tolist(),
             "info": info,
-            "solved_return": self.solved_return,
+            "threshold": self.threshold,
             "cut": None if self.cut is None else self.cut.tolist(),
+            "success": None if self.success is None else self.success.tolist(),
         }
 
     @classmethod
@@ -53,12 +58,36 @@ class EvaluationResult:
         """The results that ``to_plain`` gave."""
         info = {name: np.array(values) for name, values in plain["info"].items()}
         cut = None if plain["cut"] is None else np.array(plain["cut"])
-        return cls(np.array(plain["returns"]), np.array(plain["lengths"]), info, plain["solved_return"], cut)
+        told = plain.get("success")  # not there in a checkpoint of before
+        success = None if told is None else np.array(told)
+        threshold = plain["threshold"] if "threshold" in plain else plain["solved_return"]
+        return cls(np.array(plain["returns"]), np.array(plain["lengths"]), info, threshold, cut, success)
 
     @property
     def task_returns(self) -> NDArray[np.float64]:
         """(M,) mean return of each task."""
         return np.asarray(self.returns.mean(1))
+
+    @property
+    def task_success(self) -> NDArray[np.float64] | None:
+        """(M,) mean success of each task, over the episodes that have it; None where the measure is the return."""
+        return None if self.success is None else np.asarray(np.nanmean(self.success, 1))
+
+    @property
+    def means(self) -> dict[str, NDArray[np.float64]]:
+        """The mean "return" of each task, (M,), and where it is measured, "success"."""
+        success = self.task_success
+        return {"return": self.task_returns} | ({} if success is None else {"success": success})
+
+    @property
+    def task_measured(self) -> NDArray[np.float64]:
+        """(M,) mean of each task's success, where that is measured, or else of its return."""
+        return list(self.means.values())[-1]
+
+    @property
+    def task_missing(self) -> list[int]:
+        """How many episodes of each task have no success."""
+        return [0] * len(self.returns) if self.success is None else [int(n) for n in np.isnan(self.success).sum(1)]
 
     @property
     def task_cuts(self) -> list[int]:
@@ -68,24 +97,31 @@ class EvaluationResult:
     @property
     def notes(self) -> list[str]:
         """What else is to be said of the results, a line each."""
-        if self.cut is None:
-            return []
-        return [
-            f"cut: {sum(self.task_cuts)} of {self.cut.size} episodes, at evaluation.max_episode_steps = "
-            f"{self.lengths[self.cut].max()}; they count with their return up to there"
-        ]
+        notes = []
+        if self.cut is not None:
+            notes.append(
+                f"cut: {sum(self.task_cuts)} of {self.cut.size} episodes, at evaluation.max_episode_steps = "
+                f"{self.lengths[self.cut].max()}; they count with their return up to there"
+            )
+        if missing := sum(self.task_missing):
+            notes.append(f"success missing: in {missing} of {self.returns.size} episodes, left out of its mean")
+        return notes
+
+    def table(self, names: Sequence[str]) -> str:
+        """The results for people, a line for each task; names: of the tasks."""
+        return evaluation_table(self.returns, self.task_solved, names, self.threshold, self.notes, self.success)
 
     @property
     def task_solved(self) -> list[bool | None]:
-        """Whether each task's mean return reaches the suite's solved_return; None where the suite has none."""
-        if self.solved_return is None:
+        """Whether the mean of each task's measure reaches the threshold; None where the suite has none."""
+        if self.threshold is None:
             return [None] * len(self.returns)
-        return [bool(value >= self.solved_return) for value in self.task_returns]
+        return [bool(value >= self.threshold) for value in self.task_measured]
 
     @property
     def solved(self) -> bool | None:
         """Whether every task is solved."""
-        return None if self.solved_return is None else all(self.task_solved)
+        return None if self.threshold is None else all(self.task_solved)
 
 
 def evaluate(
@@ -123,6 +159,7 @@ def evaluate(
 
     Raises:
         StoppedError: if it was stopped.
+        EnvError: if the info of every episode of a task lacks what the suite measures success by.
     """
     envs_per_task = envs_per_task or episodes
     if episodes % envs_per_task:
@@ -139,55 +176,68 @@ def evaluate(
         task_assignment="fixed",
         num_workers=num_workers,
         worker_timeout=worker_timeout,
+        info_keys=suite.success.info_keys,
     )
     try:
-        columns = _play(act, envs, quota, info_metrics, max_episode_steps, stopped)
+        columns, running = _play(act, envs, quota, suite.success, info_metrics, max_episode_steps, stopped)
     finally:
         envs.close()
     # Env i has task i mod M, so (N, quota) regroups to (M, E).
     shaped = {k: v.reshape(envs_per_task, tasks, quota).swapaxes(0, 1).reshape(tasks, -1) for k, v in columns.items()}
-    returns, lengths, cut = shaped.pop("return"), shaped.pop("length"), shaped.pop("cut") > 0
-    return EvaluationResult(returns, lengths.astype(np.int64), shaped, suite.solved_return, cut if cut.any() else None)
+    returns, lengths, cut = shaped.pop("return"), shaped.pop("length").astype(np.int64), shaped.pop("cut") > 0
+    success = None
+    if running.success is not None:
+        success = shaped.pop("success")
+        _check_told(suite, success, running.success)
+    return EvaluationResult(returns, lengths, shaped, suite.success.solved, cut if cut.any() else None, success)
+
+
+def _check_told(suite: TaskSuite, success: NDArray[np.float64], told: EpisodeSuccess) -> None:
+    for name, values in zip((task.name for task in suite.tasks), success, strict=True):
+        if np.isnan(values).all():
+            has = ", ".join(told.instead or ()) or "nothing"
+            raise EnvError(
+                f"success.info: {told.key!r} is in no info of the {len(values)} episodes of task {name!r} in an "
+                f"evaluation; the last info has: {has}"
+            )
 
 
 def _play(
     act: Act,
     envs: Any,
     quota: int,
+    success: SuccessMeasure,
     info_metrics: tuple[str, ...],
     max_episode_steps: int | None,
     stopped: Callable[[], bool],
-) -> dict[str, NDArray[np.float64]]:
+) -> tuple[dict[str, NDArray[np.float64]], RunningEpisodes]:
+    """What each env's first ``quota`` episodes came to, (N, quota) each."""
     n = envs.num_envs
-    results = {name: np.full((n, quota), np.nan) for name in ("return", "length", "cut", *info_metrics)}
-    running_return, running_length, played = np.zeros(n), np.zeros(n), np.zeros(n, np.int64)
     obs, info = envs.reset()
     task = torch.as_tensor(np.asarray(info["task"], np.int64))
 
     def where(i: int) -> str:
-        return f"env {i} (task {int(task[i])}) at step {int(running_length[i])} of its episode in an evaluation"
+        return f"env {i} (task {int(task[i])}) at step {int(running.lengths[i])} of its episode in an evaluation"
 
+    running, played = RunningEpisodes(n, where, success, info_metrics), np.zeros(n, np.int64)
+    results = {name: np.full((n, quota), np.nan) for name in ("cut", *running.columns)}
     while (played < quota).any():
         if stopped():
             raise StoppedError
         actions = act(torch.as_tensor(obs), task)
         obs, reward, terminated, truncated, info = envs.step(actions.cpu().numpy())
-        running_return += reward
-        running_length += 1
         done = terminated | truncated
-        cut = ~done & (played < quota) & (running_length >= (max_episode_steps or np.inf))
-        if not (done | cut).any():
+        running.step(reward, info, done)
+        cut = ~done & (played < quota) & (running.lengths >= (max_episode_steps or np.inf))
+        ended = done | cut
+        if not ended.any():
             continue
-        last = {name: final_numbers(info, name, done, where) for name in info_metrics} if done.any() else {}
+        columns = {"cut": cut[ended], **running.end(done, info, cut)}
         if cut.any():
             obs, _ = envs.reset(options={"reset_mask": cut})
-        counts = np.flatnonzero((done | cut) & (played < quota))
-        for name, values in (("return", running_return), ("length", running_length), ("cut", cut)):
-            results[name][counts, played[counts]] = values[counts]
-        for name, values in last.items():
-            told = np.full(n, np.nan)
-            told[done] = values
-            results[name][counts, played[counts]] = told[counts]
-        played[counts] += 1
-        running_return[done | cut] = running_length[done | cut] = 0.0
-    return results
+        wanted = played[ended] < quota
+        rows = np.flatnonzero(ended)[wanted]
+        for name, values in columns.items():
+            results[name][rows, played[rows]] = values[wanted]
+        played[rows] += 1
+    return results, running

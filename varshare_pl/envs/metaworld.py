@@ -97,7 +97,7 @@ def metaworld(
         observation_space=_OBSERVATIONS,
         action_space=actions,
         success=SuccessMeasure(info="success", reduce="any", solved=float(solved)),
-        protocol=f"Meta-World {version('metaworld')}, reward {reward_version}, horizon {horizon}, {GOALS} goals a task "
+        protocol=f"Meta-World {version('metaworld')}, MuJoCo {version('mujoco')}, reward {reward_version}, horizon {horizon}, {GOALS} goals a task "
         f"(goal_seed {goal_seed}), success at any step",
     )
 

@@ -79,7 +79,8 @@ def _family(
         ),
         observation_space=Box(-np.inf, np.inf, (observations,), np.float64),
         action_space=action_space,
-        protocol=f"Gymnasium's {base}, MuJoCo {version('mujoco')}, with changed dynamics, horizon {horizon}, returns of the env's own reward",
+        protocol=f"Gymnasium's {base}, MuJoCo {version('mujoco')}, with changed dynamics, horizon {horizon}, "
+        f"returns of the env's own reward",
     )
 
 

@@ -106,7 +106,7 @@ def test_the_suite_says_its_protocol() -> None:
     assert (suite.success.info, suite.success.reduce, suite.success.solved) == ("success", "any", 0.9)
     assert suite.solved_return is None
     told = "reward v2, horizon 500, 50 goals a task (goal_seed 0), success at any step"
-    assert suite.protocol == f"Meta-World {version('metaworld')}, {told}"
+    assert suite.protocol == f"Meta-World {version('metaworld')}, MuJoCo {version('mujoco')}, {told}"
     assert suite.observation_space.shape == (39,)
     assert len(set(suite.identities())) == 10
     other = metaworld("MT3", reward_version="v1", horizon=200)

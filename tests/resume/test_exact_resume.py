@@ -97,6 +97,7 @@ def assert_same(a: Any, b: Any, where: str = "") -> None:
         (["--model.sharing", "varshare", "--model.actor_noise", "fresh", "--model.anneal_lr", "false"], 3),
         (["--model.sharing", "shared", "--data.backend", "sync"], 10),
         (["--model.sharing", "shared_onehot"], 8),
+        (["--data.suite", '["CartPole-v1","CartPole-v1"]'], 3),  # another package's env; three on two tasks change them
         (["--model.sharing", "independent", "--model.anneal_lr", "false"], 5),
         (["--data.backend", "torch", "--model.critic_noise", "weights"], 5),
         (["--model.actor_noise", "stored"], 3),

@@ -97,8 +97,8 @@ def metaworld(
         observation_space=_OBSERVATIONS,
         action_space=actions,
         success=SuccessMeasure(info="success", reduce="any", solved=float(solved)),
-        protocol=f"Meta-World {version('metaworld')}, reward {reward_version}, horizon {horizon}, {GOALS} goals a task "
-        f"(goal_seed {goal_seed}), success at any step",
+        protocol=f"Meta-World {version('metaworld')}, MuJoCo {version('mujoco')}, reward {reward_version}, "
+        f"horizon {horizon}, {GOALS} goals a task (goal_seed {goal_seed}), success at any step",
     )
 
 

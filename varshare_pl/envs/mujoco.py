@@ -6,6 +6,7 @@ forwards or backwards is the direction task of MAML (Finn et al. 2017, arXiv 170
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
@@ -78,7 +79,8 @@ def _family(
         ),
         observation_space=Box(-np.inf, np.inf, (observations,), np.float64),
         action_space=action_space,
-        protocol=f"Gymnasium's {base} with changed dynamics, horizon {horizon}, returns of the env's own reward",
+        protocol=f"Gymnasium's {base}, MuJoCo {version('mujoco')}, with changed dynamics, horizon {horizon}, "
+        f"returns of the env's own reward",
     )
 
 

@@ -16,11 +16,11 @@ from varshare_pl.trained.play.opengl import CHOICE, choose_opengl
 
 
 class Still:
-    """A policy of one task of a suite that does nothing."""
+    """A policy of some tasks of a suite that does nothing."""
 
-    def __init__(self, name):
+    def __init__(self, name, *tasks):
         suite = get_suite(name)
-        self.suite = dataclasses.replace(suite, tasks=suite.tasks[-1:])
+        self.suite = dataclasses.replace(suite, tasks=tuple(suite.tasks[k] for k in tasks or [-1]))
 
     def __call__(self, obs, tasks, generator=None):
         return np.zeros((len(tasks), *self.suite.action_space.shape), np.float32)
@@ -49,6 +49,20 @@ def test_episodes_are_drawn_without_a_display(no_display, suite, size):
     assert [image.shape for image in images] == [size] * 2
     assert all(len(np.unique(image.reshape(-1, 3), axis=0)) > 50 for image in images)
     assert not np.array_equal(*images)
+
+
+def test_each_of_several_envs_is_drawn_with_its_own_meshes(no_display):
+    try:
+        choose_opengl()
+    except ConfigError:
+        pytest.skip("neither EGL nor OSMesa is installed")
+    playing = Episodes(Still("MetaWorld", 3, 8), episodes=1, seed=1, max_steps=3)
+    together = [row[0].image for row in playing.panels(every=3)]
+    playing.close()
+    playing = Episodes(Still("MetaWorld", 3), episodes=1, seed=1, max_steps=3)
+    alone = [row[0].image for row in playing.panels(every=3)]
+    playing.close()
+    np.testing.assert_array_equal(together, alone)
 
 
 def test_metaworld_stands_upright(no_display):

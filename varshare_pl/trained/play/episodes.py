@@ -16,7 +16,7 @@ from varshare_pl.envs.foreign_state import family_of
 from varshare_pl.envs.task_env import TaskEnv
 from varshare_pl.errors import ConfigError
 from varshare_pl.random import stream, stream_seed
-from varshare_pl.trained.play.opengl import choose_opengl
+from varshare_pl.trained.play.opengl import choose_opengl, make_current
 from varshare_pl.trained.policy import TrainedPolicy
 
 USUAL_FPS = 30.0  # of envs that don't say
@@ -72,6 +72,7 @@ class _Player:
         """The panel of this moment; after the last episode it stays as it is."""
         if self.panel is None or not self.panel.ended:
             try:
+                make_current(self.env)
                 image: Any = self.env.render()
             except DependencyNotInstalled as error:
                 raise ConfigError(f"play: {error}") from error

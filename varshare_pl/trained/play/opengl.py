@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import Any
 
 from varshare_pl.errors import ConfigError
 
@@ -28,6 +29,13 @@ def choose_opengl() -> None:
         if working is None:
             raise ConfigError(f"play: MuJoCo can draw here by neither EGL nor OSMesa; install one, or set {CHOICE}")
         os.environ[CHOICE] = working
+
+
+def make_current(env: Any) -> None:
+    """Draw with an env's own meshes and textures: several MuJoCo envs share a process, and one context is current."""
+    viewer = getattr(getattr(env.unwrapped, "mujoco_renderer", None), "viewer", None)
+    if viewer is not None:
+        viewer.make_context_current()
 
 
 def _works(name: str) -> bool:

@@ -1,8 +1,9 @@
 """Fixed anchors that make returns of several tasks comparable: score = (return − low) / (high − low).
 
 ``low`` is the mean return of the uniformly random policy, of 20,000 episodes a task (``python -m benchmarks.anchors``
-measures it, the standard error is below 0.15 for the CartPoles, 2 for the pendulums); ``high`` is the most that an episode can earn.
-They belong to a version of a suite and never change, so a further method or run changes no older number.
+measures it, the standard error is below 0.15 for the CartPoles and 2 for the pendulums); ``high`` is the most that an
+episode can earn. They belong to a version of a suite and never change, so a further method or run changes no older
+number.
 """
 
 from __future__ import annotations

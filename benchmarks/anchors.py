@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from gymnasium.spaces import Box
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,10 +20,13 @@ def random_returns(suite: str, episodes: int, seed: int = 1) -> NDArray[np.float
     """(M, episodes) returns of the policy that draws its actions uniformly."""
     found = get_suite(suite)
     generator = stream(seed, "random_policy")
-    actions = int(found.action_space.n)  # type: ignore[attr-defined]
+    space = found.action_space
 
     def act(_obs: Tensor, task: Tensor) -> Tensor:
-        return torch.randint(actions, task.shape, generator=generator)
+        if isinstance(space, Box):
+            low, high = torch.from_numpy(space.low), torch.from_numpy(space.high)
+            return low + (high - low) * torch.rand(len(task), *space.shape, generator=generator)
+        return torch.randint(int(space.n), task.shape, generator=generator)  # type: ignore[union-attr]
 
     return evaluate(act, found, episodes, seed, counter=0, envs_per_task=min(episodes, 100)).returns
 

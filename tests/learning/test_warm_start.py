@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from gymnasium import spaces
 from helpers import fit, perturb, randn
 
 from varshare_pl.envs import get_suite
@@ -272,3 +273,19 @@ def test_the_first_step_of_a_new_task_in_a_run_is_no_longer_than_the_learning_ra
         if name.endswith(".mu"):
             moved = (parameter.detach() - run.module.warm_start.state[name])[1].abs() / 5e-3
             assert 0.05 < moved.max() < 1.5, name
+
+
+@pytest.mark.parametrize("kind", ["task", "shared"])
+def test_log_std_of_a_new_task_is_as_in_a_new_network(kind):
+    """It has yet to explore; old tasks keep theirs, and Adam's moments."""
+    box = spaces.Box(-1.0, 1.0, (2,))
+    specs = {m: replace(spec, action_space=box) for m, spec in SPECS.items()}
+    options = SIZES | {"log_std": kind, "log_std_init": -0.25}
+    old, new = (PPOModule(specs[m], PLAN, VarShare(), seed=1, **options) for m in (3, 5))
+    perturb(old)
+    new.load_weights(checkpoint_of(old, steps=3))
+    before, after = (module.policy.distribution.log_std.detach() for module in (old, new))
+    assert torch.equal(after[:3], before)
+    assert (after[3:] == -0.25).all()
+    (group,) = (g for g in new.configure_optimizers().param_groups if g["name"] == "actor_log_std")
+    assert group["params"] == [new.policy.distribution.log_std]

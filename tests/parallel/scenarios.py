@@ -131,6 +131,16 @@ def first_update(method: str) -> Callable[[int, Path], dict[str, Any]]:
     return scenario
 
 
+def continuous(log_std: str) -> Callable[[int, Path], dict[str, Any]]:
+    def scenario(processes: int, folder: Path) -> dict[str, Any]:
+        data = COMPLEX | {"suite": "PendulumFamily", "num_envs": 12, "rollout_steps": 208}
+        rows = data["num_envs"] * data["rollout_steps"]
+        options = {"log_std": log_std, "action_bounds": "tanh", "minibatch_size": rows, "update_epochs": 1}
+        return train(processes, data=data | {"total_env_steps": rows}, critic_noise="mean", **options)
+
+    return scenario
+
+
 def combined(name: str) -> Callable[[int, Path], dict[str, Any]]:
     def scenario(processes: int, folder: Path) -> dict[str, Any]:
         options = {"combiner": combiner_names()[name](), "cosine_every": 1, "critic_noise": "mean"}
@@ -277,6 +287,7 @@ def resumed(before: int) -> Callable[[int, Path], dict[str, Any]]:
 
 SCENARIOS: dict[str, Callable[[int, Path], dict[str, Any]]] = {
     **{f"first_update_{method}": first_update(method) for method in METHODS},
+    **{f"continuous_{log_std}": continuous(log_std) for log_std in ("task", "shared", "network")},
     **{f"combined_{name}": combined(name) for name in COMBINED},
     "ragged_combined": ragged_combined,
     "weight_noise": weight_noise,

@@ -87,7 +87,20 @@ def test_the_first_rollout_is_the_same_data(runs: Runs, name: str) -> None:
     assert_same(split, {name: value for name, value in rollout.items() if name != "dist_params"})
 
 
-@pytest.mark.parametrize("name", [*(f"first_update_{method}" for method in METHODS), "stored"])
+CONTINUOUS = [name for name in SCENARIOS if name.startswith("continuous_")]
+
+
+@pytest.mark.parametrize("name", CONTINUOUS)
+def test_continuous_actions_are_the_same(runs: Runs, name: str) -> None:
+    one, two = runs.one(name), runs.two(name)
+    split = whole([rank["rollouts"][0] for rank in two])
+    for field, value in one["rollouts"][0].items():
+        torch.testing.assert_close(split[field], value, rtol=0.0, atol=1e-4)  # envs follow the actions' last digits
+    metrics = {metric for metric, *_ in one["records"][0][1]}
+    assert {"diagnostics/action_std", "kl/update"} <= metrics
+
+
+@pytest.mark.parametrize("name", [*(f"first_update_{method}" for method in METHODS), "stored", *CONTINUOUS])
 def test_one_update_gives_the_weights_and_metrics_of_one_process(runs: Runs, name: str) -> None:
     """On one full-batch minibatch. VarShare without the critic's local noise, which differs between processes."""
     one, two = runs.one(name), runs.two(name)

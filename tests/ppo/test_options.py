@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 from helpers import fit
+from reach import parts
 
 from varshare_pl.combiners import combiner_names
 from varshare_pl.envs import get_suite
@@ -45,6 +46,15 @@ WEIGHTS = {
     "target_kl": (1e-9, BOTH),
     "seed": (2, BOTH),
 }
+# The same for continuous actions, and other options that it needs to have an effect.
+CONTINUOUS = {
+    "log_std": ("network", {}),
+    "log_std_init": (-1.0, {}),
+    "log_std_min": (0.5, {"log_std": "network", "log_std_init": 0.5}),
+    "log_std_max": (0.5, {"log_std": "network", "log_std_init": 0.5}),
+    "action_bounds": ("tanh", {}),
+    "lr_log_std": (0.5, {"update_epochs": 2}),
+}
 # Where other actions may or may not follow, and with them other rewards for the critic.
 AT_LEAST = {"actor_noise"}
 # Options with a test of their own below; compile has a folder.
@@ -55,7 +65,7 @@ SPEC = get_suite("MirroredCartPole").env_spec()
 
 
 def test_no_option_is_without_a_test():
-    assert {field.name for field in dataclasses.fields(Options)} == set(WEIGHTS) | OTHERS
+    assert {field.name for field in dataclasses.fields(Options)} == set(WEIGHTS) | set(CONTINUOUS) | OTHERS
 
 
 def changed(a, b):
@@ -79,6 +89,20 @@ def test_option_changes_its_networks(baseline, option):
     value, networks = WEIGHTS[option]
     found = changed(fit(ONE_ROLLOUT, **{option: value}), baseline)
     assert found >= networks if option in AT_LEAST else found == networks
+
+
+@pytest.mark.parametrize("option", CONTINUOUS)
+def test_option_of_continuous_actions_changes_the_actor(option):
+    value, needed = CONTINUOUS[option]
+    suite, own = parts("gaussian")
+    data = ONE_ROLLOUT | {"suite": suite}
+    runs = [fit(data, **{**own, **needed, option: given}) for given in (getattr(Options(**needed), option), value)]
+    assert "actor" in changed(*runs)
+
+
+def test_discrete_actions_have_no_such_options(baseline):
+    options = {"log_std": "network", "log_std_init": 1.0, "action_bounds": "tanh", "lr_log_std": 1.0}
+    assert changed(fit(ONE_ROLLOUT, **options), baseline) == set()
 
 
 def test_pooled_advantages_differ_from_both_others(baseline):

@@ -80,6 +80,9 @@ class Script:
         self.t += 1
         return self.actions[self.t - 1], torch.zeros(len(obs), 2)
 
+    def to_env(self, actions):
+        return actions
+
 
 def scripted(suite, num_envs, steps=STEPS, rollouts=1, **options):
     actions = torch.randint(2, (steps * rollouts, num_envs), generator=generator(2))

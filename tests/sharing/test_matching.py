@@ -6,7 +6,7 @@ from helpers import ALL_METHODS, make_policy
 
 from varshare_pl.envs import get_suite
 from varshare_pl.errors import ConfigError
-from varshare_pl.networks.options import NetworkOptions
+from varshare_pl.networks.options import ActionOptions, NetworkOptions
 from varshare_pl.networks.size import network_sizes, total_size
 from varshare_pl.sharing import Independent, Shared, VarShare
 from varshare_pl.sharing.care import Care
@@ -16,8 +16,8 @@ from varshare_pl.sharing.moore import MOORE
 SUITES = {1: "CartPole", 2: "MirroredCartPole", 5: "ComplexCartPole"}
 
 
-def matched(spec, sharing, hidden_sizes, match):
-    return matched_hidden_sizes(spec, sharing, NetworkOptions(hidden_sizes=hidden_sizes), match)
+def matched(spec, sharing, hidden_sizes, match, actions=None):
+    return matched_hidden_sizes(spec, sharing, NetworkOptions(hidden_sizes=hidden_sizes), match, actions)
 
 
 def spec_of(tasks):
@@ -52,6 +52,22 @@ def test_every_method_comes_within_two_percent(method, tasks, match):
     assert smallest > 1.02 * by_hand(tasks, match)
     assert refusal.startswith(f"model.match_parameters: {match} is not allowed ")
     assert f"at the closest {smallest:,}, with [1, 1]; " in refusal
+
+
+@pytest.mark.parametrize("log_std", ["task", "shared", "network"])
+@pytest.mark.parametrize("match", ["active", "stored"])
+def test_what_continuous_actions_need_is_counted(match, log_std):
+    spec, actions = get_suite("PendulumFamily").env_spec(), ActionOptions(log_std=log_std)
+
+    def count(sharing, widths):
+        policy = make_policy(spec, sharing, hidden_sizes=widths, log_std=log_std)
+        return getattr(total_size(network_sizes(policy, spec.obs_size).values()), match)
+
+    outputs, of_std = (2, 0) if log_std == "network" else (1, 6 if (match, log_std) == ("stored", "task") else 1)
+    weights, biases = 2 * (3 * 16 + 16 * 16) + 16 * (outputs + 1), 4 * 16 + outputs + 1
+    assert count(VarShare(), (16, 16)) == (2 if match == "active" else 13) * weights + biases + of_std
+    widths = matched(spec, Shared(), (16, 16), match, actions)
+    assert count(Shared(), widths) == pytest.approx(count(VarShare(), (16, 16)), rel=0.02)
 
 
 def test_encoders_with_widths_of_their_own_may_be_too_large():

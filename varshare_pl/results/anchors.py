@@ -1,9 +1,10 @@
 """Fixed anchors that make returns of several tasks comparable: score = (return − low) / (high − low).
 
 ``low`` is the mean return of the uniformly random policy, of 20,000 episodes a task (``python -m benchmarks.anchors``
-measures it, the standard error is below 0.15 for the CartPoles); ``high`` is the most that an episode can earn.
-They belong to a version of a suite and never change, so a further method or run changes no older number. A suite
-in YAML may have anchors of its own; these are in the run's ``run.json``, and come before those of this table.
+measures it, the standard error is below 0.15 for the CartPoles and 2 for the pendulums); ``high`` is the most that an
+episode can earn. They belong to a version of a suite and never change, so a further method or run changes no older
+number. A suite in YAML may have anchors of its own; these are in the run's ``run.json``, and come before those of this
+table.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from varshare_pl.types import Anchors
 
 _CARTPOLE = 22.3
+_PENDULUM = (-1230.0, -1207.0, -1275.0)
 
 
 def _cartpoles(*low: float) -> Anchors:
@@ -25,6 +27,8 @@ ANCHORS: dict[tuple[str, int], Anchors] = {  # suite and its version
     ("IdenticalCartPole", 0): _cartpoles(*[_CARTPOLE] * 5),
     ("MultiTaskCartPole", 0): _cartpoles(_CARTPOLE, 21.8, 29.6, 22.5, 23.6, 33.3),
     ("MirroredCartPole", 0): _cartpoles(_CARTPOLE, _CARTPOLE),
+    ("PendulumFamily", 0): Anchors(2 * _PENDULUM, (0.0,) * 6),
+    ("PendulumFamily-mirrored", 0): Anchors(2 * _PENDULUM, (0.0,) * 6),
     ("ConflictBandit", 0): Anchors((0.2,) * 5, (1.0,) * 5),
 }
 

@@ -135,8 +135,9 @@ class Collector:
             check_finite(action, torch.from_numpy(self._task))
             actions.append(action)
             params.append(distribution)
+            sent = policy.to_env(action).numpy()
             with self._env_fault(t):
-                obs, reward, terminated[t], truncated[t], info = self._envs.step(policy.to_env(action).numpy())
+                obs, reward, terminated[t], truncated[t], info = self._envs.step(sent)
             rewards[t] = reward
             done = terminated[t] | truncated[t]
             self._running.step(reward, info, done)

@@ -32,11 +32,6 @@ SIZES += ["1e-3", "--model.hidden_sizes", "[8]", "--evaluation.episodes", "2", "
 SIZES += ["--data.suite", json.dumps(SUITE)]
 
 
-@pytest.fixture(autouse=True)
-def _envs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-
-
 def fit(name: str, steps: int, *options: str) -> Path:
     args = ["fit", *SIZES, "--data.total_env_steps", str(steps), "--experiment", name, *options]
     assert main(args) == 0
@@ -111,7 +106,6 @@ def test_options_beside_images(options: list[str], here: Path) -> None:
     assert json.loads((run / "summary.json").read_text())["finished"]
 
 
-@pytest.mark.filterwarnings("ignore:The .* backend")
 def test_images_are_kept_as_bytes_and_learned_from() -> None:
     suite = get_suite(SUITE)
     module = PPOModule(
@@ -134,3 +128,14 @@ def test_images_are_kept_as_bytes_and_learned_from() -> None:
         record = module.learn(rollout)
     assert all(not torch.equal(p, before[n]) for n, p in module.policy.named_parameters() if "encoder" in n)
     assert record.metrics["train/return_mean"] > 6.5  # 4 is chance, 8 the most
+
+
+def test_padded_tasks_train_with_actions_of_their_own(here: Path) -> None:
+    suite = {"name": "Mixed", "tasks": ["CartPole-v1", "Acrobot-v1"], "pad": True}
+    sizes = [*SIZES[:-1], json.dumps(suite)]
+    args = ["--data.total_env_steps", "128", "--experiment", "mixed"]
+    assert main(["fit", *sizes, *args, "--model.actor_noise", "stored"]) == 0
+    policy = load_policy("logs/mixed/seed_1")
+    obs = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)
+    drawn = [policy(obs, task, torch.Generator().manual_seed(1)) for task in range(2)]
+    assert [set(actions.tolist()) for actions in drawn] == [{0, 1}, {0, 1, 2}]

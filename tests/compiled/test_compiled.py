@@ -85,6 +85,33 @@ def test_compiled_training_is_eager_training(method, options):
         torch.testing.assert_close(two["exp_avg"], one["exp_avg"], rtol=1e-3, atol=1e-5)
 
 
+PICTURES = [{"id": "picture_env:Picture-v0", "name": name} for name in "ab"]
+OTHER_SUITES = [
+    ("varshare", PICTURES, {}),  # an encoder that all share
+    ("independent", PICTURES, {}),  # one each
+    ("shared", {"tasks": ["CartPole-v1", "Acrobot-v1"], "pad": True}, {"actor_noise": "mean"}),  # actions are masked
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "suite", "options"), OTHER_SUITES)
+def test_compiled_steps_on_images_and_padded_tasks(method, suite, options):
+    found = get_suite(suite)
+    weights = []
+    for switch in (False, True):
+        sharing, plan = method_names()[method](), RolloutPlan(ENVS * STEPS, 2)
+        sizes = {"hidden_sizes": (8,), "minibatch_size": 24, "update_epochs": 2}
+        module = PPOModule(found.env_spec(), plan, sharing, compile=switch, **sizes, **options)
+        module.configure_optimizers()
+        envs = make_vector_env(found, ENVS, "sync", seed=3)
+        collector = Collector(envs, 2, obs_dtype=found.observation_space.dtype)
+        for k in range(2):
+            module.learn(collector.collect(module.acting_policy(k), STEPS, k))
+        weights.append([p.detach().clone() for p in module.parameters()])
+    for one, two in zip(*weights, strict=True):
+        torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.slow
 def test_compiled_acting_is_eager_acting():
     module = make_module()

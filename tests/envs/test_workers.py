@@ -359,6 +359,34 @@ def test_a_program_that_forgets_its_envs_ends():
         assert not any(alive(pid) for pid in pids)
 
 
+OWN = """
+import sys
+sys.path.insert(0, {here!r})
+import gymnasium as gym
+from worker_envs import Trouble
+from varshare_pl.envs import make_vector_env
+class Own(Trouble):
+    pass
+gym.register("Own-v0", Own)
+if __name__ == "__main__":
+    vec = make_vector_env(["Own-v0"], 1, "workers")
+    print(*vec.call("threads"))
+    vec.close()
+"""
+
+
+def test_a_class_of_the_main_script_is_found_where_that_is_a_file(tmp_path):
+    path, code = tmp_path / "main.py", OWN.format(here=str(HERE))
+    path.write_text(code)
+    options = {"capture_output": True, "text": True, "timeout": 60}
+    done = subprocess.run([sys.executable, str(path)], check=False, **options)
+    assert (done.stdout, done.stderr) == ("1\n", "")
+    done = subprocess.run([sys.executable, "-c", code], check=False, **options)
+    line = done.stderr.splitlines()[-1]
+    assert "ConfigError: backend='workers': another process cannot read the suite: AttributeError" in line
+    assert done.stderr.count("Traceback") == 1  # of the parent alone
+
+
 def test_workers_do_not_run_the_main_script(tmp_path):
     path = tmp_path / "main.py"
     path.write_text(SCRIPT.format(here=str(HERE), fault="none", moment="never", then="vec.close()"))

@@ -183,10 +183,24 @@ def test_an_env_that_hangs_when_it_is_closed_is_killed():
 
 def test_envs_that_are_slow_together_are_not_hung():
     """The time-out is for one env, not for all of a worker's."""
-    vec = make(6, num_workers=1, worker_timeout=0.4)
+    vec = make(12, "workers", "slow", "step", num_workers=1, worker_timeout=1.0)
     vec.reset()
-    for _ in range(3):
-        vec.step(np.zeros(6, np.int64))
+    start = time.monotonic()
+    play(vec, 3)  # the third one of four envs takes 0.4 seconds each
+    assert time.monotonic() - start > 1.6
+    vec.close()
+
+
+def test_a_fault_after_a_resume_tells_the_step():
+    vec = make(3, "workers", "die", "step")
+    vec.reset()
+    play(vec, 2)
+    state = get_state(vec)
+    vec.close()
+    vec = make(3, "workers", "die", "step")
+    set_state(vec, state)
+    with pytest.raises(EnvError, match=r"^env 1 \(task 1, bad\) at step 3 of its episode: its process died"):
+        play(vec, 1)
     vec.close()
 
 

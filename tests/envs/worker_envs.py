@@ -33,6 +33,8 @@ class Trouble(gym.Env):
             if self.fault == "spin":
                 while True:
                     pass
+            if self.fault == "slow":
+                time.sleep(0.4)
             if self.fault == "warn":
                 warnings.warn(f"strange {moment}", stacklevel=1)
 

@@ -34,7 +34,7 @@ def make_vector_env(
     context: str | None = None,
     num_workers: int | None = None,
     worker_timeout: float | None = None,
-    info_keys: Sequence[str] = (),
+    info_keys: Sequence[str] | None = None,
 ) -> VectorEnv[Any, Any, Any]:
     """Make a vector env over all tasks of a suite, with SAME_STEP autoreset and ``info["task"]``.
 
@@ -61,7 +61,7 @@ def make_vector_env(
         num_workers: processes of "workers", at most N; None: one a core.
         worker_timeout: seconds that an env of "workers" may take to be made, for a reset or a step; None: any time.
         info_keys: the numbers of the info that are needed at every step; "workers" leaves all others out, but for the
-            whole last info of an episode.
+            whole last info of an episode. None: what the suite's success is read from.
 
     Raises:
         ConfigError: for a bad argument.
@@ -77,6 +77,8 @@ def make_vector_env(
         make = _torch_env() if backend == "torch" else BatchedVectorEnv
         return make(suite.dynamics, start_tasks, env_indices=indices, cycle=cycle, seed=seed, render_mode=render_mode)
     if backend == "workers":
+        if info_keys is None:
+            info_keys = () if suite.success.info is None else (suite.success.info,)
         return WorkerEnvs(
             suite,
             start_tasks,

@@ -199,7 +199,6 @@ class RolloutDataModule(pl.LightningDataModule):
             total_envs=self.num_envs,
             num_workers=workers,
             worker_timeout=self.worker_timeout,
-            info_keys=() if self.suite.success.info is None else (self.suite.success.info,),
         )
         compiled = module.options.compile and backend == "torch"
         wide = self.suite.observation_space.dtype == np.float64 and module.policy.obs_dtype == torch.float64

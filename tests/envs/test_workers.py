@@ -1,38 +1,18 @@
-"""Worker processes: the trajectories of sync, faults in one line, and nothing left behind."""
+"""Worker processes: the trajectories of sync, and how they are started."""
 
 import copy
 import dataclasses
 import json
-import multiprocessing
 import os
-import signal
-import subprocess
-import sys
-import time
-from contextlib import contextmanager
-from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
-from worker_envs import Trouble
+from worker_envs import IDS, Trouble, make, play
 
 from varshare_pl.envs import get_state, get_suite, make_vector_env, set_state
+from varshare_pl.envs.success import SuccessMeasure
 from varshare_pl.errors import ConfigError, EnvError
-
-HERE = Path(__file__).parent
-IDS = [{"id": "worker_envs:Trouble-v0", "name": name} for name in ("good", "bad", "ugly")]
-SHARED = Path("/dev/shm")
-
-
-def make(num_envs, backend="workers", fault="none", moment="never", **options):
-    """Three tasks, the second of which has a fault; the suite knows nothing of it before its envs are made."""
-    suite = get_suite(IDS)
-    good, bad, ugly = suite.tasks
-    bad = dataclasses.replace(bad, kwargs={"fault": fault, "moment": moment})
-    if backend == "workers":
-        options = {"num_workers": 2, **options}
-    return make_vector_env(dataclasses.replace(suite, tasks=(good, bad, ugly)), num_envs, backend, seed=3, **options)
 
 
 def same(left, right):
@@ -40,11 +20,6 @@ def same(left, right):
     if isinstance(left, dict):
         return left.keys() == right.keys() and all(same(value, right[key]) for key, value in left.items())
     return np.array_equal(np.stack(list(left)), np.stack(list(right)))
-
-
-def play(vec, steps, seed=0):
-    actions = np.random.default_rng(seed).integers(0, 2, (steps, vec.num_envs))
-    return [vec.step(action) for action in actions]
 
 
 def numbers(info):
@@ -127,85 +102,6 @@ def test_no_more_workers_than_envs_and_pictures_of_all():
     vec.close()
 
 
-def fail(backend, fault, moment, **options):
-    """The message of the first fault of a vector env that is made, reset, stepped and closed."""
-    vec = None
-    try:
-        vec = make(6, backend, fault, moment, **options)
-        vec.reset()
-        play(vec, 5)
-        vec.close()
-    except EnvError as error:
-        if vec is not None and moment != "close":
-            vec.close()
-        return str(error)
-    raise AssertionError("nothing was raised")
-
-
-MOMENTS = {
-    "make": "while it was made",
-    "reset": "at step 0 of its episode",
-    "step": "at step 3 of its episode",
-    "close": "at step 1 of its episode",
-}
-
-
-@pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Gymnasium closes sync ones twice
-def test_an_env_that_raises_gives_the_line_of_sync(moment):
-    line = fail("workers", "raise", moment)
-    assert line == f"env 1 (task 1, bad) {MOMENTS[moment]} raised RuntimeError: no {moment} today"
-    assert line == fail("sync", "raise", moment)
-
-
-@pytest.mark.parametrize("moment", ["make", "reset", "step"])
-@pytest.mark.parametrize(("fault", "how"), [("die", "of SIGKILL"), ("exit", "with exit code 3")])
-def test_a_worker_that_dies(fault, how, moment):
-    line = fail("workers", fault, moment, num_workers=1)
-    assert line == f"env 1 (task 1, bad) {MOMENTS[moment]}: its process died {how}"
-
-
-@pytest.mark.parametrize("moment", ["make", "reset", "step"])
-def test_a_worker_that_hangs(moment):
-    start = time.monotonic()
-    line = fail("workers", "spin", moment, num_workers=2, worker_timeout=0.5)
-    words = f"{MOMENTS[moment]}: its process did not answer for 0.5 seconds, the worker_timeout"
-    assert line == f"env 1 (task 1, bad) {words}"
-    assert time.monotonic() - start < 20
-
-
-def test_an_env_that_hangs_when_it_is_closed_is_killed():
-    vec = make(3, "workers", "hang", "close")
-    pids = set(vec.call("place"))
-    vec.close()
-    assert not any(alive(pid) for pid in pids)
-
-
-def test_envs_that_are_slow_together_are_not_hung():
-    """The time-out is for one env, not for all of a worker's."""
-    vec = make(6, num_workers=1, worker_timeout=0.4)
-    vec.reset()
-    for _ in range(3):
-        vec.step(np.zeros(6, np.int64))
-    vec.close()
-
-
-def test_warnings_are_told_once_by_the_parent():
-    vec = make(6, "workers", "warn", "reset")
-    with pytest.warns(UserWarning, match="strange reset") as told:
-        vec.reset()
-    vec.close()
-    assert len([warning for warning in told if "strange" in str(warning.message)]) == 1
-
-
-def test_the_traceback_of_a_worker_is_a_note():
-    vec = make(3, "workers", "raise", "reset")
-    with pytest.raises(EnvError) as error:
-        vec.reset()
-    vec.close()
-    assert "in _trouble" in error.value.__notes__[0]
-
-
 @pytest.mark.parametrize("context", ["spawn", "fork"])
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_other_ways_to_start(context):
@@ -263,116 +159,10 @@ def test_auto_takes_workers_where_their_number_is_given():
     vec.close()
 
 
-SCRIPT = """
-import sys, time
-sys.path.insert(0, {here!r})
-from test_workers import make
-print("script", flush=True)
-vec = make(6, "workers", {fault!r}, {moment!r})
-vec.reset()
-print(*vec.call("place"), flush=True)
-{then}
-"""
-STEPS = """
-import numpy as np
-try:
-    while True:
-        vec.step(np.zeros(6, np.int64))
-except KeyboardInterrupt:
-    print("interrupted", flush=True)
-    vec.close()
-"""
-
-
-@contextmanager
-def script(then, fault="none", moment="never"):
-    """A process that has made workers, and the pids of these. It has no guard around what it does."""
-    code = SCRIPT.format(here=str(HERE), fault=fault, moment=moment, then=then)
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
-    with subprocess.Popen([sys.executable, "-c", code], **options) as process:
-        try:
-            assert process.stdout.readline() == "script\n"
-            yield process, {int(pid) for pid in process.stdout.readline().split()}
-        finally:
-            process.kill()
-
-
-def alive(pid):
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
-    except OSError:
-        return False
-    return state not in "ZX"
-
-
-def session(leader):
-    """The living processes of a session: workers, and the server that forked them."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, _, sid = path.read_text().rpartition(") ")[2].split()[:4]
-        except OSError:
-            continue
-        if int(sid) == leader and state not in "ZX":
-            found.append(int(path.parent.name))
-    return found
-
-
-def wait_until(condition):
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-@pytest.mark.parametrize("fault", ["none", "spin"])
-def test_no_worker_outlives_a_parent_that_is_killed(fault):
-    with script(STEPS, fault, "step") as (process, pids):
-        time.sleep(0.3)
-        assert all(alive(pid) for pid in pids)
-        process.kill()
-        wait_until(lambda: not session(process.pid))
-        assert not any(alive(pid) for pid in pids)
-        assert process.communicate()[1] == ""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc and /dev/shm")
-def test_signals_to_all_reach_the_parent_alone_and_nothing_is_left():
-    before = set(SHARED.iterdir())
-    with script("import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)" + STEPS) as (process, pids):
-        time.sleep(0.3)
-        os.killpg(process.pid, signal.SIGTERM)
-        time.sleep(0.3)
-        assert all(alive(pid) for pid in pids)
-        os.killpg(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=30)
-        assert (out, err, process.returncode) == ("interrupted\n", "", 0)
-        wait_until(lambda: not session(process.pid))
-    assert set(SHARED.iterdir()) <= before
-
-
-def test_a_program_that_forgets_its_envs_ends():
-    with script("") as (process, pids):
-        assert process.communicate(timeout=30) == ("", "")
-        assert process.returncode == 0
-        assert not any(alive(pid) for pid in pids)
-
-
-def test_workers_do_not_run_the_main_script(tmp_path):
-    path = tmp_path / "main.py"
-    path.write_text(SCRIPT.format(here=str(HERE), fault="none", moment="never", then="vec.close()"))
-    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.count("script") == 1
-    assert done.stderr == ""
-
-
-def test_forked_copies_do_not_close_the_parents_workers():
-    vec = make(3)
+def test_what_success_is_read_from_is_told_at_every_step():
+    suite = dataclasses.replace(get_suite(IDS), success=SuccessMeasure(info="score"))
+    vec = make_vector_env(suite, 3, "workers", num_workers=1)
     vec.reset()
-    child = multiprocessing.get_context("fork").Process(target=vec.close)
-    child.start()
-    child.join(20)
-    assert child.exitcode == 0
-    vec.step(np.zeros(3, np.int64))
+    assert vec.step(np.zeros(3, np.int64))[-1]["score"].tolist() == [0.125] * 3
+    assert "score" not in vec.step(np.zeros(3, np.int64))[-1]
     vec.close()

@@ -1,13 +1,19 @@
 """Envs that do in one of several moments what they should not; registered as ``worker_envs:Trouble-v0``."""
 
+import dataclasses
 import os
 import signal
 import time
 import warnings
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box, Discrete
+
+from varshare_pl.envs import get_suite, make_vector_env
+
+IDS = [{"id": "worker_envs:Trouble-v0", "name": name} for name in ("good", "bad", "ugly")]
 
 
 class Trouble(gym.Env):
@@ -33,6 +39,8 @@ class Trouble(gym.Env):
             if self.fault == "spin":
                 while True:
                     pass
+            if self.fault == "slow":
+                time.sleep(0.4)
             if self.fault == "warn":
                 warnings.warn(f"strange {moment}", stacklevel=1)
 
@@ -72,3 +80,26 @@ class Trouble(gym.Env):
 
 
 gym.register("Trouble-v0", Trouble)
+
+
+def make(num_envs, backend="workers", fault="none", moment="never", **options):
+    """Three tasks, the second of which has a fault; the suite knows nothing of it before its envs are made."""
+    suite = get_suite(IDS)
+    good, bad, ugly = suite.tasks
+    bad = dataclasses.replace(bad, kwargs={"fault": fault, "moment": moment})
+    if backend == "workers":
+        options = {"num_workers": 2, **options}
+    return make_vector_env(dataclasses.replace(suite, tasks=(good, bad, ugly)), num_envs, backend, seed=3, **options)
+
+
+def play(vec, steps, seed=0):
+    actions = np.random.default_rng(seed).integers(0, 2, (steps, vec.num_envs))
+    return [vec.step(action) for action in actions]
+
+
+def alive(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+    except OSError:
+        return False
+    return state not in "ZX"

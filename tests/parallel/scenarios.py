@@ -206,9 +206,14 @@ def over_gloo() -> Iterator[None]:
         parallel._memories.clear()
 
 
-def ragged(processes: int, folder: Path) -> dict[str, Any]:
-    data = RAGGED | {"total_env_steps": 2 * 96}
+def ragged(processes: int, folder: Path, **more: Any) -> dict[str, Any]:
+    data = RAGGED | {"total_env_steps": 2 * 96} | more
     return train(processes, sharing=METHODS["independent"](), data=data, minibatch_size=96, update_epochs=1)
+
+
+def ragged_workers(processes: int, folder: Path) -> dict[str, Any]:
+    """The same, with the envs of each process in two others."""
+    return ragged(processes, folder, backend="workers", num_workers=2)
 
 
 def ragged_varshare(processes: int, folder: Path) -> dict[str, Any]:
@@ -296,6 +301,7 @@ SCENARIOS: dict[str, Callable[[int, Path], dict[str, Any]]] = {
     "long": long,
     "without_board": without_board,
     "ragged": ragged,
+    "ragged_workers": ragged_workers,
     "ragged_varshare": ragged_varshare,
     "normalised_task": normalised,
     "normalised_shared": partial(normalised, scope="shared"),

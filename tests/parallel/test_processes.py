@@ -190,6 +190,12 @@ def test_processes_may_hold_different_tasks(runs: Runs) -> None:
         assert not differences(rank["records"][0][0], one["records"][0][0])
 
 
+def test_envs_may_be_in_workers_of_their_own(runs: Runs) -> None:
+    for before, workers in zip(runs.two("ragged"), runs.two("ragged_workers"), strict=True):
+        assert workers["error"] == ""
+        assert_same(workers["weights"][-1], before["weights"][-1])
+
+
 @pytest.mark.parametrize("scope", ["task", "shared"])
 def test_moments_are_those_of_the_rows_of_all_processes(runs: Runs, scope: str) -> None:
     one, two = runs.one(f"normalised_{scope}"), runs.two(f"normalised_{scope}")

@@ -251,3 +251,20 @@ def test_the_newest_checkpoint_is_last_also_at_a_best_evaluation(tmp_path: Path)
     assert names["last.ckpt"] == 480
     assert names["best.ckpt"] in (320, 480)
     assert names["previous.ckpt"] == 320  # that of the first evaluation, the best until then
+
+
+def test_any_number_of_workers_and_no_workers_go_on_with_each_others_runs(tmp_path: Path, kept: Path) -> None:
+    """Evaluations too are the same in workers."""
+    workers = ["--data.backend", "workers", "--data.num_workers"]
+    whole = state(fit(tmp_path / "whole", envs=6))  # batched
+    shutil.rmtree(kept)
+    fit(tmp_path, *workers, "2", envs=6)
+    for stopped, options in zip(
+        sorted(kept.iterdir())[1:3], ([*workers, "3"], ["--data.backend", "batched"]), strict=True
+    ):
+        (stopped / "summary.json").unlink(missing_ok=True)
+        nothing = ["--data.num_workers", "null"] if "batched" in options else []
+        assert main(["resume", str(stopped), *options, *nothing]) == 0
+        now = state(stopped)
+        for name in ("heartbeat", "diagnostics", "final"):  # the checkpoint holds the options
+            assert_same(whole[name], now[name], f"{stopped.name} {name}")

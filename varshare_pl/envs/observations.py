@@ -71,6 +71,8 @@ def as_dtype(observation: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
         ValueError: if it is no array of numbers, or an integer type does not hold them.
         TypeError: the same.
     """
+    if type(observation) is np.ndarray and observation.dtype == dtype:
+        return observation.copy()
     with np.errstate(over="ignore", invalid="ignore"):  # what a float does not hold becomes infinite
         copy: NDArray[Any] = np.array(observation, dtype) if dtype.kind == "f" else np.array(observation).astype(dtype)
     if dtype.kind != "f" and not np.array_equal(copy, observation):

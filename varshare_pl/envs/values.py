@@ -12,6 +12,7 @@ from varshare_pl.errors import ConfigError
 
 # The keys that vector envs add to an info; an env's own under these names would be taken for theirs.
 VECTOR_KEYS = ("final_obs", "final_info")
+_UNCHANGING = frozenset((float, int, bool, str, type(None), np.float64, np.float32, np.bool_))
 
 
 def as_number(value: Any) -> float | None:
@@ -40,6 +41,8 @@ def is_vector_key(key: Any) -> bool:
 
 def kept(value: Any) -> Any:
     """A copy of the arrays and containers in an info; an env may change its own in place."""
+    if type(value) in _UNCHANGING:
+        return value
     if isinstance(value, Mapping):
         return {key: kept(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -34,7 +34,7 @@ def make_vector_env(
     context: str | None = None,
     num_workers: int | None = None,
     worker_timeout: float | None = None,
-    info_keys: Sequence[str] = (),
+    info_keys: Sequence[str] | None = None,
 ) -> VectorEnv[Any, Any, Any]:
     """Make a vector env over all tasks of a suite, with SAME_STEP autoreset and ``info["task"]``.
 
@@ -61,7 +61,7 @@ def make_vector_env(
         num_workers: processes of "workers", at most N; None: one a core.
         worker_timeout: seconds that an env of "workers" may take to be made, for a reset or a step; None: any time.
         info_keys: the numbers of the info that are needed at every step; "workers" leaves all others out, but for the
-            whole last info of an episode.
+            whole last info of an episode. None: what the suite's success is read from.
 
     Raises:
         ConfigError: for a bad argument.
@@ -69,7 +69,8 @@ def make_vector_env(
     suite = get_suite(suite)
     if not _is_int(seed) or seed < 0:
         raise ConfigError(f"seed={seed!r}: must be an integer of at least 0")
-    for key in info_keys:
+    keys = suite.success.info_keys if info_keys is None else info_keys
+    for key in keys:
         if key == "task" or is_vector_key(key):
             raise ConfigError(f"info_keys: {key!r} is not allowed; the vector env keeps this key for itself")
     indices, total = _check_indices(num_envs, env_indices, total_envs)
@@ -89,7 +90,7 @@ def make_vector_env(
             render_mode=render_mode,
             num_workers=num_workers,
             timeout=worker_timeout,
-            info_keys=info_keys,
+            info_keys=keys,
             context=context,
         )
     make_fns: list[Callable[[], TaskEnv]] = [

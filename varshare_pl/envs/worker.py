@@ -189,11 +189,11 @@ class Worker:
         block = self._block
         finals: dict[int, dict[str, Any]] = {}
         odd: dict[int, dict[str, Any]] = {}
+        actions = block.actions.copy()  # that envs may keep; those of Discrete are numbers anyway
         for place, env in self._envs.items():
             self._begin(place)
             block.steps[place] += 1
-            action = block.actions[place]
-            obs, reward, terminated, truncated, info = env.step(action.copy() if action.ndim else action)
+            obs, reward, terminated, truncated, info = env.step(actions[place])
             block.rewards[place] = reward
             block.terminated[place] = terminated
             block.truncated[place] = truncated

@@ -211,7 +211,6 @@ class RolloutDataModule(pl.LightningDataModule):
             total_envs=self.num_envs,
             num_workers=workers,
             worker_timeout=self.worker_timeout,
-            info_keys=self.suite.success.info_keys,
         )
         compiled = module.options.compile and backend == "torch"
         own, read = self.suite.observation_space.dtype, module.policy.obs_dtype

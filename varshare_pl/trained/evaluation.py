@@ -176,7 +176,6 @@ def evaluate(
         task_assignment="fixed",
         num_workers=num_workers,
         worker_timeout=worker_timeout,
-        info_keys=suite.success.info_keys,
     )
     try:
         columns, running = _play(act, envs, quota, suite.success, info_metrics, max_episode_steps, stopped)

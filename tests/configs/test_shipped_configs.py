@@ -1,4 +1,4 @@
-"""Every shipped config trains: two rollouts from the command line, with every file of a run at the end."""
+"""Every shipped config trains: two short rollouts from the command line, with every file of a run at the end."""
 
 import csv
 import json
@@ -20,9 +20,10 @@ def test_shipped_config_trains(name: str, tmp_path: Path, capsys: pytest.Capture
     alone = "data:" in CONFIGS[name].read_text(encoding="utf-8")
     base = name if alone else "complex_cartpole"  # some configs only make sense behind another
     configs = ["--config", base, *(["--config", name] if name != base else [])]
-    data = yaml.safe_load(CONFIGS[base].read_text(encoding="utf-8"))["data"]
-    steps = data["num_envs"] * data["rollout_steps"]
-    short = ["--data.total_env_steps", str(2 * steps), "--evaluation.episodes", "1", "--evaluation.envs_per_task", "1"]
+    content = yaml.safe_load(CONFIGS[base].read_text(encoding="utf-8"))
+    data, steps = content["data"], content["model"]["minibatch_size"]  # a rollout is one minibatch
+    short = ["--data.rollout_steps", str(steps // data["num_envs"]), "--data.total_env_steps", str(2 * steps)]
+    short += ["--evaluation.episodes", "1", "--plots.enabled", str(alone).lower()]  # a method's plots are its suite's
 
     assert main(["fit", *configs, *short, "--logs_dir", str(tmp_path)]) == 0
 
@@ -40,7 +41,7 @@ def test_shipped_config_trains(name: str, tmp_path: Path, capsys: pytest.Capture
     assert len(summary["final"]["return_per_task"]) == len(info["task_names"])
     assert yaml.safe_load((run / "config.yaml").read_text())["data"]["suite"] == data["suite"]
     assert (run / "checkpoints" / "last.ckpt").stat().st_size > 0
-    assert len(list((run / "plots").glob("*.png"))) > 0
+    assert len(list((run / "plots").glob("*.png"))) > 0 or not alone
 
 
 @pytest.mark.parametrize("name", [name for name in CONFIGS if not name.startswith("methods/")])

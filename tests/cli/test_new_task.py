@@ -17,6 +17,7 @@ from varshare_pl.types import RolloutPlan
 
 SMALL = ["--data.num_envs", "4", "--data.rollout_steps", "32", "--model.hidden_sizes", "[8]"]
 SMALL += ["--model.minibatch_size", "64", "--evaluation.episodes", "2", "--checkpoint.every", "1"]
+SMALL += ["--plots.enabled", "false"]
 
 
 def fit(folder: Path, suite: str, *options: str, rollouts: int = 2) -> Path:
@@ -43,7 +44,7 @@ def test_the_zero_shot_return_is_reported_first(
     first: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
-    run = fit(tmp_path, "MirroredCartPole", "--init_from", str(first), "--logger", "csv")
+    run = fit(tmp_path, "MirroredCartPole", "--init_from", str(first), "--logger", "csv", "--plots.enabled", "true")
     out = capsys.readouterr().out
     assert out.startswith("zero-shot, before any training with the new tasks:\ntask ")
     assert out.index("swapped actions") < out.index("results: ")

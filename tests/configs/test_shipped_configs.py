@@ -1,4 +1,4 @@
-"""Every shipped config trains: two rollouts from the command line, with every file of a run at the end."""
+"""Every shipped config trains: two short rollouts from the command line, with every file of a run at the end."""
 
 import csv
 import json
@@ -11,25 +11,24 @@ from varshare_pl.cli.configs import shipped_configs
 from varshare_pl.cli.main import main
 
 CONFIGS = shipped_configs()
-LONG = 6000  # env steps of a rollout
+PLAIN = ("cartpole", "acrobot")  # in the names of suites whose shipped results are without normalisation
+SLOW = ("metaworld_mt10", "metaworld_mt50")  # tens of envs that take long to make
 METHODS = {name.removeprefix("methods/") for name in CONFIGS if name.startswith("methods/")}
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in CONFIGS]
+)
 def test_shipped_config_trains(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     method = name.removeprefix("methods/") if name.startswith("methods/") else "varshare"
     alone = "data:" in CONFIGS[name].read_text(encoding="utf-8")
     base = name if alone else "complex_cartpole"  # some configs only make sense behind another
     configs = ["--config", base, *(["--config", name] if name != base else [])]
     content = yaml.safe_load(CONFIGS[base].read_text(encoding="utf-8"))
-    data = content["data"]
-    steps = data["num_envs"] * data["rollout_steps"]
-    short = ["--evaluation.episodes", "1", "--evaluation.envs_per_task", "1"]
-    if steps > LONG:  # rollouts of an eighth, in as many minibatches
-        steps //= 8
-        short += ["--data.rollout_steps", str(data["rollout_steps"] // 8)]
-        short += ["--model.minibatch_size", str(content["model"]["minibatch_size"] // 8)]
-    short += ["--data.total_env_steps", str(2 * steps)]
+    data, steps = content["data"], content["model"]["minibatch_size"]  # a rollout is one minibatch
+    short = ["--data.rollout_steps", str(steps // data["num_envs"]), "--data.total_env_steps", str(2 * steps)]
+    short += ["--evaluation.episodes", "1", "--evaluation.envs_per_task", "1", "--evaluation.max_episode_steps", "50"]
+    short += ["--plots.enabled", str(alone).lower()]  # a method's plots are its suite's
 
     assert main(["fit", *configs, *short, "--logs_dir", str(tmp_path)]) == 0
 
@@ -47,15 +46,15 @@ def test_shipped_config_trains(name: str, tmp_path: Path, capsys: pytest.Capture
     assert len(summary["final"]["return_per_task"]) == len(info["task_names"])
     assert yaml.safe_load((run / "config.yaml").read_text())["data"]["suite"] == data["suite"]
     assert (run / "checkpoints" / "last.ckpt").stat().st_size > 0
-    assert len(list((run / "plots").glob("*.png"))) > 0
+    assert len(list((run / "plots").glob("*.png"))) > 0 or not alone
 
 
 @pytest.mark.parametrize("name", [name for name in CONFIGS if not name.startswith("methods/")])
 def test_shipped_results_are_without_normalisation(name: str) -> None:
     """By the file alone, which others stand behind; a default that changes must not change them."""
     content = yaml.safe_load(CONFIGS[name].read_text(encoding="utf-8"))
-    if "suite" not in content.get("data", {}):
-        pytest.skip("it stands behind another config")
+    if not any(part in str(content.get("data", {}).get("suite")).lower() + name for part in PLAIN):
+        pytest.skip("it stands behind another config, or is of another suite")
     model = content["model"]
     assert (model["normalize_observations"], model["normalize_rewards"]) == ("none", "none")
     assert not {"normalize_returns", "popart"} & model.keys()

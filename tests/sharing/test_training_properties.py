@@ -41,7 +41,7 @@ def test_a_traced_gradient_step_is_an_eager_one(method, monkeypatch):
     monkeypatch.setattr(compiled, "compile_function", trace)
     spec, plan, weights = get_suite(SUITE).env_spec(), RolloutPlan(rows=16, count=3), []
     for traced in (False, True):
-        options = {"hidden_sizes": (8, 8), "minibatch_size": 16, "update_epochs": 1, "compile": traced}
+        options = {"hidden_sizes": (8,), "minibatch_size": 16, "update_epochs": 1, "compile": traced}
         module = PPOModule(spec, plan, METHODS[method](), **options)
         perturb(module, 0.1)
         module.configure_optimizers()

@@ -27,7 +27,8 @@ def test_check_env(suite, task):
     env = gym.make(f"varshare_pl/{suite}-v0", task=task)
     check_env(env.unwrapped, skip_render_check=task > 0)  # warnings are errors here
     assert env.unwrapped.task == task
-    limit = None if suite == "ConflictBandit" else 200 if "Pendulum" in suite else 500
+    limits = {"ConflictBandit": None, "PendulumFamily": 200, "MountainCarLadder": 300} | dict.fromkeys(POINT_MASSES, 40)
+    limit = limits.get(suite, 500)
     assert env.spec.max_episode_steps == limit
 
 

@@ -109,7 +109,7 @@ def test_compiled_steps_on_images_and_padded_tasks(method, suite, options):
             module.learn(collector.collect(module.acting_policy(k), STEPS, k))
         weights.append([p.detach().clone() for p in module.parameters()])
     for one, two in zip(*weights, strict=True):
-        torch.testing.assert_close(two, one, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(two, one, rtol=1e-3, atol=1e-4)  # a step of Adam is up to 5e-3
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from varshare_pl.networks.wrapped import EncodedNetwork, MaskedNetwork
 from varshare_pl.sharing import Independent, Shared, VarShare, method_names
 from varshare_pl.types import EnvSpec
 
+AS_THEY_ARE = NormalisationOptions(normalize_observations="none")
 VIEW = EnvSpec("x", 3, (7, 7, 3), Discrete(7), "uint8", obs_scale=0.1)
 SMALL = NetworkOptions(hidden_sizes=(8,))
 
@@ -53,7 +54,7 @@ def test_the_nets_are_those_of_the_papers():
 
 @pytest.mark.parametrize("method", sorted(method_names()))
 def test_every_method_reads_encoded_images(method):
-    policy = ActorCritic(VIEW, method_names()[method](), SMALL)
+    policy = ActorCritic(VIEW, method_names()[method](), SMALL, AS_THEY_ARE)
     assert isinstance(policy.actor, EncodedNetwork)
     assert isinstance(policy.critic, EncodedNetwork)
     obs = torch.randint(0, 11, (9, 7, 7, 3), dtype=torch.uint8)
@@ -92,8 +93,8 @@ def test_what_is_shared_and_how_large_it_is():
     assert network_sizes(shared, VIEW.obs_size)["actor"] == (convs + linear, convs + linear, flops)
     alone = ActorCritic(VIEW, Independent(), SMALL)
     assert network_sizes(alone, VIEW.obs_size)["actor"] == (3 * (convs + linear), convs + linear, flops)
-    assert shared_parameters(alone.actor, VIEW.obs_size) == []
-    ours = shared_parameters(ActorCritic(VIEW, VarShare(), SMALL).actor, VIEW.obs_size)
+    assert shared_parameters(alone, "actor") == []
+    ours = shared_parameters(ActorCritic(VIEW, VarShare(), SMALL), "actor")
     assert sum(p.numel() for p in ours) >= convs
 
 
@@ -114,7 +115,7 @@ def test_what_is_encoded():
 
 
 def test_normalised_bytes_are_not_scaled_as_well():
-    policy = ActorCritic(VIEW, Shared(), SMALL, NormalisationOptions(normalize_observations=True))
+    policy = ActorCritic(VIEW, Shared(), SMALL, NormalisationOptions(normalize_observations="task"))
     obs, task = torch.randint(0, 11, (30, 7, 7, 3), dtype=torch.uint8), torch.arange(30) % 3
     policy.observation_moments.update(obs.flatten(1), task)
     rows = policy.encode(obs, task)

@@ -93,11 +93,11 @@ def test_resumed_is_uninterrupted(here: Path) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        ["--model.actor_noise", "stored", "--model.critic_noise", "flipout"],
+        ["--model.actor_noise", "stored", "--model.critic_noise", "weights"],
         ["--model.combiner", "pcgrad", "--model.cosine_every", "1"],
         ["--model.sharing", "independent", "--model.match_parameters", "active"],
-        ["--model.normalize_observations", "true", "--model.normalize_returns", "popart"],
-        ["--model.encoder", "none", "--data.backend", "async"],
+        ["--model.normalize_observations", "task", "--model.normalize_returns", "task", "--model.popart", "true"],
+        ["--model.encoder", "none", "--data.num_workers", "2"],
     ],
     ids=" ".join,
 )

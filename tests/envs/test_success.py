@@ -44,6 +44,9 @@ class Right:
     def act(self, obs: Any, groups: Any, noise: Any) -> tuple[torch.Tensor, torch.Tensor]:
         return torch.ones(len(obs), dtype=torch.int64), torch.zeros(len(obs), 1)
 
+    def to_env(self, actions: torch.Tensor) -> torch.Tensor:
+        return actions
+
 
 def collector(suite: TaskSuite, backend: Any = "sync", **options: Any) -> Collector:
     envs = make_vector_env(suite, 4, backend, seed=5, info_keys=suite.success.info_keys)

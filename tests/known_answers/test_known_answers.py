@@ -3,30 +3,14 @@
 Each run is the shipped config from the command line, 300k env steps or fewer, at three fixed seeds.
 """
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from helpers import PLAIN_ARGS
-
-from varshare_pl.cli.main import main
-from varshare_pl.results.files import read_diagnostics
+from known_runs import train
 
 pytestmark = pytest.mark.slow
 SEEDS = (1, 2, 3)
-
-
-def train(logs: Path, seed: int, *args: str) -> tuple[dict[str, Any], dict[str, float]]:
-    """The summary of a run and the final sharing energy S of the actor's layers."""
-    common = ["--logs_dir", str(logs), "--experiment", "x", "--seed_everything", str(seed), "--plots.enabled", "false"]
-    assert main(["fit", *args, *common]) == 0
-    run = logs / "x" / f"seed_{seed}"
-    rows = read_diagnostics(run).where("sharing/energy", network="actor")
-    energy = {
-        str(layer): float(value) for layer, value in zip(rows.layer, rows.value, strict=True)
-    }  # the last one stays
-    return json.loads((run / "summary.json").read_text()), energy
 
 
 @pytest.mark.parametrize("seed", SEEDS)

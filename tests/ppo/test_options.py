@@ -60,7 +60,7 @@ AT_LEAST = {"actor_noise"}
 # Options with a test of their own below; compile has a folder.
 OTHERS = {"hidden_sizes", "match_parameters", "anneal_lr", "diagnostics_every", "compile"}
 OTHERS |= {"normalize_observations", "normalize_returns", "popart", "normalize_rewards"}  # networks get other names
-OTHERS |= {"cosine_every"}
+OTHERS |= {"cosine_every", "encoder"}  # the latter has its effect on images only, which are tested elsewhere
 SPEC = get_suite("MirroredCartPole").env_spec()
 
 

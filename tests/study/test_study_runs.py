@@ -1,6 +1,7 @@
 """A study's runs are those of ``varshare fit``, to the bit, whatever happens to the study on its way."""
 
 import json
+import multiprocessing.forkserver
 import os
 import random
 import shlex
@@ -283,6 +284,7 @@ def count_threads(file: str) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted by Linux's means")
 def test_what_is_forked_has_one_thread_and_all_imports(tmp_path: Path) -> None:
+    multiprocessing.forkserver._forkserver._stop()  # another test's has other imports
     process = ForkServer("varshare_pl.cli.preload").start(count_threads, str(tmp_path / "threads"))
     process.join()
     assert (tmp_path / "threads").read_text() == "1 1 True"

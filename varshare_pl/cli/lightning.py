@@ -220,10 +220,8 @@ class VarShareCLI(LightningCLI):
         callbacks = [self.signals, own["evaluation"], *users]
         recorder = MetricsToLoggers(config.logger or () if self.subcommand == "fit" else ())
         if self.subcommand == "fit":
-            resume = self.resume is not None
-            run_files = RunFiles(
-                self._save_config, own["evaluation"].evaluator, config.experiment, config.overwrite, resume
-            )
+            told = config.experiment, config.overwrite, self.resume is not None
+            run_files = RunFiles(self._save_config, own["evaluation"].evaluator, *told)
             recorders = [Heartbeat(), recorder, own["plots"], own["progress"], own["checkpoint"]]
             callbacks = [run_files, *callbacks, *recorders]
         options = {**init, **TRAINER_FIXED, **kwargs, "callbacks": callbacks, "default_root_dir": folder}

@@ -44,8 +44,7 @@ class TaskGroups:
         inside = column < counts[:, None]
         index = by_task[(start[:, None] + column * inside).clamp(max=len(task) - 1)]
         place = torch.empty_like(by_task).scatter(0, by_task, inside.flatten().nonzero().squeeze(1))
-        in_order = torch.arange(len(task), device=task.device)
-        interleaved = index.numel() == len(task) and torch.equal(index.mT.flatten(), in_order)
+        interleaved = index.numel() == len(task) and torch.equal(index.mT.flatten(), torch.arange(len(task)).to(task))
         return cls(group_task, counts, index, place, interleaved)
 
     @property

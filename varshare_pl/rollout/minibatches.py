@@ -27,8 +27,7 @@ def task_weights(task: Tensor, num_tasks: int) -> Tensor:
     Times the number of processes, whose gradients are averaged. A task without rows has weight 0.
     """
     counts = all_sum(torch.bincount(task, minlength=num_tasks)).to(torch.get_default_dtype())
-    present = counts > 0
-    return torch.where(present, world_size() / (present.sum() * counts.clamp_min(1)), 0.0)
+    return torch.where(counts > 0, world_size() / ((counts > 0).sum() * counts.clamp_min(1)), 0.0)
 
 
 def minibatches(

@@ -179,7 +179,8 @@ def load_policy(path: Path | str, checkpoint: Literal["last", "best"] = "last") 
         scopes: dict[str, Any] = {name: model.get(name) or "none" for name in SCOPED}
         normalisation = NormalisationOptions(**scopes, popart=model.get("popart", False))
         actions = _options(ActionOptions, model)
-        network = replace(_options(NetworkOptions, model), encoder=model.get("encoder", "none"))
+        sizes, encoder = model["hidden_sizes"], model.get("encoder", "none")
+        network = replace(_options(NetworkOptions, model), hidden_sizes=sizes, encoder=encoder)
         sizes = matched_hidden_sizes(spec, sharing, network, model.get("match_parameters"), actions)
         policy = ActorCritic(spec, sharing, replace(network, hidden_sizes=sizes), normalisation, actions)
     except (KeyError, TypeError) as error:

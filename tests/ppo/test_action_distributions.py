@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from helpers import collect, fit, make_policy, perturb, randn, trace, update
+from helpers import PLAIN, collect, fit, make_policy, perturb, randn, trace, update
 from reach import ACTIONS, parts
 from stopping import StopAfter
 
@@ -61,8 +61,9 @@ def test_combiners(name, combiner):
 
 @every_distribution
 def test_normalisers(name):
-    options = {"normalize_observations": True, "normalize_returns": "popart", "normalize_rewards": True}
-    records = run(name, sharing=Shared(), actor_noise="fresh", critic_noise="flipout", **options).records
+    scopes = dict.fromkeys(("normalize_observations", "normalize_returns", "normalize_rewards"), "task")
+    noise = {"actor_noise": "fresh", "critic_noise": "weights"}
+    records = run(name, sharing=Shared(), popart=True, **noise, **scopes).records
     assert all(np.isfinite(list(record.metrics.values())).all() for record in records)
 
 
@@ -143,7 +144,7 @@ def test_the_exact_kl_of_an_update_is_recorded(name):
     policy = make_policy(suite.env_spec(), Shared(), **own)
     (rollout,) = collect(policy, suite, 8, 1024)
     plan, options = RolloutPlan(8192, 1), {"hidden_sizes": (8, 8), "minibatch_size": 8192}
-    module = PPOModule(suite.env_spec(), plan, Shared(), **options, **own)
+    module = PPOModule(suite.env_spec(), plan, Shared(), **options, **own, **PLAIN)
     module.policy.load_state_dict(policy.state_dict())
     module.configure_optimizers()
     record = module.learn(rollout)

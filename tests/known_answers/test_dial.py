@@ -1,0 +1,54 @@
+"""The measure of sharing on suites whose answer is known: the dial, two clusters, an outlier."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from known_runs import train
+
+from varshare_pl.results.files import read_diagnostics
+from varshare_pl.results.heat_map import pair_matrices
+
+pytestmark = pytest.mark.slow
+SEEDS = (1, 2, 3)
+ANGLES = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_sharing_falls_as_the_dial_turns(tmp_path: Path, seed: int) -> None:
+    """Copies of one best head turned by φ_m have S = |mean over m of exp(i φ_m)|², from 1 down to 0."""
+    heads = []
+    for angle in ANGLES:
+        suite = f"{{name: PointMassDial, angle: {angle}}}"
+        summary, energy = train(tmp_path / str(angle), seed, "--config", "point_mass_dial", "--data.suite", suite)
+        assert summary["final"]["success_mean"] >= 0.9
+        assert min(energy["layer_1"], energy["layer_2"]) >= 0.95
+        heads.append(energy["head"])
+    assert all(further < nearer for nearer, further in pairwise(heads)), heads
+    assert heads[0] >= 0.9
+    assert heads[-1] <= 0.25
+
+
+def actor_head(logs: Path, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines (M, M) of the tasks' own weights in the actor's head at the end, and their norms (M,)."""
+    rows = read_diagnostics(logs / "x" / f"seed_{seed}").where(network="actor", layer="head")
+    last = rows.take(rows.env_steps == rows.env_steps.max())
+    return pair_matrices(last, "sharing/cosine", 6)["actor head"], last.where("sharing/mu_norm").value
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_residuals_show_the_clusters(tmp_path: Path, seed: int) -> None:
+    _, energy = train(tmp_path, seed, "--config", "point_mass_clusters")
+    cosines, _ = actor_head(tmp_path, seed)
+    same = np.arange(6)[:, None] // 3 == np.arange(6)[None] // 3
+    assert cosines[same].min() > cosines[~same].max()
+    assert energy["head"] <= 0.3
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_residuals_name_the_outlier(tmp_path: Path, seed: int) -> None:
+    train(tmp_path, seed, "--config", "point_mass_outlier")
+    cosines, norms = actor_head(tmp_path, seed)
+    assert norms.argmax() == 5
+    assert (cosines.sum(1) - 1).argmin() == 5

@@ -16,6 +16,12 @@ from varshare_pl.paths import user_path
 
 CHECKPOINT_KEY = "varshare"
 BEFORE, SHOWN = 40, 100  # characters of what a task is: before the first difference, and in all
+MADE_BY = {  # tensors that are there or not by an option
+    "observation_moments.": "normalize_observations",
+    "return_moments.": "normalize_returns",
+    "reward_moments.": "normalize_rewards",
+    "popart.": "popart",
+}
 CONFIG_KEY = "varshare_config"  # the run's config.yaml as text, so that a checkpoint can be used without its folder
 
 
@@ -71,7 +77,8 @@ def check_checkpoint(
     weights = checkpoint["state_dict"]
     for name in sorted(weights.keys() ^ state.keys()):
         where = "checkpoint" if name in weights else "config's model"
-        raise ConfigError(f"{option}: only the {where} has the parameter {name}")
+        hint = next((f", by model.{key}" for part, key in MADE_BY.items() if part in name), "")
+        raise ConfigError(f"{option}: only the {where} has the parameter {name}{hint}")
     for name, tensor in state.items():
         if weights[name].shape != tensor.shape:
             sizes = f"{tuple(weights[name].shape)}, the config's model {tuple(tensor.shape)}"

@@ -14,6 +14,7 @@ METHODS = {  # options that varshare had, by the methods that took their place
 }
 _SCOPES = {"true": "task", "false": "none"}
 _VALUES = {
+    "backend": {"async": "workers"},
     "normalize_observations": _SCOPES,
     "normalize_returns": {"running": "task", "popart": "task, with model.popart true"},
     "normalize_rewards": _SCOPES,

@@ -59,7 +59,10 @@ OPTIONS: list[tuple[list[str], list[str]]] = [
         ["--data.backend", "batched", "--data.suite", GYM],
         ["data.backend: batched is not allowed", "auto, sync, workers"],
     ),
-    (["--data.backend", "async"], ["data.backend: async is not allowed; auto, batched, torch, sync or workers is"]),
+    (
+        ["--data.backend", "async"],
+        ["sync or workers is; async has become workers"],
+    ),
     (["--data.num_workers", "2"], ["data.num_workers=2: the backend is 'batched', which has no workers"]),
     (["--data.worker_timeout", "-1"], ["data.worker_timeout: -1"]),
     (["--data.task_assignment", "fixed", "--data.num_envs", "8"], ["data.num_envs: 8", "fixed", "a multiple", "5"]),

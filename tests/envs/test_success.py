@@ -24,7 +24,7 @@ REDUCED = {
     "max": max,
     "mean": statistics.fmean,
 }
-PROCESSES = [name for name in get_args(Backend) if name in ("async", "workers")]
+PROCESSES = [name for name in get_args(Backend) if name in ("workers",)]
 IN_THREADS = "ignore:This process .* is multi-threaded:DeprecationWarning"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from varshare_pl.results.info import read_json
 from varshare_pl.run_folder import CONFIG_FILE, SUMMARY_FILE
 from varshare_pl.types import Detail, Record
 from varshare_pl.yaml_files import read_yaml
+
+OF_PAIRS = re.compile(r"(sharing|gradients)/cosine_with_\d+")  # metrics of pairs of tasks
 
 
 class MetricsToLoggers(Callback):
@@ -95,7 +98,8 @@ def metrics_to_log(record: Record, details: bool = True) -> dict[str, float]:
     """All values of a record by name, but those of pairs of tasks: too many for a panel each, they are in heat maps."""
     values = dict(record.metrics)
     if details:
-        values.update((detail_name(detail), detail.value) for detail in record.details if "_with_" not in detail.metric)
+        told = (detail for detail in record.details if not OF_PAIRS.fullmatch(detail.metric))
+        values.update((detail_name(detail), detail.value) for detail in told)
     return {name: float(value) for name, value in values.items() if not math.isnan(value)}
 
 

@@ -143,7 +143,7 @@ def _parts(
 
     Numbers are padded, so that the line does not jump about.
     """
-    measure = "success" if any(name.startswith("train/success_") for name in known) else "return"
+    measure = "success" if any(name.startswith("train/success_task_") for name in known) else "return"
     tasks = {name: value for name, value in known.items() if name.startswith(f"train/{measure}_task_")}
     mean, beside = known.get(f"train/{measure}_mean"), known.get("train/return_mean")
     parts = [

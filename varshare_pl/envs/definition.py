@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 from varshare_pl.envs.success import Reduction, SuccessMeasure
 from varshare_pl.envs.tasks import GymTask, TaskSpec
+from varshare_pl.envs.values import is_vector_key
 from varshare_pl.envs.wrapping import parse_wrappers
 from varshare_pl.errors import ConfigError
 from varshare_pl.types import Anchors
@@ -162,6 +163,8 @@ def _parse_success(given: Any) -> SuccessMeasure | None:
     info, reduce, solved = (given.get(key) for key in keys)
     if info is not None and (not isinstance(info, str) or not info):
         raise ConfigError(f"suite.success.info={info!r}: must be a key of the env's info, a text")
+    if info is not None and (info == "task" or is_vector_key(info)):
+        raise ConfigError(f"suite.success.info={info!r}: the vector env keeps this key for itself")
     if reduce is not None and reduce not in get_args(Reduction):
         raise ConfigError(f"suite.success.reduce={reduce!r}: allowed: {', '.join(get_args(Reduction))}")
     if reduce is not None and info is None:

@@ -42,7 +42,8 @@ def lunar_lander(continuous: bool = False, mirrored: bool = True) -> TaskSuite:
         around = [f"{__name__}.MirroredEngines"]
         more = [_task(f"{name}, mirrored", kwargs, continuous) for name, kwargs in landers.items()]
         tasks += [task | {"wrappers": around} for task in more]
-    return custom_suite({"name": "LunarLanderContinuous" if continuous else "LunarLander", "tasks": tasks})
+    name = f"LunarLander{'Continuous' if continuous else ''}{'' if mirrored else '-unmirrored'}"
+    return custom_suite({"name": name, "tasks": tasks})
 
 
 def _task(name: str, kwargs: dict[str, Any], continuous: bool) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def metaworld(
     names = BENCHMARKS[benchmark]
     actions: Any = Box(-1.0, 1.0, (4,), np.float32)
     return TaskSuite(
-        name=_name(benchmark, reward_version, horizon),
+        name=_name(benchmark, reward_version, horizon, goal_seed),
         tasks=tuple(TaskSpec(name, ENV_ID, {"task": name, **how}) for name in names),
         observation_space=_OBSERVATIONS,
         action_space=actions,
@@ -102,11 +102,12 @@ def metaworld(
     )
 
 
-def _name(benchmark: str, reward_version: str, horizon: int) -> str:
+def _name(benchmark: str, reward_version: str, horizon: int, goal_seed: int) -> str:
     """The suite's name, with what makes its results incomparable."""
     parts = [f"MetaWorld{benchmark}"]
     parts += [reward_version] if reward_version != "v2" else []
     parts += [f"{horizon}_steps"] if horizon != HORIZON else []
+    parts += [f"goals_{goal_seed}"] if goal_seed else []
     return "_".join(parts)
 
 

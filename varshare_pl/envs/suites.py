@@ -82,6 +82,10 @@ def get_suite(
     if name is not None:
         found = dataclasses.replace(found, name=name)
     if solved_return is not None:
+        if found.success.info is not None:
+            raise ConfigError(
+                f"solved_return={solved_return}: {found.name}'s success is the info's {found.success.info!r}, no return"
+            )
         found = dataclasses.replace(found, success=SuccessMeasure(solved=float(solved_return)))
     return found
 

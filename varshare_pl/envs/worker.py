@@ -72,7 +72,10 @@ def work(connection: Connection, memory: Any, number: int, plan: Plan | bytes) -
         number: Which worker it is.
         plan: In a forked process as it is; else pickled with the registrations of its ids, to be read when all is set.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    for number_of_signal in SIGNALS:  # by a handler, which a program that an env starts does not inherit
+        signal.signal(number_of_signal, _left_to_the_parent)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     os.environ.update(ONE_THREAD)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
@@ -98,9 +101,13 @@ def _read(plan: bytes) -> Plan:
     """A plan that was pickled with the registrations of its ids."""
     read, specs = pickle.loads(plan)
     for spec in specs:
-        gym.registry.setdefault(spec.id, spec)
+        gym.registry[spec.id] = spec  # also where this process knows the id otherwise
     assert isinstance(read, Plan)
     return read
+
+
+def _left_to_the_parent(number: int, frame: Any) -> None:
+    """Do nothing: the parent ends its workers when it is done."""
 
 
 def _end_with_parent() -> None:
@@ -212,7 +219,7 @@ class Worker:
         block.task[place] = info["task"]
         for k, key in enumerate(self._plan.info_keys):
             value = info.get(key)
-            number = None if value is None or np.ndim(value) else as_number(value)
+            number = None if isinstance(value, list | tuple) or getattr(value, "ndim", False) else as_number(value)
             block.told[k, place] = number is not None
             block.numbers[k, place] = 0.0 if number is None else number
             if key in info and number is None:

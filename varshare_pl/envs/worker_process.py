@@ -144,6 +144,9 @@ def _modules(plan: Plan) -> list[str]:
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
     """Have processes that are started meanwhile never see what a terminal or a scheduler sends to the whole group."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
     resource_tracker.ensure_running()  # which else unblocks them
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:

@@ -135,8 +135,14 @@ class ImageEncoder(nn.Module):
 
     def prepare(self, group_task: Tensor) -> list[Tensor]:
         """The weights and biases of the groups' nets, or of the one of all."""
-        parameters = [parameter for layer in self._layers for parameter in (layer.weight, layer.bias)]
-        return [of_tasks(parameter, group_task) if self.per_task else parameter for parameter in parameters]
+        return [of_tasks(parameter, group_task) if self.per_task else parameter for parameter in self._weights()]
+
+    def prepare_shared(self) -> list[Tensor]:
+        """Those of one net for all groups: the mean of the tasks' nets."""
+        return [parameter.mean(0, keepdim=True) for parameter in self._weights()]
+
+    def _weights(self) -> list[Tensor]:
+        return [parameter for layer in self._layers for parameter in (layer.weight, layer.bias)]
 
     def compute(self, prepared: Sequence[Tensor], x: Tensor) -> Tensor:
         """Flat images x (G, R, H · W · C) to features (G, R, F), of the type of x."""

@@ -8,6 +8,7 @@ a method ``active_parameters() -> int``, which then answers for all parameters b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from varshare_pl.networks.network import TaskNetwork
 from varshare_pl.networks.noise import weight_noise
 
 ROWS = 64
+WRAPPERS = re.compile(r"^(network\.)+")  # around a method's network, in the names of its parameters
 
 
 class Size(NamedTuple):
@@ -50,7 +52,7 @@ def parameter_rows(policy: ActorCritic) -> list[ParameterRow]:
     rows = []
     for full_name, parameter in policy.named_parameters():
         owner, _, name = full_name.partition(".")
-        rows.append(ParameterRow(owner, name.removeprefix("network.").removeprefix("stack."), tuple(parameter.shape)))
+        rows.append(ParameterRow(owner, WRAPPERS.sub("", name).removeprefix("stack."), tuple(parameter.shape)))
     return rows
 
 

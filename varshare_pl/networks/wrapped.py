@@ -38,11 +38,15 @@ class WrappedNetwork(TaskNetwork):
         """What is prepared beside what the inner network prepares."""
         raise NotImplementedError
 
+    def around_shared(self, group_task: Tensor) -> Any:
+        """The same with every task's deviation from what is shared set to 0."""
+        return self.around(group_task)
+
     def prepare(self, group_task: Tensor, noise: Sequence[Noise] | None = None) -> Prepared:
         return Prepared(self.network.prepare(group_task, noise), self.around(group_task))
 
     def prepare_shared(self, group_task: Tensor) -> Prepared:
-        return Prepared(self.network.prepare_shared(group_task), self.around(group_task))
+        return Prepared(self.network.prepare_shared(group_task), self.around_shared(group_task))
 
     def with_local_noise(self, prepared: Prepared, noise: Sequence[LocalNoise | None]) -> Prepared:
         return prepared._replace(network=self.network.with_local_noise(prepared.network, noise))
@@ -71,6 +75,9 @@ class EncodedNetwork(WrappedNetwork):
 
     def around(self, group_task: Tensor) -> list[Tensor]:
         return self.encoder.prepare(group_task)
+
+    def around_shared(self, group_task: Tensor) -> list[Tensor]:
+        return self.encoder.prepare_shared()
 
     def compute(self, prepared: Prepared, x: Tensor) -> Tensor:
         return self.network.compute(prepared.network, self.encoder.compute(prepared.around, x))

@@ -20,7 +20,12 @@ from varshare_pl.results.run_tables import RunTables, read_tables
 from varshare_pl.run_folder import CONFIG_FILE, SUMMARY_FILE
 
 SECTIONS = ("data.", "model.", "evaluation.")  # of a config: what makes a run what it is
-MAY_DIFFER = frozenset({"data.total_env_steps", "data.backend", "data.info_metrics", "model.diagnostics_every"})
+MAY_DIFFER = frozenset(
+    {
+        *("data.total_env_steps", "data.backend", "data.num_workers", "data.worker_timeout"),
+        *("data.info_metrics", "model.diagnostics_every"),
+    }
+)
 METHOD = "model.sharing."
 WORDS = {"": "given", "{}": "empty"}  # of a section's own line
 STOP_RULE = "evaluation.stop_when_solved"

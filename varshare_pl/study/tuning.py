@@ -251,7 +251,7 @@ class Search:
         return next((read_run_info(run.folder).measure for run in begun), "return")
 
     def write_trials(self) -> None:
-        """Write ``trials.csv``: number, state, mean return and values of each trial that has ended."""
+        """Write ``trials.csv``: number, state, mean of the suite's measure, and values of each trial that has ended."""
         keys = list(self._tuning.parameters)
         rows: list[list[Any]] = [["trial", "state", f"{self._measure}_mean", *keys]]
         for number, trial in enumerate(self.trials):

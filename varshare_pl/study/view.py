@@ -108,7 +108,8 @@ class TableView:
 def table(rows: Sequence[Row], most: int, time_left: float | None) -> list[str]:
     """The runs as a table, so many at most: those that run first, then the failed ones; and all of them together."""
     shown = sorted(rows, key=lambda row: SHOWN_FIRST.index(row.state))[:most]
-    measures = " / ".join(dict.fromkeys(row.progress.measure for row in rows))
+    begun = dict.fromkeys(row.progress.measure for row in rows if row.progress.env_steps)
+    measures = " / ".join(begun or ["return"])
     cells = [("run", "state", "env steps", measures, "time left")]
     for row in shown:
         left = row.progress.time_left(row.run.env_steps) if row.state is State.RUNNING else None

@@ -53,7 +53,8 @@ class MountainCar(Dynamics):
         (power,) = params
         position, velocity = state
         (control,) = action
-        velocity = velocity + (control * power - GRAVITY * xp.cos(3 * position))
+        force = xp.clip(control, -1.0, 1.0)
+        velocity = velocity + (force * power - GRAVITY * xp.cos(3 * position))
         velocity = xp.clip(velocity, -FASTEST, FASTEST)
         position = xp.clip(position + velocity, LEFTMOST, RIGHTMOST)
         at_wall = (position <= LEFTMOST) & (velocity < 0)

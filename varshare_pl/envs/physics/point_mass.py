@@ -64,7 +64,7 @@ class PointMass(Dynamics):
     def step(self, state: Values, action: Values, params: Values, xp: Any = np) -> tuple[Values, Value, Value]:
         cos, sin, goal_x, goal_y = params
         x, y, v_x, v_y = state
-        a_x, a_y = action
+        a_x, a_y = (xp.clip(control, -1.0, 1.0) for control in action)
         v_x = DAMPING * v_x + PUSH * (cos * a_x - sin * a_y)
         v_y = DAMPING * v_y + PUSH * (sin * a_x + cos * a_y)
         x, y = x + v_x, y + v_y

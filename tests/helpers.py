@@ -1,5 +1,6 @@
 """Small things that several tests need."""
 
+import multiprocessing.forkserver
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -207,3 +208,8 @@ def fit(
 
 def weights_of(module: torch.nn.Module) -> dict[str, Tensor]:
     return {name: p.detach().clone() for name, p in module.named_parameters()}
+
+
+def end_fork_server() -> None:
+    """Have the next process start a server of its own: another test's has other imports and another environment."""
+    multiprocessing.forkserver._forkserver._stop()

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from helpers import end_fork_server
 
 import varshare_pl
 from varshare_pl.cli.main import main
@@ -20,8 +21,10 @@ def home(here, tiny_run, monkeypatch):
     """The home folder, with a finished run in it; the current folder is another one."""
     folder = here.parent / "home"
     monkeypatch.setenv("HOME", str(folder))
+    end_fork_server()
     shutil.copytree(tiny_run.parents[1], folder / "runs")
     yield folder
+    end_fork_server()
     assert not list(here.rglob("~*")), "a folder called ~"
 
 

@@ -84,6 +84,20 @@ def test_every_method_reads_encoded_images(method):
             assert parameter.grad.abs().sum() > 0
 
 
+def test_shared_only_has_one_net_of_images_for_all_tasks():
+    policy = ActorCritic(VIEW, Independent(), SMALL, AS_THEY_ARE)
+    obs = torch.randint(0, 11, (1, 7, 7, 3), dtype=torch.uint8).expand(3, -1, -1, -1)
+    task = torch.arange(3)
+    groups = TaskGroups.from_rows(task, 3)
+    own, shared = (
+        policy.action_params(policy.prepare_actor(groups.group_task, shared_only=only), obs, groups)
+        for only in (False, True)
+    )
+    assert not torch.allclose(own[0], own[1])
+    torch.testing.assert_close(shared[0], shared[1])
+    torch.testing.assert_close(shared[0], shared[2])
+
+
 def test_what_is_shared_and_how_large_it_is():
     shared = ActorCritic(VIEW, Shared(), SMALL)
     convs = sum(p.numel() for p in shared.actor.encoder.parameters())

@@ -1,7 +1,6 @@
 """A study's runs are those of ``varshare fit``, to the bit, whatever happens to the study on its way."""
 
 import json
-import multiprocessing.forkserver
 import os
 import random
 import shlex
@@ -15,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 import small
+from helpers import end_fork_server
 
 from varshare_pl.cli.main import main
 from varshare_pl.run_folder import lock
@@ -284,7 +284,7 @@ def count_threads(file: str) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted by Linux's means")
 def test_what_is_forked_has_one_thread_and_all_imports(tmp_path: Path) -> None:
-    multiprocessing.forkserver._forkserver._stop()  # another test's has other imports
+    end_fork_server()
     process = ForkServer("varshare_pl.cli.preload").start(count_threads, str(tmp_path / "threads"))
     process.join()
     assert (tmp_path / "threads").read_text() == "1 1 True"

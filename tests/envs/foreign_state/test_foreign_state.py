@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
-from varshare_pl.envs import TaskSpec, get_state, make_vector_env
+from varshare_pl.envs import TaskSpec, get_state, make_vector_env, set_state
 from varshare_pl.envs.foreign_state import teller_of
 from varshare_pl.envs.plain import as_plain, from_plain
 
@@ -139,6 +139,22 @@ def test_a_replayed_env_keeps_the_actions_of_one_episode_only() -> None:
     assert layer.get_state()["actions"] == [2] * 7
     env.reset()
     assert layer.get_state()["actions"] == []
+
+
+def test_what_a_wrapper_draws_between_replayed_steps_is_drawn_again() -> None:
+    pytest.importorskip("Box2D")
+    sticky = {"gymnasium.wrappers.StickyAction": {"repeat_action_probability": 0.4}}
+    suite = {"name": "Sticky", "tasks": ["LunarLander-v3"], "wrappers": [sticky]}
+    vec, other = (make_vector_env(suite, 2, "sync", seed=3) for _ in range(2))
+    vec.reset()
+    other.reset()
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        vec.step(rng.integers(0, 4, 2))
+    set_state(other, json.loads(json.dumps(get_state(vec))))
+    for _ in range(30):
+        actions = rng.integers(0, 4, 2)
+        np.testing.assert_array_equal(vec.step(actions)[0], other.step(actions)[0])
 
 
 def test_minigrid_goes_on() -> None:

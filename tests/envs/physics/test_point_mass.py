@@ -79,3 +79,13 @@ def test_observations_stay_in_their_space():
         obs, *_, info = vec.step(outward)
         for row in (*obs, *info.get("final_obs", ())):
             assert vec.single_observation_space.contains(row)
+
+
+@pytest.mark.parametrize("name", ["PointMassDial", "MountainCarLadder"])
+def test_controls_beyond_the_space_push_no_harder(name):
+    inside, beyond = (make_vector_env(name, 6, "batched", seed=1) for _ in range(2))
+    size = inside.single_action_space.shape[0]
+    inside.reset()
+    beyond.reset()
+    moved = [vec.step(np.full((6, size), push, np.float32))[0] for vec, push in ((inside, 1.0), (beyond, 5.0))]
+    np.testing.assert_array_equal(*moved)

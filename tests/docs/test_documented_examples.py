@@ -135,7 +135,7 @@ def test_the_policies_page_runs_as_it_stands(folder):
     assert main(["fit", "--config", "complex_cartpole", *sizes]) == 0
     names = run_page("policies.md")
     assert names["episode_return"] > 0
-    assert names["logits"].shape == (8, 2)
+    assert names["params"].shape == (8, 2)
     assert sorted(path.name for path in folder.iterdir()) == ["best.mp4", "logs", "low_gravity.pt2"]
 
 

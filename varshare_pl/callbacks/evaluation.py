@@ -16,7 +16,7 @@ from varshare_pl.callbacks.signals import Signals, stopped_by_signal
 from varshare_pl.parallel import raised_by_all
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.results.statistics import average
-from varshare_pl.trained.evaluation import LONGEST_EPISODE, EvaluationResult, StoppedError, evaluate
+from varshare_pl.trained.evaluation import LONGEST_EPISODE, EvaluationResult, StoppedError
 from varshare_pl.trained.evaluator import Evaluator
 
 MEANS = ("eval/return_mean", "eval/success_mean")
@@ -111,19 +111,12 @@ class Evaluation(Callback):
         as_it_is = torch.autocast(trainer.strategy.root_device.type, enabled=False)
         with raised_by_all(), suppress(StoppedError), as_it_is:
             if trainer.is_global_zero:
-                result = evaluate(
+                result = self.evaluator.play(
                     module.policy.deterministic(shared_only),
-                    data.suite,
-                    self.evaluator.episodes,
+                    data,
                     module.seed,
                     env_steps,
-                    data.backend,
-                    self.evaluator.envs_per_task,
-                    data.info_metrics,
-                    self.evaluator.max_episode_steps,
                     lambda: signals is not None and signals.received is not None,
-                    data.num_workers,
-                    data.worker_timeout,
                 )
         result = trainer.strategy.broadcast(result)
         if result is None and signals is not None:

@@ -21,7 +21,7 @@ from varshare_pl.files import write_json
 from varshare_pl.results.table import text_table
 from varshare_pl.run_folder import CONFIG_FILE
 from varshare_pl.sharing.varshare.pruning import mean_log_var, prunable_layers, prune_
-from varshare_pl.trained.evaluation import EvaluationResult, evaluate
+from varshare_pl.trained.evaluation import EvaluationResult
 
 PRUNE_FILE = "prune.json"
 TRAINING_ONLY = ("optimizer_states", "lr_schedulers", "callbacks", "RolloutDataModule")  # of what a checkpoint holds
@@ -82,19 +82,9 @@ def _evaluate(cli: DescribeCLI, checkpoint: dict[str, Any]) -> EvaluationResult:
     """As ``varshare validate`` does, of the weights that a checkpoint gives."""
     module, data, how = cli.model, cli.datamodule, cli.config_init[cli.subcommand].evaluation.evaluator
     module.load_state_dict(checkpoint["state_dict"])
-    return evaluate(
-        module.policy.deterministic(),
-        data.suite,
-        how.episodes,
-        module.seed,
-        checkpoint[CHECKPOINT_KEY]["env_steps"],
-        data.backend,
-        how.envs_per_task,
-        data.info_metrics,
-        how.max_episode_steps,
-        num_workers=data.num_workers,
-        worker_timeout=data.worker_timeout,
-    )
+    env_steps = checkpoint[CHECKPOINT_KEY]["env_steps"]
+    result: EvaluationResult = how.play(module.policy.deterministic(), data, module.seed, env_steps)
+    return result
 
 
 def _prune(cli: DescribeCLI, checkpoint: dict[str, Any], threshold: float) -> Pruned:

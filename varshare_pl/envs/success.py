@@ -33,11 +33,6 @@ class SuccessMeasure:
     solved: float | None = None
 
     @property
-    def name(self) -> str:
-        """In the names of metrics: "return" or "success"."""
-        return "return" if self.info is None else "success"
-
-    @property
     def info_keys(self) -> tuple[str, ...]:
         """The numbers of the info that are needed at every step."""
         return () if self.info is None else (self.info,)

@@ -146,14 +146,6 @@ class Variant:
         """The finished runs: those that scores are of."""
         return [run for run in self.runs if self.finished(run)]
 
-    def final_returns(self) -> NDArray[np.float64]:
-        """(num_runs, num_tasks): returns of the final deterministic evaluation, NaN in the rows of unfinished runs."""
-        returns = np.full((len(self.runs), len(self.names) if self.runs else 0), np.nan)
-        for row, run in zip(returns, self.runs, strict=True):
-            if self.finished(run) and run.final is not None:
-                row[:] = run.final.returns
-        return returns
-
     def steps_to_solve(self) -> NDArray[np.float64]:
         """(num_runs,): env steps to solve, inf for a run that ended unsolved, NaN for an unfinished one.
 

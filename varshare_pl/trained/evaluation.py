@@ -124,6 +124,19 @@ class EvaluationResult:
         return None if self.threshold is None else all(self.task_solved)
 
 
+def check_envs_per_task(episodes: int, envs_per_task: int | None) -> None:
+    """See that the envs of a task can play the same number of episodes each.
+
+    Raises:
+        ConfigError: if not.
+    """
+    if envs_per_task is not None and episodes % envs_per_task:
+        raise ConfigError(
+            f"evaluation.envs_per_task: {envs_per_task} is not allowed; "
+            f"a divisor of evaluation.episodes = {episodes} is"
+        )
+
+
 def evaluate(
     act: Act,
     suite: TaskSuite,
@@ -161,12 +174,8 @@ def evaluate(
         StoppedError: if it was stopped.
         EnvError: if the info of every episode of a task lacks what the suite measures success by.
     """
+    check_envs_per_task(episodes, envs_per_task)
     envs_per_task = envs_per_task or episodes
-    if episodes % envs_per_task:
-        raise ConfigError(
-            f"evaluation.envs_per_task: {envs_per_task} is not allowed; "
-            f"a divisor of evaluation.episodes = {episodes} is"
-        )
     tasks, quota = suite.num_tasks, episodes // envs_per_task
     envs = make_vector_env(
         suite,

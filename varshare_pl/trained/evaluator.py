@@ -7,11 +7,10 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from varshare_pl.errors import ConfigError
 from varshare_pl.networks.actor_critic import ActorCritic
 from varshare_pl.parallel import rank
 from varshare_pl.results.statistics import average
-from varshare_pl.trained.evaluation import LONGEST_EPISODE, EvaluationResult
+from varshare_pl.trained.evaluation import LONGEST_EPISODE, Act, EvaluationResult, check_envs_per_task, evaluate
 from varshare_pl.types import Detail, Record
 
 Run = Callable[[int, bool], EvaluationResult | None]
@@ -49,11 +48,7 @@ class Evaluator:
         envs_per_task: int | None = None,
         max_episode_steps: int | None = LONGEST_EPISODE,
     ) -> None:
-        if envs_per_task is not None and episodes % envs_per_task:
-            raise ConfigError(
-                f"evaluation.envs_per_task: {envs_per_task} is not allowed; "
-                f"a divisor of evaluation.episodes = {episodes} is"
-            )
+        check_envs_per_task(episodes, envs_per_task)
         self.every = int(every)  # the parser's NonNegativeInt would be a class in the checkpoint
         self.episodes = episodes
         self.envs_per_task = envs_per_task
@@ -66,6 +61,38 @@ class Evaluator:
         self._first: list[Record | None] = []  # what is known before the first rollout, once it was asked for
         self._told_missing = self._has_residuals = False
         self._run: Run
+
+    def play(
+        self,
+        act: Act,
+        data: Any,
+        seed: int,
+        env_steps: int,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> EvaluationResult:
+        """Play with the envs that training has, as many episodes as this object says.
+
+        Args:
+            act: The policy.
+            data: The run's data module.
+            seed: The run's.
+            env_steps: Of the weights that act; start states are drawn from a stream of it.
+            stopped: See ``trained.evaluation.evaluate``, which also says what is raised.
+        """
+        return evaluate(
+            act,
+            data.suite,
+            self.episodes,
+            seed,
+            env_steps,
+            data.backend,
+            self.envs_per_task,
+            data.info_metrics,
+            self.max_episode_steps,
+            stopped,
+            data.num_workers,
+            data.worker_timeout,
+        )
 
     def attach(self, policy: ActorCritic, run: Run) -> None:
         """Take the policy of a fit that begins, and what evaluates it."""

@@ -112,20 +112,41 @@ def test_the_landers_fly(folder):
     assert main(["fit", "--config", "landers.yaml"]) == 0
 
 
+def passed_in_a_copy(folder: Path, files: dict[str, str], tests: list[str], name: str) -> int:
+    """How many of these tests of a name pass in a copy of the repository with these files."""
+    root = DOCS.parent
+    for part in ("varshare_pl", "tests", "configs", "benchmarks"):
+        shutil.copytree(root / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("pyproject.toml", "README.md"):
+        shutil.copy(root / part, folder)
+    for file, content in files.items():
+        (folder / file).write_text(content, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *tests, "-k", name]
+    done = subprocess.run(command, check=False, cwd=folder, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout
+    return int(re.search(r"(\d+) passed", done.stdout)[1])
+
+
 @pytest.mark.slow
 def test_the_documented_method_has_the_properties_of_all(tmp_path):
     """As the page says: in the package's folder the tests find it by itself."""
-    root = DOCS.parent
-    for name in ("varshare_pl", "tests", "configs"):
-        shutil.copytree(root / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md"):
-        shutil.copy(root / name, tmp_path)
-    (tmp_path / "varshare_pl" / "sharing" / "lora.py").write_text(blocks("extending.md")["lora.py"], encoding="utf-8")
-    files = [f"tests/sharing/test_{name}.py" for name in ("properties", "training_properties")]
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *files, "-k", "lora"]
-    done = subprocess.run(command, check=False, cwd=tmp_path, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stdout
-    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 50
+    tests = [f"tests/sharing/test_{name}.py" for name in ("properties", "training_properties")]
+    method = {"varshare_pl/sharing/lora.py": blocks("extending.md")["lora.py"]}
+    assert passed_in_a_copy(tmp_path, method, tests, "lora") > 50
+
+
+@pytest.mark.slow
+def test_the_documented_suite_is_one_file_and_one_entry(tmp_path):
+    """No test that finds suites by itself asks for more."""
+    suites = (DOCS.parent / "varshare_pl" / "envs" / "suites.py").read_text(encoding="utf-8")
+    entry = suites.replace("\nFactory = ", "\nfrom varshare_pl.envs.double_well import double_well\n\nFactory = ")
+    entry = entry.replace('    "CartPole": ', '    "DoubleWell": double_well,\n    "CartPole": ')
+    files = {
+        "varshare_pl/envs/double_well.py": blocks("extending.md")["double_well.py"],
+        "varshare_pl/envs/suites.py": entry,
+    }
+    tests = ["tests/envs", "tests/results/test_anchors.py"]
+    assert passed_in_a_copy(tmp_path, files, tests, "DoubleWell or published") >= 5 + 1 + 2 + 12
 
 
 @pytest.mark.slow

@@ -27,38 +27,39 @@ def test_check_env(suite, task):
     env = gym.make(f"varshare_pl/{suite}-v0", task=task)
     check_env(env.unwrapped, skip_render_check=task > 0)  # warnings are errors here
     assert env.unwrapped.task == task
-    limits = {"ConflictBandit": None, "PendulumFamily": 200, "MountainCarLadder": 300} | dict.fromkeys(POINT_MASSES, 40)
-    limit = limits.get(suite, 500)
-    assert env.spec.max_episode_steps == limit
+    assert env.spec.max_episode_steps == get_suite(suite).dynamics.max_episode_steps
 
 
-def test_suites():
-    sizes = {name: get_suite(name).num_tasks for name in PHYSICS_SUITES}
-    assert sizes == {
-        "CartPole": 1,
-        "ComplexCartPole": 5,
-        "IdenticalCartPole": 5,
-        "MultiTaskCartPole": 6,
-        "MirroredCartPole": 2,
-        "PendulumFamily": 6,
-        **dict.fromkeys(POINT_MASSES, 6),
-        "MountainCarLadder": 6,
-        "ConflictBandit": 5,
-    }
-    box = gym.spaces.Box
-    actions = {"ConflictBandit": gym.spaces.Discrete(5), "PendulumFamily": box(-2.0, 2.0, (1,))}
-    actions |= {"MountainCarLadder": box(-1.0, 1.0, (1,))} | dict.fromkeys(POINT_MASSES, box(-1.0, 1.0, (2,)))
-    by_info = dict.fromkeys(("MountainCarLadder", *POINT_MASSES), None)
-    solved = {"ConflictBandit": 0.95, "PendulumFamily": -250.0} | by_info
-    for name in PHYSICS_SUITES:
-        suite = get_suite(name)
-        assert len({task.name for task in suite.tasks}) == suite.num_tasks
-        assert suite.solved_return == solved.get(name, 475.0)
-        assert suite.action_space == actions.get(name, gym.spaces.Discrete(2))
-        for k in range(suite.num_tasks):
-            env = suite.make_task(k)
-            assert env.observation_space == suite.observation_space
-            assert env.unwrapped.task == k
+@pytest.mark.parametrize("name", PHYSICS_SUITES)
+def test_a_suites_tasks_are_told_apart_and_have_its_spaces(name):
+    suite = get_suite(name)
+    assert len({task.name for task in suite.tasks}) == suite.num_tasks == suite.dynamics.num_tasks
+    for k in range(suite.num_tasks):
+        env = suite.make_task(k)
+        assert env.observation_space == suite.observation_space
+        assert env.action_space == suite.action_space
+        assert env.unwrapped.task == k
+
+
+BOX = gym.spaces.Box
+SHIPPED = {  # tasks, time limit, actions, solved return
+    "CartPole": (1, 500, gym.spaces.Discrete(2), 475.0),
+    "ComplexCartPole": (5, 500, gym.spaces.Discrete(2), 475.0),
+    "IdenticalCartPole": (5, 500, gym.spaces.Discrete(2), 475.0),
+    "MultiTaskCartPole": (6, 500, gym.spaces.Discrete(2), 475.0),
+    "MirroredCartPole": (2, 500, gym.spaces.Discrete(2), 475.0),
+    "PendulumFamily": (6, 200, BOX(-2.0, 2.0, (1,)), -250.0),
+    **dict.fromkeys(POINT_MASSES, (6, 40, BOX(-1.0, 1.0, (2,)), None)),
+    "MountainCarLadder": (6, 300, BOX(-1.0, 1.0, (1,)), None),
+    "ConflictBandit": (5, None, gym.spaces.Discrete(5), 0.95),
+}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_suites_are_what_published_results_were_measured_on(name):
+    suite = get_suite(name)
+    found = (suite.num_tasks, suite.dynamics.max_episode_steps, suite.action_space, suite.solved_return)
+    assert found == SHIPPED[name]
 
 
 def test_registering_again_changes_nothing():

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from varshare_pl.errors import ConfigError
 from varshare_pl.results import style
 from varshare_pl.results.cli import plot_command
+from varshare_pl.results.columns import Column
 from varshare_pl.results.files import read_diagnostics, read_heartbeat
 from varshare_pl.results.lines import draw_tasks, spread
 from varshare_pl.results.plots import plot_run
@@ -119,6 +120,19 @@ def test_no_text_is_cut_or_lies_on_another_panel(make_run, monkeypatch, scale, s
             factor, title = axes.yaxis.get_offset_text(), axes._left_title
             if factor.get_text():
                 assert not title.get_window_extent().overlaps(factor.get_window_extent())
+
+
+def test_a_column_with_a_panel_is_drawn_among_the_losses(make_run, monkeypatch):
+    panelled = (Column("train/return_mean", "", "", panel="A new one"), Column("kl/policy", "", ""))
+    monkeypatch.setattr("varshare_pl.results.plots.COLUMNS", panelled)
+    titles = {}
+    monkeypatch.setattr(
+        style,
+        "write_image",
+        lambda figure, path: titles.update({path.stem: [axes._left_title.get_text() for axes in figure.axes]}),
+    )
+    plot_run(make_run(2, rows=4))
+    assert titles["losses"] == ["A new one"]
 
 
 def test_names_must_match_the_tasks(make_run):

@@ -183,6 +183,18 @@ def test_gradients_are_those_of_differences(method, kind, network):
     assert gradcheck(outputs, (x.requires_grad_(), *values), fast_mode=True)
 
 
+def test_every_weight_has_a_gradient(method):
+    """Of the output, with or without noise, or of the KL; what tasks have of their own has one for each task."""
+    network, (x, task) = make_perturbed(method), rows("mixed")
+    for kind in ("mean", "weights"):
+        (network(x, task, noise_of(network, kind)).square().sum() + network.kl().sum()).backward()
+    for name, p in network.named_parameters():
+        assert p.grad is not None, f"{name} is not used"
+        axis, start = task_axes(method).get(name, (None, 0))
+        parts = [p.grad] if axis is None else p.grad.unbind(axis)[start:]
+        assert all(part.any() for part in parts), f"{name} is without a gradient"
+
+
 @all_kinds
 def test_a_forward_and_its_gradient_change_nothing_else(method, kind):
     """Weights go on to be trained, and noise and rows are used again at every epoch."""

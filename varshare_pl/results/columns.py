@@ -20,6 +20,7 @@ class Column:
         whole: Whether its values are counts.
         only: "success": there where the suite's success measure is not the return; "cosine": there with
             ``model.cosine_every``; "": always there.
+        panel: Title of its panel in ``losses.png``; "": it has none there.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Column:
     empty: str
     whole: bool = False
     only: str = ""
+    panel: str = ""
 
     def names(self, num_tasks: int) -> list[str]:
         """Those of the file."""
@@ -49,20 +51,28 @@ COLUMNS = (
         "what is minimised: `loss/policy` + value_coef · `loss/value` − entropy_coef · `loss/entropy` + "
         "`loss/kl`; a mean over the update, as are its parts",
         "never",
+        panel="Total loss",
     ),
-    Column("loss/policy", "PPO's clipped surrogate, mean over tasks", "never"),
+    Column("loss/policy", "PPO's clipped surrogate, mean over tasks", "never", panel="Policy loss"),
     Column(
         "loss/value",
         "squared error of the critic, mean over tasks, without its coefficient, in the units that it learns in "
         "([normalisation](normalisation.md))",
         "never",
+        panel="Value loss",
     ),
-    Column("loss/entropy", "entropy of the policy, mean over tasks, without its coefficient", "never"),
+    Column(
+        "loss/entropy",
+        "entropy of the policy, mean over tasks, without its coefficient",
+        "never",
+        panel="Entropy (nats)",
+    ),
     Column(
         "loss/kl",
         "the KL penalty as it stands in the loss: (kl_weight / P) · mean over tasks of KL_m, with the weight that "
         "`model.kl_schedule` gives this rollout",
         "without variational weights",
+        panel="Weighted KL",
     ),
     Column(
         "kl/posterior",
@@ -75,13 +85,20 @@ COLUMNS = (
         "diagnostics/grad_norm",
         "norm of the gradient before clipping, actor and critic together, mean over the update",
         "never",
+        panel="Gradient norm",
     ),
-    Column("diagnostics/clip_fraction", "share of PPO ratios outside 1 ± clip_range, mean over the update", "never"),
+    Column(
+        "diagnostics/clip_fraction",
+        "share of PPO ratios outside 1 ± clip_range, mean over the update",
+        "never",
+        panel="Share of clipped ratios",
+    ),
     Column(
         "diagnostics/explained_variance",
         "1 − Var(return − value) / Var(return) before the update, mean over tasks: 1 is perfect, 0 no better than "
         "a constant for each task; values of rewards as they are learned from, whatever `model.normalize_returns`",
         "where no task's returns differ",
+        panel="Explained variance",
     ),
     Column(
         "diagnostics/noise_ratio_std",

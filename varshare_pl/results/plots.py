@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from varshare_pl.errors import ConfigError
 from varshare_pl.paths import user_path
+from varshare_pl.results.columns import COLUMNS
 from varshare_pl.results.drawing import Axes, Patch
 from varshare_pl.results.heat_map import pair_matrices, similar_first, write_heat_maps
 from varshare_pl.results.lines import (
@@ -192,17 +193,8 @@ def _kl_sigma(run: RunTables) -> list[Panel]:
 
 
 def _losses(run: RunTables) -> list[Panel]:
-    columns = (
-        ("loss/total", "Total loss"),
-        ("loss/policy", "Policy loss"),
-        ("loss/value", "Value loss"),
-        ("loss/entropy", "Entropy (nats)"),
-        ("loss/kl", "Weighted KL"),
-        ("diagnostics/grad_norm", "Gradient norm"),
-        ("diagnostics/clip_fraction", "Share of clipped ratios"),
-        ("diagnostics/explained_variance", "Explained variance"),
-    )
-    return [_column_panel(run, name, title, "") for name, title in columns if np.isfinite(run.column(name)).any()]
+    drawn = [column for column in COLUMNS if column.panel and np.isfinite(run.column(column.name)).any()]
+    return [_column_panel(run, column.name, column.panel, "") for column in drawn]
 
 
 def _column_panel(run: RunTables, name: str, title: str, unit: str) -> Panel:

@@ -38,21 +38,11 @@ def fit(name: str, steps: int, *options: str) -> Path:
     return Path("logs") / name / "seed_1"
 
 
-def no_figure(path: Path, *what: Any, **more: Any) -> Path:
-    """In place of an image that nobody looks at."""
-    path.parent.mkdir(exist_ok=True)
-    path.touch()
-    return path
-
-
 def weights(run: Path) -> dict[str, torch.Tensor]:
     return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
 
 
-def test_a_run_from_start_to_report(
-    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("varshare_pl.results.figures.write_sheet", no_figure)
+def test_a_run_from_start_to_report(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = fit("a", 128, "--evaluation.every", "64")
     info = json.loads((run / "run.json").read_text())
     assert (info["suite"], info["solved_return"]) == ("Pictures", 7.0)

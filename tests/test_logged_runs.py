@@ -35,7 +35,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run without loggers."""
     logs = tmp_path_factory.mktemp("plain")
-    assert main(["fit", *SMALL, "--logs_dir", str(logs)]) == 0
+    assert main(["fit", *SMALL, "--logs_dir", str(logs), "--plots.enabled", "false"]) == 0
     return logs / "e" / "seed_1"
 
 

@@ -21,7 +21,8 @@ def test_the_example_method_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "task_bias", None)  # so that the import's module is forgotten afterwards
     del sys.modules["task_bias"]
     args = ["fit", "--config", "complex_cartpole", "--model.sharing", "task_bias.TaskBias"]
-    assert main([*args, "--data.total_env_steps", "10240", "--evaluation.episodes", "1"]) == 0
+    args += ["--data.total_env_steps", "10240", "--evaluation.episodes", "1", "--plots.enabled", "false"]
+    assert main(args) == 0
     run = tmp_path / "logs" / "complex_cartpole_task_bias" / "seed_1"
     assert (run / "summary.json").exists()
 

@@ -22,6 +22,6 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     logs = tmp_path_factory.mktemp("tiny")
     sizes = ["--data.num_envs", "5", "--data.rollout_steps", "8", "--data.total_env_steps", "80"]
     sizes += ["--model.minibatch_size", "40", "--model.hidden_sizes", "[8]", "--evaluation.episodes", "2"]
-    sizes += ["--checkpoint.every", "1", "--evaluation.every", "1000"]
+    sizes += ["--checkpoint.every", "1", "--evaluation.every", "1000", "--plots.enabled", "false"]
     assert main(["fit", *sizes, "--experiment", "tiny", "--logs_dir", str(logs)]) == 0
     return logs / "tiny" / "seed_1"

@@ -306,7 +306,7 @@ def test_errors_of_the_installed_command(args: list[str], parts: list[str], here
 
 def test_ctrl_c(here: Path) -> None:
     command = [sys.executable, "-m", "varshare_pl", "fit", *TINY[:4], "--data.total_env_steps", "9999999"]
-    command += ["--model.minibatch_size", "40", "--experiment", "x"]
+    command += ["--model.minibatch_size", "40", "--experiment", "x", "--plots.enabled", "false"]
     with subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         heartbeat = here / "logs" / "x" / "seed_1" / "heartbeat.csv"
         deadline = time.monotonic() + 60

@@ -12,6 +12,7 @@ from varshare_pl.cli.main import main
 
 TINY = ["--data.num_envs", "5", "--data.rollout_steps", "8", "--data.total_env_steps", "80"]
 TINY += ["--model.minibatch_size", "40", "--model.hidden_sizes", "[8]", "--evaluation.episodes", "1"]
+FIT = ["fit", *TINY, "--plots.enabled", "false"]
 METHOD = "{class_path: paco, init_args: {num_sets: 3e0}}"
 INDEPENDENT = ["--model.sharing", "independent"]
 GYM = '[{"id": "CartPole-v1"}]'
@@ -257,7 +258,7 @@ def told(capsys: pytest.CaptureFixture[str], *parts: str) -> None:
 
 @pytest.mark.parametrize(("args", "parts"), OPTIONS, ids=[" ".join(args) for args, _ in OPTIONS])
 def test_bad_option(args: list[str], parts: list[str], here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["fit", *TINY, *args]) == 2
+    assert main([*FIT, *args]) == 2
     told(capsys, *parts)
     assert list(here.iterdir()) == []
 
@@ -265,7 +266,7 @@ def test_bad_option(args: list[str], parts: list[str], here: Path, capsys: pytes
 @pytest.mark.parametrize(("text", "parts"), FILES)
 def test_bad_config_file(text: str, parts: list[str], here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "my.yaml").write_text(text)
-    assert main(["fit", *TINY, "--config", "my.yaml"]) == 2
+    assert main([*FIT, "--config", "my.yaml"]) == 2
     told(capsys, *parts)
     assert [path.name for path in here.iterdir()] == ["my.yaml"]
 
@@ -275,7 +276,7 @@ def test_a_suite_whose_extra_is_missing(
     suite: str, package: str, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    assert main(["fit", *TINY, "--data.suite", suite]) == 2
+    assert main([*FIT, "--data.suite", suite]) == 2
     told(capsys, f"data.suite='{suite}': needs the package {package}", f"pip install 'varshare-pl[{package.lower()}]'")
     assert list(here.iterdir()) == []
 
@@ -285,7 +286,7 @@ def test_a_file_with_a_section(here: Path, capsys: pytest.CaptureFixture[str]) -
     (here / "configs").mkdir()
     (here / "configs" / "data.yaml").write_text("num_envs: 5\nnum_envs: 10\n")
     for args in (["--config", "my.yaml"], ["--data", "configs/data.yaml"], ["--data=configs/data.yaml"]):
-        assert main(["fit", *TINY, *args]) == 2
+        assert main([*FIT, *args]) == 2
         told(capsys, "num_envs: given twice, first in line 1; once is allowed (configs/data.yaml, line 2)")
 
 
@@ -322,7 +323,7 @@ def test_options_of_an_old_run_name_what_took_their_place(
 
 def test_info_metric_that_no_env_offers(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # Only an episode's end shows what there is, so the run has begun and its folder is there.
-    assert main(["fit", *TINY, "--data.info_metrics", "[success]"]) == 2
+    assert main([*FIT, "--data.info_metrics", "[success]"]) == 2
     told(capsys, "data.info_metrics: 'success' is not in", "it has: task")
 
 
@@ -334,7 +335,7 @@ def test_config_file_that_is_not_text(here: Path, capsys: pytest.CaptureFixture[
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
 def test_gpu_where_there_is_none(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["fit", *TINY, "--trainer.accelerator", "gpu"]) == 2
+    assert main([*FIT, "--trainer.accelerator", "gpu"]) == 2
     told(capsys, "trainer: No supported gpu backend found")
     assert list(here.iterdir()) == []
 
@@ -362,10 +363,10 @@ def test_other_commands(args: list[str], parts: list[str], here: Path, capsys: p
 def test_folder_in_use(tiny_run: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = contents(tiny_run)
     where = ["--logs_dir", str(tiny_run.parents[1]), "--experiment", "tiny"]
-    assert main(["fit", *TINY, *where]) == 2
+    assert main([*FIT, *where]) == 2
     told(capsys, "seed_1 holds a run already", "--experiment", "--seed_everything", "--overwrite")
     # A mistake beside --overwrite must not cost the run either.
-    assert main(["fit", *TINY, *where, "--overwrite", "--model.minibatch_size", "37"]) == 2
+    assert main([*FIT, *where, "--overwrite", "--model.minibatch_size", "37"]) == 2
     told(capsys, "model.minibatch_size: 37")
     assert contents(tiny_run) == before
 
@@ -374,18 +375,18 @@ def test_folder_that_is_no_run(here: Path, capsys: pytest.CaptureFixture[str]) -
     mine = here / "logs" / "x" / "seed_1" / "mine.txt"
     mine.parent.mkdir(parents=True)
     mine.write_text("precious")
-    assert main(["fit", *TINY, "--experiment", "x", "--overwrite"]) == 2
+    assert main([*FIT, "--experiment", "x", "--overwrite"]) == 2
     told(capsys, "logs/x/seed_1 exists and is not a run's folder")
     assert mine.read_text() == "precious"
 
 
 def test_logs_dir_that_cannot_be_written(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "file").write_text("")
-    assert main(["fit", *TINY, "--logs_dir", "file/logs"]) == 2
+    assert main([*FIT, "--logs_dir", "file/logs"]) == 2
     told(capsys, "--logs_dir: ", "file is not a folder")
     closed = here / "closed"
     closed.mkdir(mode=0o500)
-    assert main(["fit", *TINY, "--logs_dir", "closed"]) == 2 or (closed / "complex_cartpole").exists()  # root may write
+    assert main([*FIT, "--logs_dir", "closed"]) == 2 or (closed / "complex_cartpole").exists()  # root may write
     if not (closed / "complex_cartpole").exists():
         told(capsys, "--logs_dir: ", "closed is not writable")
 

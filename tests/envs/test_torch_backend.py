@@ -66,8 +66,11 @@ def assert_same_state(left, right):
         assert (a["steps"] or 0) == (b["steps"] or 0)  # Gymnasium's wrappers count none without a time limit
 
 
-@pytest.mark.parametrize("suite", PHYSICS_SUITES)
-@pytest.mark.parametrize("assignment", ["fixed", "cycle"])
+@pytest.mark.parametrize(
+    ("suite", "assignment"),
+    [*((suite, "fixed") for suite in PHYSICS_SUITES)]
+    + [(suite, "cycle") for suite in ("ComplexCartPole", "ConflictBandit", "PendulumFamily", "PointMassGoals")],
+)
 def test_trajectories_are_those_of_the_batched_env(suite, assignment):
     num_envs = 2 * get_suite(suite).num_tasks + (assignment == "cycle")
     batched, vec = pair(suite, num_envs, assignment)

@@ -38,9 +38,14 @@ def is_plain(value):
 CASES = [(suite, *how) for suite in ("ComplexCartPole", "ConflictBandit") for how in ((5, "fixed"), (3, "cycle"))]
 
 
-@pytest.mark.parametrize(("suite", "num_envs", "assignment"), [*CASES, ("PendulumFamily", 6, "fixed")])
+PENDULUM = ("PendulumFamily", 6, "fixed")
+
+
 @pytest.mark.parametrize("backend", ["batched", "torch", "sync", "workers"])
-@pytest.mark.parametrize("fresh", [True, False])
+@pytest.mark.parametrize(
+    ("suite", "num_envs", "assignment", "fresh"),
+    [(*case, True) for case in (*CASES, PENDULUM)] + [(*CASES[1], False), (*CASES[2], False)],
+)
 def test_continues_exactly(suite, num_envs, assignment, backend, fresh):
     def make():
         return make_vector_env(suite, num_envs, backend, seed=4, task_assignment=assignment)

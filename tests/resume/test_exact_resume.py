@@ -27,10 +27,8 @@ def fit(logs: Path, *options: str, envs: int = 10, rollouts: int = 6, every: int
     return logs / "x" / "seed_1"
 
 
-@pytest.fixture
-def kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A folder where the run's folder is copied to after each ``last.ckpt``, as a kill would leave it."""
-    folder = tmp_path / "kept"
+def keep_copies(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Have the run's folder copied after each ``last.ckpt``, as a kill would leave it."""
     save = checkpoint_module.save
 
     def keep(trainer: Any, name: str) -> None:
@@ -40,8 +38,14 @@ def kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
                 trainer.default_root_dir, folder / f"{trainer.lightning_module.env_steps:06d}", dirs_exist_ok=True
             )
 
-    monkeypatch.setattr(checkpoint_module, "save", keep)
-    return folder
+    patch.setattr(checkpoint_module, "save", keep)
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder with a copy of the run for each of its checkpoints."""
+    keep_copies(monkeypatch, tmp_path / "kept")
+    return tmp_path / "kept"
 
 
 def state(run: Path) -> dict[str, Any]:
@@ -114,16 +118,14 @@ def test_resume_at_any_checkpoint(
     whole = state(fit(tmp_path, *options, envs=envs))
     stops = sorted(kept.iterdir())[:-1]
     assert len(stops) == 5
-    for stopped in stops[::2]:
+    for stopped in (stops[0], stops[3]):  # without an evaluation so far, and with two
         (stopped / "summary.json").unlink(missing_ok=True)
         assert main(["resume", str(stopped)]) == 0
         assert_same(whole, state(stopped), stopped.name)
 
 
-def test_a_row_after_the_checkpoint_is_cut(tmp_path: Path, kept: Path) -> None:
+def test_a_row_after_the_checkpoint_is_cut(whole: dict[str, Any], stops: list[Path]) -> None:
     """A kill between the row and the checkpoint of a rollout leaves a row too many, or half of one."""
-    whole = state(fit(tmp_path))
-    stops = sorted(kept.iterdir())
     early, late = stops[1], stops[3]
     for name in ("heartbeat.csv", "diagnostics.csv"):
         (early / name).write_bytes((late / name).read_bytes()[:-7])
@@ -131,20 +133,16 @@ def test_a_row_after_the_checkpoint_is_cut(tmp_path: Path, kept: Path) -> None:
     assert_same(whole, state(early))
 
 
-def test_fit_with_ckpt_path_last_is_resume(tmp_path: Path, kept: Path) -> None:
-    whole = state(fit(tmp_path))
-    run = tmp_path / "x" / "seed_1"
-    shutil.rmtree(run)
-    shutil.copytree(sorted(kept.iterdir())[2], run)
+def test_fit_with_ckpt_path_last_is_resume(tmp_path: Path, whole: dict[str, Any], stops: list[Path]) -> None:
+    run = Path(shutil.copytree(stops[2], tmp_path / "x" / "seed_1"))
     fit(tmp_path, "--ckpt_path", "last")
     assert_same(whole, state(run))
 
 
 def test_resume_before_the_first_checkpoint_starts_again(
-    tmp_path: Path, kept: Path, capsys: pytest.CaptureFixture[str]
+    whole: dict[str, Any], stops: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = state(fit(tmp_path))
-    stopped = sorted(kept.iterdir())[0].rename(tmp_path / "stopped")
+    stopped = stops[0]
     shutil.rmtree(stopped / "checkpoints")
     assert main(["resume", str(stopped)]) == 0
     assert "no checkpoint yet" in capsys.readouterr().err
@@ -184,10 +182,9 @@ def test_extending_a_finished_run(tmp_path: Path, capsys: pytest.CaptureFixture[
     ],
 )
 def test_what_would_make_another_run_is_refused(
-    tmp_path: Path, kept: Path, capsys: pytest.CaptureFixture[str], option: str, value: str, old: str
+    stops: list[Path], capsys: pytest.CaptureFixture[str], option: str, value: str, old: str
 ) -> None:
-    fit(tmp_path)
-    stopped = sorted(kept.iterdir())[1]
+    stopped = stops[1]
     before = {path: path.read_bytes() for path in stopped.rglob("*") if path.is_file()}
     assert main(["resume", str(stopped), f"--{option}", value]) == 2
     error = capsys.readouterr().err
@@ -197,20 +194,18 @@ def test_what_would_make_another_run_is_refused(
     assert before == {path: path.read_bytes() for path in stopped.rglob("*") if path.is_file()}
 
 
-def test_the_method_cannot_change(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = fit(tmp_path)
-    assert main(["resume", str(run), "--model.sharing", "shared", "--data.total_env_steps", "1600"]) == 2
+def test_the_method_cannot_change(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["resume", str(finished), "--model.sharing", "shared", "--data.total_env_steps", "1600"]) == 2
     error = capsys.readouterr().err
     assert "model.sharing" in error
     assert error.count("\n") == 1
 
 
-def test_init_from_takes_the_weights_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = fit(tmp_path / "a")
-    last = run / "checkpoints" / "last.ckpt"
+def test_init_from_takes_the_weights_alone(tmp_path: Path, finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    last = finished / "checkpoints" / "last.ckpt"
     tiny = ["--init_from", str(last), "--model.lr_actor", "1e-12", "--model.lr_critic", "1e-12"]
     second = fit(tmp_path / "b", *tiny, rollouts=1)
-    before, after = (torch.load(f / "checkpoints" / "last.ckpt", weights_only=True) for f in (run, second))
+    before, after = (torch.load(f / "checkpoints" / "last.ckpt", weights_only=True) for f in (finished, second))
     for name, value in before["state_dict"].items():
         if name.startswith("policy."):
             torch.testing.assert_close(value, after["state_dict"][name], rtol=0, atol=1e-9)
@@ -236,9 +231,8 @@ def test_init_from_takes_the_weights_alone(tmp_path: Path, capsys: pytest.Captur
     assert not (tmp_path / "c").exists()
 
 
-def test_a_run_may_be_shortened(tmp_path: Path, kept: Path) -> None:
-    fit(tmp_path)
-    stopped = sorted(kept.iterdir())[1].rename(tmp_path / "stopped")
+def test_a_run_may_be_shortened(stops: list[Path]) -> None:
+    stopped = stops[1]
     assert main(["resume", str(stopped), "--data.total_env_steps", "800"]) == 0
     summary = json.loads((stopped / "summary.json").read_text())
     assert (summary["env_steps"], summary["finished"], summary["extended"]) == (800, True, False)

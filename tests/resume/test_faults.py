@@ -43,10 +43,9 @@ def reset(run: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["cut", "flip"])
 def test_a_damaged_checkpoint_is_told_and_the_one_before_taken(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: str
+    finished: Path, whole: dict[str, Any], capsys: pytest.CaptureFixture[str], damage: str
 ) -> None:
-    run = fit(tmp_path)
-    whole = state(run)
+    run = finished
     last = run / "checkpoints" / "last.ckpt"
     content = bytearray(last.read_bytes())
     content[len(content) // 2] ^= 16
@@ -61,9 +60,10 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_taken(
 
 
 @pytest.mark.parametrize("checkpoints", ["both", "last only"])
-def test_a_kill_between_the_last_checkpoint_and_the_summary(tmp_path: Path, checkpoints: str) -> None:
-    run = fit(tmp_path)
-    whole = state(run)
+def test_a_kill_between_the_last_checkpoint_and_the_summary(
+    finished: Path, whole: dict[str, Any], checkpoints: str
+) -> None:
+    run = finished
     (run / "summary.json").unlink()
     if checkpoints == "last only":
         (run / "checkpoints" / "previous.ckpt").unlink()
@@ -71,8 +71,7 @@ def test_a_kill_between_the_last_checkpoint_and_the_summary(tmp_path: Path, chec
     assert_same(whole, state(run))
 
 
-def test_a_kill_while_the_config_is_written(tmp_path: Path) -> None:
-    whole = state(fit(tmp_path / "whole"))
+def test_a_kill_while_the_config_is_written(tmp_path: Path, whole: dict[str, Any]) -> None:
     run = tmp_path / "x" / "seed_1"
     run.mkdir(parents=True)
     (run / ".config.yaml.tmp").write_text("data:\n  sui")
@@ -83,9 +82,10 @@ def test_a_kill_while_the_config_is_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", '{"experiment": "x", "see'])
-def test_a_damaged_run_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str) -> None:
-    run = fit(tmp_path)
-    whole = state(run)
+def test_a_damaged_run_file(
+    finished: Path, whole: dict[str, Any], capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    run = finished
     reset(run)
     (run / "run.json").write_text(content)
     capsys.readouterr()
@@ -98,8 +98,8 @@ def test_a_damaged_run_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], 
     assert_same(whole, state(run))
 
 
-def test_all_checkpoints_damaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = fit(tmp_path)
+def test_all_checkpoints_damaged(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = finished
     for name in ("last.ckpt", "previous.ckpt"):
         (run / "checkpoints" / name).write_bytes(b"PK\x03\x04 not much")
     assert main(["resume", str(run)]) == 2
@@ -116,9 +116,9 @@ class _Payload:
 
 @pytest.mark.parametrize("archive", [True, False])
 def test_a_pickle_with_a_payload_is_refused_and_not_run(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], archive: bool
+    tmp_path: Path, finished: Path, capsys: pytest.CaptureFixture[str], archive: bool
 ) -> None:
-    run, proof = fit(tmp_path), tmp_path / "proof"
+    run, proof = finished, tmp_path / "proof"
     content = {"varshare": {"env_steps": 160}, "state_dict": _Payload(str(proof))}
     for name in ("last.ckpt", "previous.ckpt"):
         path = run / "checkpoints" / name
@@ -130,9 +130,8 @@ def test_a_pickle_with_a_payload_is_refused_and_not_run(
 
 
 def test_no_space_for_a_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = state(fit(tmp_path / "whole"))
     saves = []
 
     def full(path: Path) -> None:
@@ -152,9 +151,8 @@ def test_no_space_for_a_checkpoint(
 
 
 def test_no_space_for_the_heartbeat(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = state(fit(tmp_path / "whole"))
     row, rows = heartbeat_module.heartbeat_row, []
 
     def full(*args: Any) -> str:
@@ -175,8 +173,7 @@ def test_no_space_for_the_heartbeat(
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounts a small file system")
-def test_a_full_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    whole = state(fit(tmp_path / "whole"))
+def test_a_full_disk(tmp_path: Path, whole: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(disk)]
@@ -242,22 +239,21 @@ def test_a_gradient_that_is_not_finite(tmp_path: Path, capsys: pytest.CaptureFix
     assert "not finite in the loss: value" in message
 
 
-def test_two_processes_cannot_write_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = fit(tmp_path)
+def test_two_processes_cannot_write_one_run(tmp_path: Path, finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = finished
     reset(run)
     before = (run / "heartbeat.csv").read_bytes()
+    again = ["fit", *SMALL, "--overwrite", "true", "--logs_dir", str(tmp_path), "--model.minibatch_size", "40"]
     held = lock(run)
     try:
-        for args in (
-            ["resume", str(run)],
-            ["fit", *SMALL, "--overwrite", "true", "--logs_dir", str(tmp_path), "--model.minibatch_size", "40"],
-        ):
-            command = [sys.executable, "-m", "varshare_pl", *args]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
-            assert done.returncode == 2
-            assert done.stderr.startswith(f"varshare: error: {run}: another process is writing this run")
+        with start("resume", str(run)) as process:
+            _, err = process.communicate(timeout=100)
+        capsys.readouterr()
+        assert (process.returncode, main(again)) == (2, 2)  # a lock holds within a process too
     finally:
         held.release()
+    for told in (err, capsys.readouterr().err):
+        assert told.startswith(f"varshare: error: {run}: another process is writing this run")
     assert (run / "heartbeat.csv").read_bytes() == before
 
 
@@ -298,14 +294,22 @@ def test_the_seconds_are_those_of_all_sessions(tmp_path: Path) -> None:
     assert first * 0.5 < seconds(run) < first + time.perf_counter() - begin
 
 
+LONG = ["fit", *SMALL, "--data.num_envs", "10", "--data.total_env_steps", "9600", "--model.minibatch_size", "40"]
+LONG += ["--checkpoint.every", "0", "--evaluation.every", "3200"]
+
+
+@pytest.fixture(scope="module")
+def long_run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a run of 60 rollouts leaves that nobody stopped."""
+    logs = tmp_path_factory.mktemp("long")
+    assert main([*LONG, "--logs_dir", str(logs)]) == 0
+    return state(logs / "x" / "seed_1")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_a_run_between_rollouts(tmp_path: Path, number: signal.Signals) -> None:
-    rows, rollouts = 160, 60
-    sizes = ["--data.num_envs", "10", "--data.total_env_steps", str(rollouts * rows), "--model.minibatch_size", "40"]
-    args = ["fit", *SMALL, *sizes, "--checkpoint.every", "0", "--evaluation.every", str(20 * rows)]
-    assert main([*args, "--logs_dir", str(tmp_path / "whole")]) == 0
+def test_a_signal_ends_a_run_between_rollouts(tmp_path: Path, long_run: dict[str, Any], number: signal.Signals) -> None:
     run = tmp_path / "x" / "seed_1"
-    process = start(*args, "--logs_dir", str(tmp_path))
+    process = start(*LONG, "--logs_dir", str(tmp_path))
     wait_for_rows(run, 3)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
@@ -314,7 +318,7 @@ def test_a_signal_ends_a_run_between_rollouts(tmp_path: Path, number: signal.Sig
     assert "Traceback" not in err
     assert not (run / "summary.json").exists()
     assert main(["resume", str(run)]) == 0
-    assert_same(state(tmp_path / "whole" / "x" / "seed_1"), state(run))
+    assert_same(long_run, state(run))
 
 
 @pytest.mark.slow

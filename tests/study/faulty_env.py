@@ -25,5 +25,11 @@ class Faulty(gymnasium.Env):
             raise RuntimeError("the simulator is gone")
         return np.zeros(2, np.float32), 1.0, self.steps % 10 == 0, False, {}
 
+    def get_state(self):
+        return {"steps": self.steps}
+
+    def set_state(self, state):
+        self.steps = state["steps"]
+
 
 gymnasium.register("FaultyForStudies-v0", Faulty)

@@ -25,10 +25,10 @@ SMALL = {
     "overrides": {
         "data.num_envs": 10,
         "data.rollout_steps": 16,
-        "data.total_env_steps": 3200,
+        "data.total_env_steps": 960,
         "model.minibatch_size": 80,
         "model.hidden_sizes": [8],
-        "evaluation.every": 800,
+        "evaluation.every": 320,
         "evaluation.episodes": 2,
         "checkpoint.every": 2,
         "plots.enabled": False,

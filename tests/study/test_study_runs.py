@@ -4,10 +4,13 @@ import json
 import os
 import random
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +45,7 @@ def test_what_a_study_leaves(undisturbed: Path) -> None:
         "name": "small",
         "description": "Short runs",
         "seeds": [1, 2],
-        "env_steps": 3200,
+        "env_steps": 960,
         "reference": "shared",
         "tuning": None,
     }
@@ -51,42 +54,47 @@ def test_what_a_study_leaves(undisturbed: Path) -> None:
     assert "mean return" in (undisturbed / "output" / "complex_shared__seed_2.log").read_text()
 
 
-def test_each_run_is_that_of_the_printed_command(undisturbed: Path, tmp_path: Path) -> None:
+def test_each_run_is_that_of_the_printed_command(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     small.write(tmp_path)
     code, out, err = small.study(tmp_path, "--dry-run")
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[-1] == "8 runs, 25,600 env steps, 25,600 of them left"
+    assert lines[-1] == "8 runs, 7,680 env steps, 7,680 of them left"
     assert [path.name for path in tmp_path.iterdir()] == ["file.yaml"]
     state, command = lines[3].split(maxsplit=1)
     assert state == "waiting"
     program, *args = shlex.split(command)
     assert program == "varshare"
-    subprocess.run([sys.executable, "-m", "varshare_pl", *args], cwd=tmp_path, check=True, capture_output=True)
+    assert main(args) == 0
     ((name, alone),) = small.runs(tmp_path / "logs" / "small").items()
     assert name == "mirrored_varshare/seed_1"
     assert small.left(alone) == small.left(undisturbed / name)
 
 
 def test_finished_runs_are_skipped_and_new_ones_added(undisturbed: Path, tmp_path: Path) -> None:
-    small.write(tmp_path, seeds=[1], methods={"shared": "methods/shared"})
+    one_suite = {"suites": {"mirrored": "mirrored_cartpole"}}
+    small.write(tmp_path, seeds=[1], methods={"shared": "methods/shared"}, **one_suite)
     assert small.study(tmp_path)[0] == 0
     folder = tmp_path / "logs" / "small"
     before = {name: (path / "summary.json").stat().st_mtime_ns for name, path in small.runs(folder).items()}
     created = json.loads((folder / "study.json").read_text())["created"]
-    small.write(tmp_path)
+    small.write(tmp_path, **one_suite)
     code, out, _ = small.study(tmp_path)
     assert code == 0
-    assert sum("running" in line for line in out.splitlines()) == 6
-    assert small.all_left(folder) == small.all_left(undisturbed)
+    assert sum("running" in line for line in out.splitlines()) == 3
+    expected = {name: left for name, left in small.all_left(undisturbed).items() if name.startswith("mirrored_")}
+    assert small.all_left(folder) == expected
+    assert len(expected) == 4
     assert all((folder / name / "summary.json").stat().st_mtime_ns == time_ns for name, time_ns in before.items())
     assert json.loads((folder / "study.json").read_text())["created"] == created
 
 
-def test_other_options_than_those_of_the_runs_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    small.write(tmp_path, seeds=[1], suites={"complex": "complex_cartpole"}, workers=1)
-    assert small.study(tmp_path)[0] == 0
+def test_other_options_than_those_of_the_runs_are_told(undisturbed: Path, tmp_path: Path) -> None:
     folder = tmp_path / "logs" / "small"
+    shutil.copytree(undisturbed, folder)
     run = folder / "complex_varshare" / "seed_1"
     for overrides, message in (
         ({"model.gamma": 0.9}, f"model.gamma: the study has 0.9, the run in {run.relative_to(tmp_path)} has 0.99;"),
@@ -148,10 +156,10 @@ def test_a_failed_run_is_shown_and_waits_to_be_asked_for(tmp_path: Path) -> None
     alone.mkdir()
     faulty(alone)
     assert small.study(alone)[0] == 0
-    assert small.all_left(folder)["good_shared/seed_1"] == small.all_left(alone / "logs/small")["good_shared/seed_1"]
+    assert small.all_left(folder) == small.all_left(alone / "logs" / "small")
 
 
-LONGER = {"data.total_env_steps": 16000}  # long enough to be stopped on the way
+LONGER = {"data.total_env_steps": 8000}  # long enough to be stopped on the way
 
 
 def wait_for(condition: Any, process: "subprocess.Popen[str]", seconds: float = 60.0) -> None:
@@ -171,7 +179,7 @@ def test_a_stopped_study_goes_on(number: signal.Signals, tmp_path: Path) -> None
     small.write(tmp_path, seeds=[1], suites={"mirrored": "mirrored_cartpole"}, overrides=LONGER)
     folder = tmp_path / "logs" / "small"
     with small.started(tmp_path) as process:
-        wait_for(lambda: rows(folder) > 10, process)
+        wait_for(lambda: rows(folder) > 4, process)
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (128 + number, "")
@@ -213,14 +221,23 @@ def test_a_run_that_another_process_writes_is_waited_for(tmp_path: Path) -> None
     folder = tmp_path / "logs" / "small"
     folder.mkdir(parents=True)
     (folder / "study.json").write_text('{"variants": []}')
-    held = lock(folder / "mirrored_varshare" / "seed_1")
-    with small.started(tmp_path) as process:
-        wait_for((folder / "mirrored_shared" / "seed_1" / "summary.json").exists, process)
-        time.sleep(0.5)
-        assert process.poll() is None
+    held, done = lock(folder / "mirrored_varshare" / "seed_1"), threading.Event()
+
+    def release() -> bool:
+        """Once there is nothing else to do; gives whether the study was still waiting then."""
+        deadline = time.monotonic() + 60
+        while not (folder / "mirrored_shared" / "seed_1" / "summary.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        ended = done.wait(0.5)
         held.release()
-        out, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
+        return not ended
+
+    with ThreadPoolExecutor(1) as other:
+        waited = other.submit(release)
+        code, out, _ = small.study(tmp_path)
+        done.set()
+    assert waited.result()
+    assert code == 0
     assert "locked      mirrored_varshare__seed_1" in out
     assert "2 finished" in out
 

@@ -24,7 +24,7 @@ def short_run(logs, *options):
     """The folder of a short run of VarShare on ComplexCartPole."""
     sizes = ["--data.num_envs", "10", "--data.rollout_steps", "32", "--data.total_env_steps", "1280"]
     sizes += ["--model.minibatch_size", "160", "--model.hidden_sizes", "[8]", "--evaluation.episodes", "1"]
-    sizes += ["--model.kl_weight", "0", *PLAIN_ARGS]
+    sizes += ["--model.kl_weight", "0", *PLAIN_ARGS, "--plots.enabled", "false"]
     assert main(["fit", *sizes, "--experiment", "short", "--logs_dir", str(logs), *options]) == 0
     return logs / "short" / "seed_1"
 

@@ -13,7 +13,7 @@ from jsonargparse import Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 
 from varshare_pl.callbacks.checkpoint import Checkpoint
 from varshare_pl.callbacks.evaluation import Evaluation
@@ -38,6 +38,7 @@ from varshare_pl.cli.messages import one_line
 from varshare_pl.cli.parser import VarShareParser, expand_arguments, plain
 from varshare_pl.cli.process import end_other_processes, leave_no_trace
 from varshare_pl.cli.resume import choose_checkpoint, run_config, without_configs
+from varshare_pl.cli.reuse import ReusedParsers
 from varshare_pl.errors import ConfigError
 from varshare_pl.paths import user_path
 from varshare_pl.ppo.module import PPOModule
@@ -48,7 +49,7 @@ LARGEST = {"seed_everything": 2**32 - 1, "data.total_env_steps": sys.maxsize}
 PATHS = ("logs_dir", "ckpt_path", "init_from")
 
 
-class VarShareCLI(LightningCLI):
+class VarShareCLI(ReusedParsers):
     """LightningCLI with our callbacks, run folder and links.
 
     Args:
@@ -143,8 +144,7 @@ class VarShareCLI(LightningCLI):
             "ckpt_path": "Go on with the run in the run's folder: last, or a checkpoint file of it.",
             "init_from": "Start a new run from a checkpoint's weights; data.suite may add tasks.",
         }
-        if subcommand == "validate":
-            # A run's config may hold init_from.
+        if subcommand == "validate":  # a run's config may hold init_from
             texts = {"ckpt_path": "Checkpoint to evaluate; needed.", "init_from": SUPPRESS}
         for key, text in texts.items():
             parser.add_argument(f"--{key}", type=str | None, default=None, help=text)
@@ -186,8 +186,7 @@ class VarShareCLI(LightningCLI):
             self.resume = run_folder(given.logs_dir, given.experiment, given.seed_everything)
         final = run_config(self.resume, given, without_configs(args), lambda options: parse(options).fit)
         self.config.fit = final
-        wanted, length = given.ckpt_path, final.data.total_env_steps
-        checkpoint = choose_checkpoint(self.resume, wanted, length)
+        checkpoint = choose_checkpoint(self.resume, given.ckpt_path, final.data.total_env_steps)
         final.ckpt_path = None if checkpoint is None else str(checkpoint)
 
     def _parse_ckpt_path(self) -> None:

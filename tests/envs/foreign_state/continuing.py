@@ -11,7 +11,7 @@ from varshare_pl.envs.metaworld import metaworld
 from varshare_pl.envs.mujoco import mujoco_cheetah_family, mujoco_hopper_family
 
 MAKERS = {f.__name__: f for f in (metaworld, mujoco_cheetah_family, mujoco_hopper_family)}
-STEPS = 200
+STEPS = 100
 
 
 def make(suite, envs):
@@ -21,7 +21,7 @@ def make(suite, envs):
 
 
 def steps(vec, part):
-    """The rows of 200 random steps, the first or the second ones: (200, N, observation + reward + ends)."""
+    """The rows of 100 random steps, the first or the second ones: (100, N, observation + reward + ends)."""
     rng, space, envs = np.random.default_rng(part), vec.single_action_space, vec.num_envs
     rows = []
     for _ in range(STEPS):

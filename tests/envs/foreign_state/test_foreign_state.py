@@ -1,4 +1,4 @@
-"""Envs of other packages go on exactly: 200 steps, a state in a file, 200 more steps in another process, equal bits."""
+"""Envs of other packages go on exactly: 100 steps, a state in a file, 100 more steps in another process, equal bits."""
 
 import json
 import subprocess
@@ -22,18 +22,20 @@ pytestmark = pytest.mark.filterwarnings(
 LANDERS = [{"id": "LunarLander-v3"}, {"id": "LunarLander-v3", "kwargs": {"enable_wind": True}}]
 FAMILIES = {
     "CartPole": ["CartPole-v1", "CartPole-v1"],
-    "Acrobot": [{"id": "Acrobot-v1", "kwargs": {"max_episode_steps": 150}}],
-    "MountainCar": ["MountainCar-v0"],
+    "Acrobot": [{"id": "Acrobot-v1", "kwargs": {"max_episode_steps": 70}}],
+    "MountainCar": [{"id": "MountainCar-v0", "kwargs": {"max_episode_steps": 70}}],
     "LunarLander": LANDERS,
-    "cheetah": {"make": "mujoco_cheetah_family", "options": {"horizon": 150}},
+    "cheetah": {"make": "mujoco_cheetah_family", "options": {"horizon": 70}},
     "hopper": {"make": "mujoco_hopper_family", "options": {}},
-    "MT10": {"make": "metaworld", "options": {"horizon": 130}},
-    "MT3 v1": {"make": "metaworld", "options": {"benchmark": "MT3", "horizon": 130, "reward_version": "v1"}},
+    "MT10": {"make": "metaworld", "options": {"horizon": 65}},
+    "MT3 v1": {"make": "metaworld", "options": {"benchmark": "MT3", "horizon": 65, "reward_version": "v1"}},
 }
 ENVS = {"MT10": 10, "LunarLander": 3}  # three landers on two tasks: each changes its task at a reset
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=pytest.mark.slow) if name == "MT10" else name for name in FAMILIES]
+)
 def test_another_process_goes_on_with_equal_bits(family: str, tmp_path: Path) -> None:
     if family == "LunarLander":
         pytest.importorskip("Box2D")

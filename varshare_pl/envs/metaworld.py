@@ -19,6 +19,8 @@ from gymnasium.error import DependencyNotInstalled
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
+from varshare_pl.envs.foreign_state import teller_of
+from varshare_pl.envs.plain import as_plain, from_plain
 from varshare_pl.envs.seeding import new_stream
 from varshare_pl.envs.success import SuccessMeasure
 from varshare_pl.envs.tasks import TaskSpec, TaskSuite
@@ -119,7 +121,9 @@ def _check(key: str, value: Any, allowed: Sequence[str]) -> None:
 class GoalAtReset(gym.Wrapper[Any, Any, Any, Any]):
     """A task that takes one of its goals at each reset, by the env's own random stream, and is drawn upright.
 
-    Meta-World's own wrappers ignore ``reset(seed=…)``.
+    Meta-World's own wrappers ignore ``reset(seed=…)``, and its resets leave some of the episode before: the hand goes
+    to its start while doors and goals still stand where they were. With a seed all is first put back to where it was
+    when the env was made.
 
     Args:
         env: One of Meta-World's.
@@ -131,13 +135,24 @@ class GoalAtReset(gym.Wrapper[Any, Any, Any, Any]):
         # Meta-World's own bounds say that the goal is 0, which is so only where it is hidden.
         self.observation_space = _OBSERVATIONS
         self.goals = goals
+        teller = teller_of(env.unwrapped)
+        assert teller is not None
+        self._teller, self._made = teller, as_plain(teller.get_state())
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         core: Any = self.env.unwrapped
         if seed is not None:
+            self._teller.set_state(from_plain(self._made))
             core.np_random = new_stream(seed)
         core._last_rand_vec = self.goals[core.np_random.integers(len(self.goals))].copy()
         return self.env.reset(options=options)
+
+    def get_state(self) -> dict[str, Any]:
+        """Nothing: all that it remembers is the same in every env of the task."""
+        return {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Nothing is left to do."""
 
     def render(self) -> Any:
         image: Any = self.env.render()

@@ -114,7 +114,7 @@ OPTIONS: list[tuple[list[str], list[str]]] = [
     (["--model.target_kl", "-1"], ["model.target_kl: -1 is not allowed; a positive number or null is"]),
     (
         ["--model.normalize_observations", "true"],
-        ["model.normalize_observations: true is not allowed; shared, task or none is; true has become task"],
+        ["model.normalize_observations: true is not allowed; auto, shared, task or none is; true has become task"],
     ),
     (
         ["--model.normalize_rewards", "both"],

@@ -18,7 +18,16 @@ SMALL += ["--model.diagnostics_every", "2", "--checkpoint.every", "1", "--experi
 def options(suite: str, envs: int) -> list[str]:
     rows = envs * STEPS
     sizes = ["--data.num_envs", str(envs), "--data.total_env_steps", str(ROLLOUTS * rows)]
-    return ["--data.suite", suite, *SMALL, *sizes, "--model.minibatch_size", str(rows), "--evaluation.every", str(rows)]
+    return [
+        "--data.suite",
+        suite,
+        *SMALL,
+        *sizes,
+        "--model.minibatch_size",
+        str(rows),
+        "--evaluation.every",
+        str(3 * rows),
+    ]
 
 
 def kill(run: Path, rows: int, *args: str) -> None:

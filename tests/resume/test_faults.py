@@ -196,7 +196,7 @@ def test_a_full_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 FAULTS = {
     "raise": "raised RuntimeError: the simulator is gone",
-    "nan": "gave an observation or reward that is not finite",
+    "nan": "gave an observation that is not finite in float32",
     "shape": "gave an observation of shape (3,); (2,) is its space's",
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -53,18 +53,19 @@ class KeptEnvs:
     def _begin(self, make: Callable[[int], Envs], seed: int) -> tuple[Envs, Any, dict[str, Any]]:
         played = None
         if self._envs is not None and self._as_new is None:
-            self._envs.reset(seed=_seeds(self._envs, seed))
+            _reset(self._envs, seed)
             played = get_state(self._envs)["envs"]
             self.close()  # before others are made: memory is to hold one set
         if self._envs is None:
             self._envs = make(seed)
-        obs, info = self._envs.reset(seed=_seeds(self._envs, seed))
+        obs, info = _reset(self._envs, seed)
         if played is not None:
             told = all(env["env"] is not None for env in played)
             self._as_new = told and played == get_state(self._envs)["envs"]
         return self._envs, obs, info
 
 
-def _seeds(envs: Envs, seed: int) -> Sequence[int]:
-    """Those that envs made for a seed have at their first reset."""
-    return [stream_seed(seed, place) for place in range(envs.num_envs)]
+def _reset(envs: Any, seed: int) -> tuple[Any, dict[str, Any]]:
+    """Begin with the streams that envs made for a seed have at their first reset."""
+    obs, info = envs.reset(seed=[stream_seed(seed, place) for place in range(envs.num_envs)])
+    return obs, info

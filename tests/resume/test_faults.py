@@ -265,8 +265,8 @@ def start(*args: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-m", "varshare_pl", *args], stderr=subprocess.PIPE, text=True)
 
 
-def wait_for_rows(run: Path, rows: int) -> None:
-    deadline = time.monotonic() + 60
+def wait_for_rows(run: Path, rows: int, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
     path = run / "heartbeat.csv"
     while not (path.exists() and path.read_bytes().count(b"\n") > rows):
         assert time.monotonic() < deadline

@@ -33,7 +33,7 @@ def options(suite: str, envs: int) -> list[str]:
 def kill(run: Path, rows: int, *args: str) -> None:
     """Run a command in a process of its own and kill it once the heartbeat has more than so many rows."""
     with start(*args) as process:
-        wait_for_rows(run, rows)
+        wait_for_rows(run, rows, seconds=600)  # ten models of MuJoCo take long to be made
         time.sleep(0.05)  # into the next rollout
         process.kill()
     assert not (run / "summary.json").exists(), "it ended before the kill: give it more rollouts"

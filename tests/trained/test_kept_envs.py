@@ -91,7 +91,7 @@ def results(suite, backend="auto", kept=None):
         (
             {"name": "Norm", "tasks": ["CartPole-v1"], "wrappers": ["gymnasium.wrappers.NormalizeObservation"]},
             "sync",
-            4,
+            EVALUATIONS,
         ),
     ],
     ids=["batched", "torch", "workers", "MuJoCo", "Meta-World", "remembers", "does not tell", "wrapper remembers"],

@@ -58,7 +58,7 @@ OPTIONS: list[tuple[list[str], list[str]]] = [
     (["--data.backend", "gpu"], ["data.backend: gpu is not allowed; auto, batched, torch, sync or workers is"]),
     (
         ["--data.backend", "batched", "--data.suite", GYM],
-        ["data.backend: batched is not allowed", "auto, sync, workers"],
+        ["data.backend='batched': CartPole-v1 has no batched physics; allowed: auto, sync, workers"],
     ),
     (
         ["--data.backend", "async"],
@@ -115,7 +115,7 @@ OPTIONS: list[tuple[list[str], list[str]]] = [
     (["--model.target_kl", "-1"], ["model.target_kl: -1 is not allowed; a positive number or null is"]),
     (
         ["--model.normalize_observations", "true"],
-        ["model.normalize_observations: true is not allowed; shared, task or none is; true has become task"],
+        ["model.normalize_observations: true is not allowed; auto, shared, task or none is; true has become task"],
     ),
     (
         ["--model.normalize_rewards", "both"],
@@ -271,7 +271,16 @@ def test_bad_config_file(text: str, parts: list[str], here: Path, capsys: pytest
     assert [path.name for path in here.iterdir()] == ["my.yaml"]
 
 
-@pytest.mark.parametrize(("suite", "package"), [("MiniGrid", "minigrid"), ("LunarLander", "Box2D")])
+@pytest.mark.parametrize(
+    ("suite", "package"),
+    [
+        ("MiniGrid", "minigrid"),
+        ("LunarLander", "Box2D"),
+        ("MetaWorld", "metaworld"),
+        ("CheetahFamily", "mujoco"),
+        ("HopperFamily", "mujoco"),
+    ],
+)
 def test_a_suite_whose_extra_is_missing(
     suite: str, package: str, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -175,12 +175,12 @@ FAULTS = [
     ({"reward": None}, "gave the reward None; a number is allowed"),
     ({"reward": "1"}, "gave the reward '1'; a number is allowed"),
     ({"reward": np.ones(2)}, "gave the reward array([1., 1.]); a number is allowed"),
-    ({"reward": 1e39}, "gave an observation or reward that is not finite"),
+    ({"reward": 1e39}, "gave the reward 1e+39; a finite number of float32 is allowed"),
     ({"terminated": "no"}, "gave terminated = 'no'; True or False is allowed"),
     ({"obs": "x"}, "gave the observation 'x'; an array of numbers of shape (1,) is allowed"),
     ({"obs": {"a": 1}}, "gave the observation {'a': 1}; an array of numbers of shape (1,) is allowed"),
     ({"obs": np.ones((1, 1))}, "gave an observation of shape (1, 1); (1,) is its space's"),
-    ({"obs": np.array([1e39])}, "gave an observation or reward that is not finite"),
+    ({"obs": np.array([1e39])}, "gave an observation that is not finite in float32"),
 ]
 
 

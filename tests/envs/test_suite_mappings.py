@@ -106,7 +106,16 @@ def test_a_suite_that_ships_by_mapping_is_that_of_its_name():
     assert half.identities() == get_suite("LunarLander").identities()[:3]
 
 
-@pytest.mark.parametrize(("suite", "package"), [("MiniGrid", "minigrid"), ("LunarLander", "Box2D")])
+@pytest.mark.parametrize(
+    ("suite", "package"),
+    [
+        ("MiniGrid", "minigrid"),
+        ("LunarLander", "Box2D"),
+        ("MetaWorld", "metaworld"),
+        ("CheetahFamily", "mujoco"),
+        ("HopperFamily", "mujoco"),
+    ],
+)
 def test_a_missing_extra_is_one_line(suite, package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ConfigError) as error:

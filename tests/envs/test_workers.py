@@ -144,6 +144,7 @@ def test_what_cannot_be_sent_is_told():
         ({"num_workers": 2, "suite": "CartPole"}, "num_workers=2: the backend is 'batched', which has no workers"),
         ({"worker_timeout": 2.0}, "worker_timeout=2.0: the backend is 'sync', which has no workers"),
         ({"worker_timeout": 0.0, "num_workers": 1}, "worker_timeout=0.0: must be a number of seconds above 0"),
+        ({"context": "spawn", "backend": "sync"}, "context='spawn': the backend is 'sync', which has no workers"),
         ({"context": "thread", "num_workers": 1}, "context='thread': allowed: fork"),
     ],
 )

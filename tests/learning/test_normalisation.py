@@ -156,7 +156,7 @@ def test_details_of_shared_moments_have_no_task():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"normalize_observations": True}, "normalize_observations: True .*; shared, task or none is; True has become"),
+        ({"normalize_observations": True}, "True .*; auto, shared, task or none is; True has become"),
         ({"normalize_rewards": False}, "normalize_rewards: False is not allowed; .*; False has become none"),
         ({"normalize_returns": "running"}, "normalize_returns: running is not allowed; .*; running has become task"),
         ({"normalize_returns": "popart"}, "popart is not allowed; .*; popart has become task, with model.popart true"),
@@ -170,6 +170,8 @@ def test_values_that_are_not_there_are_refused(options, message):
 
 
 def test_defaults_are_one_scale_for_all_tasks():
-    assert NormalisationOptions() == NormalisationOptions(
-        normalize_observations="shared", normalize_returns="none", popart=False, normalize_rewards="shared"
+    options = NormalisationOptions()
+    assert options == NormalisationOptions(
+        normalize_observations="auto", normalize_returns="none", popart=False, normalize_rewards="shared"
     )
+    assert (options.observation_scope(False), options.observation_scope(True)) == ("shared", "none")

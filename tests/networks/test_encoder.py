@@ -128,6 +128,26 @@ def test_what_is_encoded():
         encoded(EnvSpec("x", 1, (3, 9, 3), Discrete(2), "uint8"), "cnn")
 
 
+@pytest.mark.parametrize(
+    ("spec", "encoder", "scope", "normalised"),
+    [
+        (VIEW, "auto", "auto", False),
+        (VIEW, "cnn", "auto", False),
+        (VIEW, "none", "auto", True),  # read as a vector, of which each number has its own meaning
+        (VIEW, "auto", "shared", True),
+        (EnvSpec("x", 1, (7, 7, 3), Discrete(2)), "cnn", "auto", True),  # floats, of which no largest value is known
+        (EnvSpec("x", 1, (7,), Discrete(2), "uint8", obs_scale=0.1), "auto", "auto", True),
+    ],
+)
+def test_images_of_bytes_are_scaled_and_not_normalised_unless_that_is_wanted(spec, encoder, scope, normalised):
+    scopes = NormalisationOptions(normalize_observations=scope)
+    policy = ActorCritic(spec, Shared(), NetworkOptions(hidden_sizes=(8,), encoder=encoder), scopes)
+    assert (policy.observation_moments is not None) == normalised
+    if not normalised:
+        obs = torch.randint(0, 11, (5, *spec.obs_shape), dtype=torch.uint8)
+        torch.testing.assert_close(policy.encode(obs, torch.zeros(5, dtype=torch.int64)), obs.flatten(1) / 10)
+
+
 def test_normalised_bytes_are_not_scaled_as_well():
     policy = ActorCritic(VIEW, Shared(), SMALL, NormalisationOptions(normalize_observations="task"))
     obs, task = torch.randint(0, 11, (30, 7, 7, 3), dtype=torch.uint8), torch.arange(30) % 3

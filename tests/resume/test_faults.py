@@ -193,7 +193,7 @@ def test_a_full_disk(tmp_path: Path, whole: dict[str, Any], capsys: pytest.Captu
 
 FAULTS = {
     "raise": "raised RuntimeError: the simulator is gone",
-    "nan": "gave an observation or reward that is not finite",
+    "nan": "gave an observation that is not finite in float32",
     "shape": "gave an observation of shape (3,); (2,) is its space's",
 }
 
@@ -261,8 +261,8 @@ def start(*args: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-m", "varshare_pl", *args], stderr=subprocess.PIPE, text=True)
 
 
-def wait_for_rows(run: Path, rows: int) -> None:
-    deadline = time.monotonic() + 60
+def wait_for_rows(run: Path, rows: int, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
     path = run / "heartbeat.csv"
     while not (path.exists() and path.read_bytes().count(b"\n") > rows):
         assert time.monotonic() < deadline

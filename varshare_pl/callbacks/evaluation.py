@@ -88,6 +88,12 @@ class Evaluation(Callback):
         if not stopped_by_signal(trainer):
             self.evaluator.finish(_module(pl_module).env_steps)
 
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self.evaluator.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self.evaluator.close()
+
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         result = self._run(trainer, _module(pl_module), _module(pl_module).env_steps)
         if result is None:

@@ -6,6 +6,7 @@ import copy
 import math
 import shutil
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from varshare_pl.results.table import text_table
 from varshare_pl.run_folder import CONFIG_FILE
 from varshare_pl.sharing.varshare.pruning import mean_log_var, prunable_layers, prune_
 from varshare_pl.trained.evaluation import EvaluationResult
+from varshare_pl.trained.evaluator import Evaluator
 
 PRUNE_FILE = "prune.json"
 TRAINING_ONLY = ("optimizer_states", "lr_schedulers", "callbacks", "RolloutDataModule")  # of what a checkpoint holds
@@ -72,19 +74,25 @@ def write_pruned(run: Path, path: Path, thresholds: Sequence[float], folder: Pat
             f"prune: the networks of {run} ({cli.model.method_name}) have no residuals with a σ per weight; only "
             "varshare has, without deterministic and rank"
         )
-    before = _evaluate(cli, checkpoint)
-    found = [_prune(cli, checkpoint, threshold) for threshold in thresholds]
+    with closing(_how(cli)):
+        before = _evaluate(cli, checkpoint)
+        found = [_prune(cli, checkpoint, threshold) for threshold in thresholds]
     report = _write(folder, path, checkpoint, before, found)
     return f"{_tables(cli, before, found, report)}\nwritten: {folder}"
 
 
 def _evaluate(cli: DescribeCLI, checkpoint: dict[str, Any]) -> EvaluationResult:
     """As ``varshare validate`` does, of the weights that a checkpoint gives."""
-    module, data, how = cli.model, cli.datamodule, cli.config_init[cli.subcommand].evaluation.evaluator
+    module = cli.model
     module.load_state_dict(checkpoint["state_dict"])
     env_steps = checkpoint[CHECKPOINT_KEY]["env_steps"]
-    result: EvaluationResult = how.play(module.policy.deterministic(), data, module.seed, env_steps)
-    return result
+    return _how(cli).play(module.policy.deterministic(), cli.datamodule, module.seed, env_steps)
+
+
+def _how(cli: DescribeCLI) -> Evaluator:
+    """What evaluates, with the run's settings."""
+    evaluator: Evaluator = cli.config_init[cli.subcommand].evaluation.evaluator
+    return evaluator
 
 
 def _prune(cli: DescribeCLI, checkpoint: dict[str, Any], threshold: float) -> Pruned:

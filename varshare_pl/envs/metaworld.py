@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
-from importlib.util import find_spec
 from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.error import DependencyNotInstalled
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
+from varshare_pl.envs.extras import need
+from varshare_pl.envs.foreign_state import teller_of
+from varshare_pl.envs.plain import as_plain, from_plain
 from varshare_pl.envs.seeding import new_stream
 from varshare_pl.envs.success import SuccessMeasure
 from varshare_pl.envs.tasks import TaskSpec, TaskSuite
@@ -28,7 +29,6 @@ Benchmark = Literal["MT3", "MT5-fast", "MT10", "MT50"]
 RewardVersion = Literal["v1", "v2"]
 
 ENV_ID = "varshare_pl/MetaWorld-v3"
-MISSING = "Meta-World 3 is not installed: pip install 'varshare-pl[metaworld]'"
 HORIZON = 500
 GOALS = 50  # of a task
 CAMERA = "corner2"  # stands on its head, as all of Meta-World's corner cameras do
@@ -76,18 +76,15 @@ def metaworld(
         solved: A task is solved where the mean success is at least this.
 
     Raises:
-        ConfigError: for a value that is not allowed, or where Meta-World is not installed.
+        ConfigError: for a number out of its range, or where Meta-World is not installed.
     """
-    _check("suite.benchmark", benchmark, tuple(BENCHMARKS))
-    _check("suite.reward_version", reward_version, ("v1", "v2"))
-    if type(horizon) is not int or not 1 <= horizon <= HORIZON:
-        raise ConfigError(f"suite.horizon: {horizon!r} is not allowed; an integer from 1 to {HORIZON} is")
-    if type(goal_seed) is not int or goal_seed < 0:
-        raise ConfigError(f"suite.goal_seed: {goal_seed!r} is not allowed; an integer of at least 0 is")
-    if isinstance(solved, bool) or not isinstance(solved, int | float) or not 0 < solved <= 1:
-        raise ConfigError(f"suite.solved: {solved!r} is not allowed; a number above 0, up to 1, is")
-    if find_spec("metaworld") is None:
-        raise ConfigError(f"suite: {MISSING}")
+    if not 1 <= horizon <= HORIZON:
+        raise ConfigError(f"suite.horizon: {horizon} is not allowed; an integer from 1 to {HORIZON} is")
+    if goal_seed < 0:
+        raise ConfigError(f"suite.goal_seed: {goal_seed} is not allowed; an integer of at least 0 is")
+    if not 0 < solved <= 1:
+        raise ConfigError(f"suite.solved: {solved} is not allowed; a number above 0, up to 1, is")
+    need("metaworld", "metaworld", "MetaWorld", load=False)
     how = {"reward_version": reward_version, "goal_seed": goal_seed, "max_episode_steps": horizon}
     names = BENCHMARKS[benchmark]
     actions: Any = Box(-1.0, 1.0, (4,), np.float32)
@@ -119,7 +116,9 @@ def _check(key: str, value: Any, allowed: Sequence[str]) -> None:
 class GoalAtReset(gym.Wrapper[Any, Any, Any, Any]):
     """A task that takes one of its goals at each reset, by the env's own random stream, and is drawn upright.
 
-    Meta-World's own wrappers ignore ``reset(seed=…)``.
+    Meta-World's own wrappers ignore ``reset(seed=…)``, and its resets leave some of the episode before: the hand goes
+    to its start while doors and goals still stand where they were. With a seed all is first put back to where it was
+    when the env was made.
 
     Args:
         env: One of Meta-World's.
@@ -131,13 +130,24 @@ class GoalAtReset(gym.Wrapper[Any, Any, Any, Any]):
         # Meta-World's own bounds say that the goal is 0, which is so only where it is hidden.
         self.observation_space = _OBSERVATIONS
         self.goals = goals
+        teller = teller_of(env.unwrapped)
+        assert teller is not None
+        self._teller, self._made = teller, as_plain(teller.get_state())
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         core: Any = self.env.unwrapped
         if seed is not None:
+            self._teller.set_state(from_plain(self._made))
             core.np_random = new_stream(seed)
         core._last_rand_vec = self.goals[core.np_random.integers(len(self.goals))].copy()
         return self.env.reset(options=options)
+
+    def get_state(self) -> dict[str, Any]:
+        """Nothing: all that it remembers is the same in every env of the task."""
+        return {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Nothing is left to do."""
 
     def render(self) -> Any:
         image: Any = self.env.render()
@@ -156,15 +166,13 @@ def make_env(
         render_mode: as in ``gymnasium.make``.
 
     Raises:
-        ConfigError: for a value that is not allowed.
-        DependencyNotInstalled: where Meta-World is not installed.
+        ConfigError: for a value that is not allowed, or where Meta-World is not installed.
     """
     _check("kwargs.task", task, TASKS)
     _check("kwargs.reward_version", reward_version, ("v1", "v2"))
-    try:
-        from metaworld.env_dict import ALL_V3_ENVIRONMENTS
-    except ImportError as error:
-        raise DependencyNotInstalled(MISSING) from error
+    need("metaworld", "metaworld", "MetaWorld")
+    from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+
     drawn: dict[str, Any] = {}
     if render_mode is not None:
         drawn = {"render_mode": render_mode, "camera_name": CAMERA, "width": PICTURE, "height": PICTURE}

@@ -7,13 +7,13 @@ forwards or backwards is the direction task of MAML (Finn et al. 2017, arXiv 170
 from __future__ import annotations
 
 from importlib.metadata import version
-from importlib.util import find_spec
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box
 
+from varshare_pl.envs.extras import need
 from varshare_pl.envs.tasks import TaskSpec, TaskSuite
 from varshare_pl.errors import ConfigError
 
@@ -41,10 +41,9 @@ def mujoco_cheetah_family(directions: bool = True, horizon: int = HORIZON) -> Ta
         horizon: Steps of an episode; Gymnasium's are 1000.
 
     Raises:
-        ConfigError: for a value that is not allowed, or where MuJoCo is not installed.
+        ConfigError: for a horizon of no step, or where MuJoCo is not installed.
     """
-    if not isinstance(directions, bool):
-        raise ConfigError(f"suite.directions: {directions!r} is not allowed; true or false is")
+    need("mujoco", "mujoco", "CheetahFamily", load=False)
     variants = {**_DYNAMICS, **(_BACKWARDS if directions else {})}
     name = "CheetahFamily" if directions else "CheetahFamilyForwards"
     return _family(name, CHEETAH_ID, variants, horizon, observations=17, actions=6)
@@ -57,18 +56,17 @@ def mujoco_hopper_family(horizon: int = HORIZON) -> TaskSuite:
         horizon: Steps of an episode at most; Gymnasium's are 1000. An episode ends when the hopper falls.
 
     Raises:
-        ConfigError: for a value that is not allowed, or where MuJoCo is not installed.
+        ConfigError: for a horizon of no step, or where MuJoCo is not installed.
     """
+    need("mujoco", "mujoco", "HopperFamily", load=False)
     return _family("HopperFamily", HOPPER_ID, _DYNAMICS, horizon, observations=11, actions=3)
 
 
 def _family(
     name: str, env_id: str, variants: dict[str, dict[str, float]], horizon: int, observations: int, actions: int
 ) -> TaskSuite:
-    if type(horizon) is not int or horizon < 1:
-        raise ConfigError(f"suite.horizon: {horizon!r} is not allowed; an integer of at least 1 is")
-    if find_spec("mujoco") is None:
-        raise ConfigError("suite: MuJoCo is not installed: pip install 'varshare-pl[mujoco]'")
+    if horizon < 1:
+        raise ConfigError(f"suite.horizon: {horizon} is not allowed; an integer of at least 1 is")
     action_space: Any = Box(-1.0, 1.0, (actions,), np.float32)
     base = {CHEETAH_ID: "HalfCheetah-v5", HOPPER_ID: "Hopper-v5"}[env_id]
     return TaskSuite(

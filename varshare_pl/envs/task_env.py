@@ -141,7 +141,7 @@ class TaskEnv(gym.Wrapper[Any, Any, Any, Any]):
         if copy.shape != space.shape:
             raise EnvError(f"{self._here()} gave an observation of shape {copy.shape}; {space.shape} is its space's")
         if not np.isfinite(copy).all():
-            raise EnvError(f"{self._here()} gave an observation or reward that is not finite")
+            raise EnvError(f"{self._here()} gave an observation that is not finite in {copy.dtype}")
         return copy
 
     def _reward(self, reward: Any) -> float:
@@ -149,7 +149,7 @@ class TaskEnv(gym.Wrapper[Any, Any, Any, Any]):
         if number is None:
             raise EnvError(f"{self._here()} gave the reward {short(reward)}; a number is allowed")
         if not abs(number) <= LARGEST_REWARD:
-            raise EnvError(f"{self._here()} gave an observation or reward that is not finite")
+            raise EnvError(f"{self._here()} gave the reward {number:g}; a finite number of float32 is allowed")
         return number
 
     def _flag(self, name: str, value: Any) -> bool:

@@ -76,7 +76,7 @@ def make_vector_env(
     indices, total = _check_indices(num_envs, env_indices, total_envs)
     cycle = resolve_assignment(suite, total, task_assignment) == "cycle"
     start_tasks = [g % suite.num_tasks for g in indices]
-    backend = resolve_backend(suite, backend, num_workers, worker_timeout)
+    backend = resolve_backend(suite, backend, num_workers, worker_timeout, context)
     if suite.dynamics is not None and backend in ("batched", "torch"):
         make = _torch_env() if backend == "torch" else BatchedVectorEnv
         return make(suite.dynamics, start_tasks, env_indices=indices, cycle=cycle, seed=seed, render_mode=render_mode)
@@ -125,7 +125,11 @@ def _torch_env() -> type[BatchedVectorEnv]:
 
 
 def resolve_backend(
-    suite: TaskSuite, backend: Backend, num_workers: int | None = None, worker_timeout: float | None = None
+    suite: TaskSuite,
+    backend: Backend,
+    num_workers: int | None = None,
+    worker_timeout: float | None = None,
+    context: str | None = None,
 ) -> Backend:
     """Decide what "auto" means.
 
@@ -141,7 +145,8 @@ def resolve_backend(
         raise ConfigError(f"num_workers={num_workers!r}: must be an integer of at least 1, or None")
     if worker_timeout is not None and not 0 < worker_timeout < np.inf:
         raise ConfigError(f"worker_timeout={worker_timeout!r}: must be a number of seconds above 0, or None")
-    for key, value in (("num_workers", num_workers), ("worker_timeout", worker_timeout)):
+    of_workers = {"num_workers": num_workers, "worker_timeout": worker_timeout, "context": context}
+    for key, value in of_workers.items():
         if value is not None and backend != "workers":
             raise ConfigError(f"{key}={value!r}: the backend is {backend!r}, which has no workers; allowed: None")
     return backend

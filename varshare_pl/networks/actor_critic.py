@@ -89,8 +89,9 @@ class ActorCritic(nn.Module):
             return None if scope == "none" else TaskMoments(tasks, shape, dtype, shared=scope == "shared")
 
         wide = torch.float64 if spec.obs_dtype == "float64" else None
-        self.observation_moments = moments(normalisation.normalize_observations, (spec.obs_size,), wide)
         self._bytes = spec.obs_dtype == "uint8"
+        scope = normalisation.observation_scope(encodes_bytes=self._bytes and images is not None)
+        self.observation_moments = moments(scope, (spec.obs_size,), wide)
         self._scale = spec.obs_scale if self.observation_moments is None else 1.0
         self.return_moments = moments(normalisation.normalize_returns)
         self.reward_moments = moments(normalisation.normalize_rewards)

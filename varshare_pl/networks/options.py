@@ -1,7 +1,7 @@
 """Options of the networks: sizes, initial scales, normalisation."""
 
 # Annotations here are objects, not text: the command line reads them of classes that inherit them in other modules.
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -15,7 +15,12 @@ EncoderName = Literal["auto", "cnn", "none"]
 LogStd = Literal["task", "shared", "network"]
 ActionBounds = Literal["clip", "tanh"]
 Scope = Literal["shared", "task", "none"]
-SCOPED = "normalize_observations", "normalize_returns", "normalize_rewards"
+ObservationScope = Literal["auto", Scope]
+SCOPED: Mapping[str, Sequence[str]] = {
+    "normalize_observations": get_args(ObservationScope),
+    "normalize_returns": get_args(Scope),
+    "normalize_rewards": get_args(Scope),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +71,8 @@ class NormalisationOptions:
     """What is normalised: by running moments of all tasks together ("shared"), of each "task", or not ("none").
 
     Args:
-        normalize_observations: Actor and critic read observations normalised by mean and standard deviation.
+        normalize_observations: Actor and critic read observations normalised by mean and standard deviation. "auto":
+            not uint8 images that the encoder reads, which are divided by their largest value; all else "shared".
         normalize_returns: The critic learns value targets normalised by their mean and standard deviation; advantages
             come from raw values.
         popart: Keep the critic's values where the moments of its targets change; needs normalize_returns.
@@ -74,19 +80,28 @@ class NormalisationOptions:
             logged stays raw.
     """
 
-    normalize_observations: Scope = "shared"
+    normalize_observations: ObservationScope = "auto"
     normalize_returns: Scope = "none"
     popart: bool = False
     normalize_rewards: Scope = "shared"
 
     def __post_init__(self) -> None:
-        for option in SCOPED:
+        for option, scopes in SCOPED.items():
             value = getattr(self, option)
-            if value not in get_args(Scope):
-                raise ConfigError(
-                    f"model.{option}: {value} is not allowed; shared, task or none is{new_value(option, value)}"
-                )
+            if value not in scopes:
+                allowed = f"{', '.join(scopes[:-1])} or {scopes[-1]} is"
+                raise ConfigError(f"model.{option}: {value} is not allowed; {allowed}{new_value(option, value)}")
         if self.popart and self.normalize_returns == "none":
             raise ConfigError(
                 "model.popart: true is not allowed with model.normalize_returns none; shared and task are"
             )
+
+    def observation_scope(self, encodes_bytes: bool) -> Scope:
+        """By which moments observations are normalised.
+
+        Args:
+            encodes_bytes: Whether they are uint8 images that an encoder reads.
+        """
+        if self.normalize_observations == "auto":
+            return "none" if encodes_bytes else "shared"
+        return self.normalize_observations

@@ -88,10 +88,6 @@ class RolloutDataModule(pl.LightningDataModule):
                 f"data.num_envs: {num_envs} is not allowed with data.task_assignment=fixed; "
                 f"a multiple of the suite's {self.suite.num_tasks} tasks is"
             )
-        if backend in ("batched", "torch") and self.suite.dynamics is None:
-            raise ConfigError(
-                f"data.backend: {backend} is not allowed for suite {self.suite.name}; auto, sync, workers are"
-            )
         try:
             resolve_backend(self.suite, backend, num_workers, worker_timeout)
         except ConfigError as error:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +19,7 @@ from varshare_pl.envs.success import EpisodeSuccess, SuccessMeasure
 from varshare_pl.errors import ConfigError, EnvError
 from varshare_pl.random import stream_seed
 from varshare_pl.results.table import evaluation_table
+from varshare_pl.trained.kept_envs import KeptEnvs
 
 Act = Callable[[Tensor, Tensor], Tensor]
 """Actions (rows,) from observations (rows, *obs) and tasks (rows,)."""
@@ -150,6 +153,7 @@ def evaluate(
     stopped: Callable[[], bool] = lambda: False,
     num_workers: int | None = None,
     worker_timeout: float | None = None,
+    kept: KeptEnvs | None = None,
 ) -> EvaluationResult:
     """Run episodes in envs of their own, with random streams of their own.
 
@@ -169,6 +173,7 @@ def evaluate(
         stopped: Asked at every step whether to stop.
         num_workers: As for training.
         worker_timeout: As for training.
+        kept: Holds the envs for further evaluations of the same suite; None: they are closed in the end.
 
     Raises:
         StoppedError: if it was stopped.
@@ -177,19 +182,20 @@ def evaluate(
     check_envs_per_task(episodes, envs_per_task)
     envs_per_task = envs_per_task or episodes
     tasks, quota = suite.num_tasks, episodes // envs_per_task
-    envs = make_vector_env(
+    make = partial(
+        make_vector_env,
         suite,
         tasks * envs_per_task,
         backend,
-        seed=stream_seed(seed, "evaluation", counter),
         task_assignment="fixed",
         num_workers=num_workers,
         worker_timeout=worker_timeout,
     )
-    try:
-        columns, running = _play(act, envs, quota, suite.success, info_metrics, max_episode_steps, stopped)
-    finally:
-        envs.close()
+    with ExitStack() as stack:
+        kept = stack.enter_context(closing(KeptEnvs())) if kept is None else kept
+        begun = kept.begun(lambda seed: make(seed=seed), stream_seed(seed, "evaluation", counter))
+        envs, obs, info = stack.enter_context(begun)
+        columns, running = _play(act, envs, obs, info, quota, suite.success, info_metrics, max_episode_steps, stopped)
     # Env i has task i mod M, so (N, quota) regroups to (M, E).
     shaped = {k: v.reshape(envs_per_task, tasks, quota).swapaxes(0, 1).reshape(tasks, -1) for k, v in columns.items()}
     returns, lengths, cut = shaped.pop("return"), shaped.pop("length").astype(np.int64), shaped.pop("cut") > 0
@@ -213,6 +219,8 @@ def _check_told(suite: TaskSuite, success: NDArray[np.float64], told: EpisodeSuc
 def _play(
     act: Act,
     envs: Any,
+    obs: Any,
+    info: Mapping[str, Any],
     quota: int,
     success: SuccessMeasure,
     info_metrics: tuple[str, ...],
@@ -221,7 +229,6 @@ def _play(
 ) -> tuple[dict[str, NDArray[np.float64]], RunningEpisodes]:
     """What each env's first ``quota`` episodes came to, (N, quota) each."""
     n = envs.num_envs
-    obs, info = envs.reset()
     task = torch.as_tensor(np.asarray(info["task"], np.int64))
 
     def where(i: int) -> str:

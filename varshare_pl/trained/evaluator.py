@@ -11,6 +11,7 @@ from varshare_pl.networks.actor_critic import ActorCritic
 from varshare_pl.parallel import rank
 from varshare_pl.results.statistics import average
 from varshare_pl.trained.evaluation import LONGEST_EPISODE, Act, EvaluationResult, check_envs_per_task, evaluate
+from varshare_pl.trained.kept_envs import KeptEnvs
 from varshare_pl.types import Detail, Record
 
 Run = Callable[[int, bool], EvaluationResult | None]
@@ -61,6 +62,7 @@ class Evaluator:
         self._first: list[Record | None] = []  # what is known before the first rollout, once it was asked for
         self._told_missing = self._has_residuals = False
         self._run: Run
+        self._envs = KeptEnvs()
 
     def play(
         self,
@@ -70,7 +72,7 @@ class Evaluator:
         env_steps: int,
         stopped: Callable[[], bool] = lambda: False,
     ) -> EvaluationResult:
-        """Play with the envs that training has, as many episodes as this object says.
+        """Play with envs as training has, as many episodes as this object says; ``close`` closes the envs.
 
         Args:
             act: The policy.
@@ -92,7 +94,12 @@ class Evaluator:
             stopped,
             data.num_workers,
             data.worker_timeout,
+            self._envs,
         )
+
+    def close(self) -> None:
+        """Close the envs that evaluations have kept open."""
+        self._envs.close()
 
     def attach(self, policy: ActorCritic, run: Run) -> None:
         """Take the policy of a fit that begins, and what evaluates it."""

@@ -32,9 +32,10 @@ def test_sharing_falls_as_the_dial_turns(tmp_path: Path, seed: int) -> None:
 
 def actor_head(logs: Path, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Cosines (M, M) of the tasks' own weights in the actor's head at the end, and their norms (M,)."""
-    rows = read_diagnostics(logs / "x" / f"seed_{seed}").where(network="actor", layer="head")
-    last = rows.take(rows.env_steps == rows.env_steps.max())
-    return pair_matrices(last, "sharing/cosine", 6)["actor head"], last.where("sharing/mu_norm").value
+    last = (
+        read_diagnostics(logs / "x" / f"seed_{seed}").at_end_of("sharing/energy").where(network="actor", layer="head")
+    )
+    return pair_matrices(last, "sharing/cosine", 6)["actor", "head"], last.where("sharing/mu_norm").value
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -100,6 +100,8 @@ def _spread(value: Value, like: Tensor, dtype: torch.dtype) -> Tensor:
 class TorchVectorEnv(BatchedVectorEnv):
     """The envs of ``BatchedVectorEnv`` with their steps in torch; the same trajectories, infos and saved states.
 
+    States are equal up to the last digits: ``sin``, ``cos`` and ``sqrt`` of NumPy and of torch round differently.
+
     ``step`` is for everyday use. A collector that compiles acting and stepping into one graph goes on by itself::
 
         envs.refill(steps)

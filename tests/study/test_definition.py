@@ -287,7 +287,9 @@ def test_a_mistake_on_the_command_line(args: list[str], message: str, capsys: py
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", shipped_studies())
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "dial" else name for name in shipped_studies()]
+)
 def test_a_shipped_study_is_planned(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -35,7 +35,7 @@ def test_sharing_falls_as_the_dial_turns(tmp_path: Path, seed: int) -> None:
 def test_the_heads_sharing_hardly_hangs_on_sizes(
     tmp_path: Path, num_tasks: int, width: int, angle: float, low: float, high: float
 ) -> None:
-    """Of 42 runs with 2 to 12 tasks and widths 32 to 256, S was 0.51 to 0.70 at half of the angle, 0.06 to 0.24 at all."""
+    """Of 42 runs with 2 to 12 tasks and widths 32 to 256, S was 0.51 to 0.70 at half the angle, 0.06 to 0.24 at all."""
     suite = f"{{name: PointMassDial, angle: {angle}, num_tasks: {num_tasks}}}"
     rate = str(3e-3 * min(1.0, 64 / width))  # wide layers take smaller steps
     sizes = ("--model.hidden_sizes", f"[{width}, {width}]", "--model.lr_actor", rate, "--model.lr_critic", rate)

@@ -15,6 +15,7 @@ from benchmarks.machine import ROOT
 
 Figures = dict[str, float]
 SPEED = "speed"  # env steps per second
+MILLIONS = "million_steps"  # of envs, per second of processor time
 CPU_SPEED = "cpu_speed"  # env steps per second of this process's processor time: other programs hardly bend it
 START = "start_s"  # seconds from the call of fit to the end of the second rollout's update: what compiling costs
 UPDATE = "update_s"  # median seconds of an update
@@ -56,6 +57,7 @@ TASK_COUNTS = (5, 10, 25, 50)
 TASK_METHODS = ("varshare", "shared", "independent", "paco", "moore")  # whose cost is measured against tasks
 # The methods of the package, each of which has a config.
 METHODS = tuple(sorted(path.stem for path in (ROOT / "configs" / "methods").glob("*.yaml")))
+PHYSICS = {"point_mass": "PointMassDial", "mountain_car": "MountainCarLadder", "pendulum": "PendulumFamily"}
 SETTINGS = {
     "a": Setting("CartPole", 8, 256, 64),
     "b": Setting("CartPole", 32, 128, 1024),
@@ -117,6 +119,7 @@ CASES: dict[str, Case] = {
     "env_batched": Case("envs:batched"),
     "env_gymnasium_vector": Case("envs:gymnasium_vector"),
     "env_gymnasium_sync": Case("envs:gymnasium_sync"),
+    **{f"physics_{name}": Case("envs:physics", {"suite": suite}) for name, suite in PHYSICS.items()},
     "workers_idle": Case("workers:measure", {"env": "benchmarks.workers:Idle-v0"}, cores=2),
     "workers_busy": Case("workers:measure", {"env": "benchmarks.workers:Busy-v0"}, cores=2),
     "workers_cheetah": Case("workers:measure", {"env": "HalfCheetah-v5"}, cores=2),

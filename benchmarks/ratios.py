@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmarks.cases import CPU_SPEED, METHODS, SPEED, TASK_COUNTS, TASK_METHODS, Figures
+from benchmarks.cases import CPU_SPEED, METHODS, MILLIONS, PHYSICS, SPEED, TASK_COUNTS, TASK_METHODS, Figures
 
-Unit = Literal["×", "%", "s", "MB", "µs"]
+Unit = Literal["×", "%", "s", "MB", "µs", "M/s"]
 
 
 class UsageError(Exception):
@@ -152,6 +152,19 @@ RATIOS: tuple[Ratio, ...] = (
         "env_batched",
         "env_gymnasium_sync",
         bar=10.0,
+    ),
+    *(
+        Ratio(
+            f"physics_{name}",
+            "physics",
+            f"physics of {suite} alone, 256 envs, env steps",
+            f"physics_{name}",
+            None,
+            MILLIONS,
+            bar=2.0,
+            unit="M/s",
+        )
+        for name, suite in PHYSICS.items()
     ),
     *(
         Ratio(f"workers_{env}", "workers", f"{words} / two alone", f"workers_{env}", None, "of_ideal", bar=0.9)

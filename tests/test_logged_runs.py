@@ -25,6 +25,8 @@ SMALL += ["--model.minibatch_size", "40", "--model.hidden_sizes", "[8]", "--eval
 SMALL += ["--evaluation.every", "160", "--model.diagnostics_every", "4", "--checkpoint.every", "1"]
 STEPS = list(range(80, 481, 80))
 
+IMAGES = ("returns", "residuals", "similarity")  # a sheet of curves, and the two of the tasks' own weights
+
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,12 +126,13 @@ def test_wandb_holds_plots_and_results(logged: Path) -> None:
     (part,) = read_offline(logged)
     last = part.history[-1]
     assert {name for name in last if name.startswith("plots/")} == pngs(logged)
-    image = last["plots/returns"]
-    assert image["_type"] == "image-file"
-    assert image["width"] > 800
-    assert image["height"] > 300
-    (copy,) = (logged / "wandb").glob(f"offline-run-*/files/{image['path']}")
-    assert copy.read_bytes() == (logged / "plots" / "returns.png").read_bytes()
+    for name in IMAGES:
+        image = last[f"plots/{name}"]
+        assert image["_type"] == "image-file"
+        assert image["width"] > 800
+        assert image["height"] > 300
+        (copy,) = (logged / "wandb").glob(f"offline-run-*/files/{image['path']}")
+        assert copy.read_bytes() == (logged / "plots" / f"{name}.png").read_bytes()
     final = json.loads((logged / "summary.json").read_text())["final"]
     assert part.summary["final/return_mean"] == final["return_mean"]
     assert part.summary["final/return_task_4"] == final["return_per_task"][4]
@@ -156,10 +159,11 @@ def test_tensorboard_holds_the_whole_run(name: str, request: pytest.FixtureReque
         assert {e.step: e.value for e in found.Scalars(column)} == pytest.approx(expected, rel=1e-6)
     assert [e.step for e in found.Scalars("sharing/energy/critic/head")] == [80, 400, 480]
     assert set(found.Tags()["images"]) == pngs(run)
-    image = found.Images("plots/returns")[-1]
-    assert (image.step, image.encoded_image_string) == (480, (run / "plots" / "returns.png").read_bytes())
-    assert image.width > 800
-    assert image.height > 300
+    for plot in IMAGES:
+        image = found.Images(f"plots/{plot}")[-1]
+        assert (image.step, image.encoded_image_string) == (480, (run / "plots" / f"{plot}.png").read_bytes())
+        assert image.width > 800
+        assert image.height > 300
 
 
 def test_tensorboard_has_a_table_of_hyperparameters(logged: Path) -> None:

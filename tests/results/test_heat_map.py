@@ -22,10 +22,10 @@ def test_pairs_become_matrices_by_network_and_layer():
         (20, "b/cosine_with_2", "critic", "", 0, 0.9),
     ]
     found = pair_matrices(diagnostics(rows), "a/cosine", 3)
-    assert list(found) == ["actor layer 1", "critic"]
+    assert list(found) == [("actor", "layer_1"), ("critic", "")]
     expected = [[1.0, 0.6, np.nan], [0.6, 1.0, -1.0], [np.nan, -1.0, 1.0]]
-    np.testing.assert_allclose(found["actor layer 1"], expected)
-    assert found["critic"][0, 2] == found["critic"][2, 0] == 0.25
+    np.testing.assert_allclose(found["actor", "layer_1"], expected)
+    assert found["critic", ""][0, 2] == found["critic", ""][2, 0] == 0.25
 
 
 def cosines_of(angles):

@@ -100,6 +100,14 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         "overrides.seed_everything: not allowed; seeds says which",
     ),
     "reference": ({"reference": "none"}, "reference: none is not allowed; one of the methods is: varshare, shared"),
+    "expected energy": (
+        {"expected_head_energy": {"complex": 1.5}},
+        "expected_head_energy.complex: 1.5 is not allowed; a number from 0 to 1 is",
+    ),
+    "expected energy of another suite": (
+        {"expected_head_energy": {"dial": 0.5}},
+        "expected_head_energy.dial: unknown suite; complex, mirrored are allowed",
+    ),
     "workers": ({"workers": 0}, "workers: 0 is not allowed; an integer of at least 1 is"),
     "executor": ({"executor": "cloud"}, "executor: cloud is not allowed; local or slurm is"),
     "slurm": ({"slurm": {"xyz": 3}}, "slurm.xyz: unknown key; partition, hours, memory_gb, cpus, gpus,"),
@@ -262,7 +270,8 @@ def test_values_of_a_suite_reach_the_command_line_as_they_are(tmp_path: Path) ->
     [
         (
             ["nowhere"],
-            "study: nowhere is neither a file nor a shipped study; shipped are methods, noise, original, sharing",
+            "study: nowhere is neither a file nor a shipped study; shipped are dial, dial_calibration, dial_sizes, "
+            "methods, noise, original, sharing",
         ),
         (["sharing", "--worker", "2"], "study: unrecognized arguments: --worker 2; 'varshare study --help' lists"),
         (["sharing", "--workers", "none"], "--workers: none is not allowed; an integer of at least 1 is"),
@@ -278,7 +287,9 @@ def test_a_mistake_on_the_command_line(args: list[str], message: str, capsys: py
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", shipped_studies())
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "dial" else name for name in shipped_studies()]
+)
 def test_a_shipped_study_is_planned(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -290,10 +301,13 @@ def test_a_shipped_study_is_planned(
         "sharing": (24, 10, 300_000),
         "noise": (16, 5, 300_000),
         "methods": (48, 3, 300_000),
+        "dial_calibration": (5, 3, 117_000),
+        "dial_sizes": (14, 3, 117_000),
+        "dial": (121, 10, (7 * 117_000 + 2 * 250_000 + 2 * 500_000) / 11),
     }
     variants, seeds, steps = expected[name]
     assert out[0] == f"{name}: {variants} variants × {seeds} seeds in logs/{name}"
-    total = f"{variants * seeds * steps:,}"
+    total = f"{round(variants * seeds * steps):,}"
     assert out[-1] == f"{variants * seeds} runs, {total} env steps, {total} of them left"
     assert len(set(out[1:-1])) == variants * seeds
     assert all(line.startswith("waiting      varshare fit --config ") for line in out[1:-1])

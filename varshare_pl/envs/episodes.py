@@ -59,6 +59,14 @@ class RunningEpisodes:
         if self.success is not None:
             self.success.step(info, done)
 
+    def set_step(
+        self, returns: NDArray[Any], lengths: NDArray[Any], info: Mapping[str, Any], done: NDArray[np.bool_]
+    ) -> None:
+        """As ``step``, where returns and lengths up to and with the step are known; the arrays are kept."""
+        self.returns, self.lengths = returns, lengths
+        if self.success is not None:
+            self.success.step(info, done)
+
     def end(
         self, done: NDArray[np.bool_], info: Mapping[str, Any], cut: NDArray[np.bool_] | None = None
     ) -> dict[str, NDArray[Any]]:

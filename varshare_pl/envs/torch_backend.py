@@ -100,6 +100,8 @@ def _spread(value: Value, like: Tensor, dtype: torch.dtype) -> Tensor:
 class TorchVectorEnv(BatchedVectorEnv):
     """The envs of ``BatchedVectorEnv`` with their steps in torch; the same trajectories, infos and saved states.
 
+    States are equal up to the last digits: ``sin``, ``cos`` and ``sqrt`` of NumPy and of torch round differently.
+
     ``step`` is for everyday use. A collector that compiles acting and stepping into one graph goes on by itself::
 
         envs.refill(steps)
@@ -184,14 +186,18 @@ class TorchVectorEnv(BatchedVectorEnv):
         self._actions.set(actions)
         self._tensors, result = self.transition(self.env_state, self._tensor(self._actions.array.T))
         self._left -= 1
-        obs, reward, terminated, truncated, final_obs, task, ended_task, numbers = map(_array, result)
-        told = dict(zip(self.dynamics.info_names, numbers, strict=True))
+        obs, reward, terminated, truncated, final_obs, task, ended_task, told = map(_array, result)
         info: dict[str, Any] = {"task": task.copy(), "_task": self._all.copy()}  # the state shares the task's memory
-        done = terminated | truncated
-        info |= masked(told, ~done)
-        if done.any():
-            info |= final_info(done, final_obs, ended_task, told)
+        info |= self.told_info(terminated | truncated, final_obs, ended_task, told)
         return obs, reward, terminated, truncated, info
+
+    def told_info(
+        self, done: Bools, final_obs: FloatObs, ended_task: NDArray[np.int64], told: FloatArray
+    ) -> dict[str, Any]:
+        """What ``info`` holds after a step beside the tasks; the arguments are those of ``StepResult``."""
+        numbers = dict(zip(self.dynamics.info_names, told, strict=True))
+        info = masked(numbers, ~done)
+        return info | final_info(done, final_obs, ended_task, numbers) if done.any() else info
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None

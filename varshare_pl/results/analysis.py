@@ -16,6 +16,7 @@ from varshare_pl.results.curves import (
     wall_time_curve,
     wall_time_sharing,
 )
+from varshare_pl.results.final_layers import FinalLayers
 from varshare_pl.results.scores import (
     Difference,
     Estimate,
@@ -40,6 +41,7 @@ class SuiteResults:
     suite: Suite
     scores: list[MethodScores]
     bands: dict[str, list[Band]]  # over env steps
+    layers: dict[str, FinalLayers]  # at the end
     seconds: dict[str, list[Band]]  # over wall time: of the returns shown, of sharing, norms and KLs
     improvements: dict[tuple[str, str], Difference]
     transfer: dict[str, list[Difference]]  # for each task, then their mean; empty without a reference
@@ -84,6 +86,7 @@ def _suite_results(study: Study, suite: Suite, scores: list[MethodScores]) -> Su
         suite,
         scores,
         {variant.method: _bands(suite, variant) for variant in suite.started},
+        {variant.method: FinalLayers.of(variant) for variant in suite.started},
         {variant.method: _over_seconds(suite, variant) for variant in suite.started},
         improvements(suite, scores),
         {found.variant.method: rows for found in others if reference and (rows := transfer(suite, found, reference))},

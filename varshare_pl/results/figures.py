@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from varshare_pl.results.analysis import Analysis, SuiteResults
-from varshare_pl.results.curves import SHARING
 from varshare_pl.results.lines import return_limits
 from varshare_pl.results.panels import (
-    band_panel,
     dot_panel,
     improvement_panel,
     profile_panel,
@@ -21,30 +19,20 @@ from varshare_pl.results.panels import (
     transfer_panel,
 )
 from varshare_pl.results.scores import Solving
+from varshare_pl.results.sharing_sheets import curve_sheets, energy_sheets, layer_sheets
+from varshare_pl.results.sheets import Sheet, methods_panel, panel_sheet
 from varshare_pl.results.statistics import average
 from varshare_pl.results.style import (
-    ENV_STEPS,
     LONGEST_LABEL,
     PANEL_HEIGHT,
     Panel,
     Style,
-    layer_styles,
     method_styles,
-    task_colors,
-    write_sheet,
 )
 from varshare_pl.text import shortened
 
 MOST_TASKS = 24  # panels of a sheet by task
-SECONDS = "seconds of training"
 SOLVING = "Env steps to solve: a dot a run, their median as a line; ▷ a run that ended unsolved."
-LABELS = {
-    "sharing/ratio": ("Sharing ratio", "1: all shared"),
-    "sharing/theta_norm": ("Norm of the shared weights", "‖θ̄‖"),
-    "sharing/mu_norm": ("Norm of the task weights", "‖μ̃ₘ‖"),
-    "kl/posterior": ("KL of posterior from prior", "nats"),
-    "kl/policy": ("KL of old from new policy", "nats"),
-}
 
 
 @dataclass(frozen=True)
@@ -58,18 +46,6 @@ class Figure:
     folded: bool = False  # whether it is a detail, shown when asked for
 
 
-@dataclass(frozen=True)
-class _Sheet:
-    name: str
-    title: str
-    panels: list[Panel]
-    columns: int
-    caption: str
-    height: float = PANEL_HEIGHT
-    suite: str = ""
-    folded: bool = False
-
-
 def draw_figures(analysis: Analysis, folder: Path) -> list[Figure]:
     """Draw every sheet for which there are numbers, as PNG and SVG, into a folder."""
     figures: list[Figure] = []
@@ -77,24 +53,25 @@ def draw_figures(analysis: Analysis, folder: Path) -> list[Figure]:
         name = re.sub(r"[^\w.+-]+", "_", sheet.name)
         clashes = sum(re.fullmatch(rf"{re.escape(name)}(-\d+)?", figure.path.stem) is not None for figure in figures)
         path = folder / f"{name}{f'-{clashes + 1}' if clashes else ''}.png"
-        write_sheet(path, sheet.title, sheet.panels, sheet.columns, "", sheet.height, vector=True)
+        sheet.draw(path)
         figures.append(Figure(path, sheet.title, sheet.caption, sheet.suite, sheet.folded))
     return figures
 
 
-def _sheets(analysis: Analysis) -> Iterator[_Sheet]:
+def _sheets(analysis: Analysis) -> Iterator[Sheet]:
     styles = method_styles(analysis.study.methods)
     yield from _answer(analysis, styles)
+    yield from energy_sheets(analysis)
     for results in analysis.suites:
         yield from _curves(results, styles)
         yield from _by_task(results, styles)
         yield from _comparison(results, styles)
         yield from _transfer(analysis, results, styles)
-        yield from _sharing(results, styles)
-        yield from _layers(results)
+        yield from curve_sheets(results, styles)
+        yield from layer_sheets(results)
 
 
-def _answer(analysis: Analysis, styles: dict[str, Style]) -> Iterator[_Sheet]:
+def _answer(analysis: Analysis, styles: dict[str, Style]) -> Iterator[Sheet]:
     """The final scores of all methods on all suites, and how fast they were solved."""
     methods = analysis.study.methods
     columns = min(3, len(analysis.suites))
@@ -125,21 +102,21 @@ def _answer(analysis: Analysis, styles: dict[str, Style]) -> Iterator[_Sheet]:
         f"{'; '.join(dict.fromkeys(results.suite.score_words for results in analysis.suites))}."
     )
     height = 0.55 + 0.24 * len(methods)
-    yield _Sheet("answer", "Final scores", finals, columns, caption, height)
+    yield from panel_sheet("answer", "Final scores", finals, columns, caption, height=height)
     if len(solving) > 1:  # of one suite they stand beside its curves
-        yield _Sheet("solving", "Env steps to solve", solving, min(2, len(solving)), SOLVING, height)
+        yield from panel_sheet("solving", "Env steps to solve", solving, 2, SOLVING, height=height)
 
 
-def _curves(results: SuiteResults, styles: dict[str, Style]) -> Iterator[_Sheet]:
+def _curves(results: SuiteResults, styles: dict[str, Style]) -> Iterator[Sheet]:
     suite = results.suite
     what = "Evaluation" if suite.kind == "eval" else "Training"
     panels = [
         *(
-            _methods_panel(results, styles, f"{suite.kind}/{name}", f"{what}: mean ± std", name, "mean")
+            methods_panel(results, styles, f"{suite.kind}/{name}", f"{what}: mean ± std", name, "mean")
             for name in dict.fromkeys((suite.measure, "return"))
         ),
-        _methods_panel(results, styles, results.curve, f"{what}: IQM, 95 % interval", suite.unit, "iqm"),
-        _methods_panel(results, styles, results.curve, f"{what}: IQM over wall time", suite.unit, "iqm", seconds=True),
+        methods_panel(results, styles, results.curve, f"{what}: IQM, 95 % interval", suite.unit, "iqm"),
+        methods_panel(results, styles, results.curve, f"{what}: IQM over wall time", suite.unit, "iqm", seconds=True),
     ]
     solving = {found.variant.method: found.solving for found in results.scores if found.solving is not None}
     if solving:
@@ -153,10 +130,10 @@ def _curves(results: SuiteResults, styles: dict[str, Style]) -> Iterator[_Sheet]
     if solving:
         caption += f" {SOLVING}"
     title = f"{suite.measured_words.capitalize()}: {suite.label}"
-    yield from _sheet(f"curves_{suite.label}", title, panels, 2, caption, suite.label)
+    yield from panel_sheet(f"curves_{suite.label}", title, panels, 2, caption, suite.label)
 
 
-def _by_task(results: SuiteResults, styles: dict[str, Style]) -> Iterator[_Sheet]:
+def _by_task(results: SuiteResults, styles: dict[str, Style]) -> Iterator[Sheet]:
     suite, metric = results.suite, f"{results.suite.kind}/{results.suite.measure}"
     if len(suite.names) < 2:
         return
@@ -164,7 +141,7 @@ def _by_task(results: SuiteResults, styles: dict[str, Style]) -> Iterator[_Sheet
     reach = [band.mean + sign * np.nan_to_num(band.std) for band in found for sign in (-1, 1)]
     limits = return_limits(np.concatenate([*reach, np.zeros(0)]), suite.info.solved)  # all panels alike
     panels = [
-        _methods_panel(
+        methods_panel(
             results,
             styles,
             metric,
@@ -180,10 +157,10 @@ def _by_task(results: SuiteResults, styles: dict[str, Style]) -> Iterator[_Sheet
     what = suite.measured_words
     caption = f"{'Evaluation' if suite.kind == 'eval' else 'Training'} {what}: mean ± std over seeds.{more}"
     title = f"{what.capitalize()} by task: {suite.label}"
-    yield from _sheet(f"tasks_{suite.label}", title, panels, 3, caption, suite.label)
+    yield from panel_sheet(f"tasks_{suite.label}", title, panels, 3, caption, suite.label)
 
 
-def _comparison(results: SuiteResults, styles: dict[str, Style]) -> Iterator[_Sheet]:
+def _comparison(results: SuiteResults, styles: dict[str, Style]) -> Iterator[Sheet]:
     suite = results.suite
     methods = [found.variant.method for found in results.scores if found.runs]
     panels = []
@@ -198,10 +175,11 @@ def _comparison(results: SuiteResults, styles: dict[str, Style]) -> Iterator[_Sh
             "method above, mean over tasks; bold where its 95 % interval leaves out 0.5."
         )
         height = max(PANEL_HEIGHT, 0.6 + 0.3 * len(methods))
-        yield _Sheet(f"comparison_{suite.label}", f"Comparison: {suite.label}", panels, 2, caption, height, suite.label)
+        name, title = f"comparison_{suite.label}", f"Comparison: {suite.label}"
+        yield from panel_sheet(name, title, panels, 2, caption, suite.label, height=height)
 
 
-def _transfer(analysis: Analysis, results: SuiteResults, styles: dict[str, Style]) -> Iterator[_Sheet]:
+def _transfer(analysis: Analysis, results: SuiteResults, styles: dict[str, Style]) -> Iterator[Sheet]:
     if results.transfer:
         suite, reference = results.suite, analysis.study.reference
         panel = transfer_panel(results.transfer, [*suite.names, "mean"], styles, suite.unit)
@@ -210,79 +188,9 @@ def _transfer(analysis: Analysis, results: SuiteResults, styles: dict[str, Style
             "95 % bootstrap interval; right of 0: training together helped."
         )
         height = 0.5 + 0.14 * (len(results.transfer) + 1) * (len(suite.names) + 1)
-        yield _Sheet(f"transfer_{suite.label}", f"Transfer: {suite.label}", [panel], 1, caption, height, suite.label)
-
-
-def _sharing(results: SuiteResults, styles: dict[str, Style]) -> Iterator[_Sheet]:
-    label = results.suite.label
-    of = "Mean over networks, layers and tasks; "
-    mean, interval = "line and band: mean ± std over seeds.", "line and band: IQM over seeds with its 95 % interval."
-    for name, title, centre, seconds, caption in (
-        ("sharing", "Sharing, norms and KL", "mean", False, of + mean),
-        ("sharing_iqm", "Sharing, norms and KL, IQM", "iqm", False, of + interval),
-        ("sharing_seconds", "Sharing, norms and KL over wall time", "iqm", True, of + interval),
-    ):
-        panels = [
-            _methods_panel(results, styles, metric, *LABELS[metric], centre, seconds=seconds) for metric in SHARING
-        ]
-        yield from _sheet(f"{name}_{label}", f"{title}: {label}", panels, 3, caption, label, folded=name != "sharing")
-
-
-def _layers(results: SuiteResults) -> Iterator[_Sheet]:
-    """Sharing of each layer and task, a sheet for each method that has any."""
-    suite = results.suite
-    for method, bands in results.bands.items():
-        panels = []
-        for metric in ("sharing/ratio", "sharing/mu_norm"):
-            for network in ("actor", "critic"):
-                found = [band for band in bands if (band.metric, band.network) == (metric, network)]
-                looks = layer_styles([band.layer for band in found])
-                lines = [(b.layer.replace("_", " "), look, b) for b, look in zip(found, looks, strict=True)]
-                title, ylabel = LABELS[metric]
-                panels.append(band_panel(f"{network.capitalize()}: {title.lower()}", ylabel, lines, "mean", "Layer"))
-        for metric in ("sharing/ratio", "kl/posterior"):
-            found = [band for band in bands if band.metric == f"{metric}_by_task" and band.task is not None]
-            colors = task_colors(len(suite.names))
-            lines = [(suite.names[b.task], (colors[b.task], "-"), b) for b in found if b.task is not None]
-            title, ylabel = LABELS[metric]
-            panels.append(band_panel(f"{title}, by task", ylabel, lines, "mean", "Task"))
-        caption = "Mean ± std over seeds; by layer: mean over tasks; by task: ratio, mean over layers; KL, their sum."
-        title = f"Layers and tasks: {method} on {suite.label}"
-        order = [panels[i] for i in (0, 1, 4, 2, 3, 5)]
-        yield from _sheet(f"layers_{suite.label}_{method}", title, order, 3, caption, suite.label, folded=True)
+        name, title = f"transfer_{suite.label}", f"Transfer: {suite.label}"
+        yield from panel_sheet(name, title, [panel], 1, caption, suite.label, height=height)
 
 
 def _solving_panel(title: str, results: SuiteResults, solving: dict[str, Solving], styles: dict[str, Style]) -> Panel:
     return solving_panel(title, solving, styles, max(variant.length or 0 for variant in results.suite.started))
-
-
-def _methods_panel(
-    results: SuiteResults,
-    styles: dict[str, Style],
-    metric: str,
-    title: str,
-    ylabel: str,
-    centre: str,
-    task: int | None = None,
-    limits: tuple[float, float] | None = None,
-    seconds: bool = False,
-) -> Panel | None:
-    """A line for each method that has the metric, of whole networks."""
-    lines = [
-        (method, styles[method], band)
-        for method in results.bands
-        for band in results.pick(method, metric, seconds)
-        if band.task == task and not band.network
-    ]
-    suite = results.suite
-    solved = suite.info.solved if metric.endswith(f"/{suite.measure}") else None
-    xlabel = SECONDS if seconds else ENV_STEPS
-    return band_panel(title, ylabel, lines, centre, xlabel=xlabel, solved=solved, limits=limits)
-
-
-def _sheet(
-    name: str, title: str, panels: Sequence[Panel | None], columns: int, caption: str, suite: str, folded: bool = False
-) -> Iterator[_Sheet]:
-    drawn = [panel for panel in panels if panel is not None]
-    if drawn:
-        yield _Sheet(name, title, drawn, columns, caption, suite=suite, folded=folded)

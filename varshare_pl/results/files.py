@@ -61,6 +61,10 @@ class Diagnostics:
             self.value[rows],
         )
 
+    def at_end_of(self, metric: str) -> Diagnostics:
+        """All rows of the last env step at which there is a metric."""
+        return self.take(self.env_steps == self.where(metric).env_steps.max(initial=-1))
+
     def layers(self) -> list[str]:
         """Layers present, first to last, the head at the end."""
         return sorted({str(name) for name in self.layer} - {""}, key=_layer_order)

@@ -16,9 +16,10 @@ from varshare_pl.text import shortened, text_width
 MAP, BESIDE, ABOVE, BELOW, CHARACTER = 3.4, 0.9, 0.75, 0.45, 0.075  # inches
 LARGEST_WITH_NUMBERS = 12  # tasks
 LONGEST_NAME = 24
+Layer = tuple[str, str]  # network and layer, "" where there are none
 
 
-def pair_matrices(details: Diagnostics, metric: str, num_tasks: int) -> dict[str, Array]:
+def pair_matrices(details: Diagnostics, metric: str, num_tasks: int) -> dict[Layer, Array]:
     """By network, and by layer where there are any, (M, M): a value of each pair of tasks, mean over the rows given.
 
     Args:
@@ -41,7 +42,7 @@ def pair_matrices(details: Diagnostics, metric: str, num_tasks: int) -> dict[str
             np.add.at(count, (first, second), 1)
         matrix = np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
         np.fill_diagonal(matrix, 1.0)
-        matrices[f"{network} {layer.replace('_', ' ')}".strip()] = matrix
+        matrices[network, layer] = matrix
     return matrices
 
 
@@ -60,18 +61,37 @@ def similar_first(matrix: Array) -> Array:
     return np.roll(order, -int(np.argmax(gaps)) - 1)
 
 
+def write_similarity(
+    path: Path, title: str, matrices: Mapping[Layer, Array], names: Sequence[str], vector: bool = False
+) -> Path:
+    """Draw the cosines of the tasks' own weights, a row of maps a network, with tasks that are alike side by side.
+
+    The arguments are those of ``write_heat_maps``.
+    """
+    order = similar_first(np.mean([np.nan_to_num(matrix) for matrix in matrices.values()], axis=0))
+    ordered = {layer: matrix[np.ix_(order, order)] for layer, matrix in matrices.items()}
+    columns = -(-len(matrices) // len({network for network, _ in matrices}))
+    return write_heat_maps(path, title, ordered, [names[m] for m in order], columns, vector)
+
+
 @as_plain_text()
 def write_heat_maps(
-    path: Path, title: str, matrices: Mapping[str, Array], names: Sequence[str], columns: int = 2
+    path: Path,
+    title: str,
+    matrices: Mapping[Layer, Array],
+    names: Sequence[str],
+    columns: int = 2,
+    vector: bool = False,
 ) -> Path:
     """Draw matrices (M, M), from −1 to 1, side by side.
 
     Args:
-        path: Of the image.
+        path: Of the PNG image.
         title: Of the image.
-        matrices: By what stands above each.
+        matrices: By network and layer.
         names: Of the tasks.
         columns: How many stand side by side.
+        vector: Write it as SVG too, beside the PNG.
     """
     names = [shortened(name, LONGEST_NAME) for name in names]
     room = 0.3 + CHARACTER * max(map(text_width, names))
@@ -81,17 +101,19 @@ def write_heat_maps(
     figure = Figure(figsize=(width, height), dpi=DPI)
     FigureCanvasAgg(figure)
     figure.text(0.12 / width, 1 - 0.1 / height, shortened(title, LONGEST_TITLE), va="top", fontsize=13, weight="bold")
-    for i, (name, matrix) in enumerate(matrices.items()):
+    for i, ((network, layer), matrix) in enumerate(matrices.items()):
         row, column = divmod(i, columns)
         left, bottom = room + column * (MAP + BESIDE), height - ABOVE - (row + 1) * MAP - row * BELOW
         axes = figure.add_axes((left / width, bottom / height, MAP / width, MAP / height))
-        axes.set_title(name[:1].upper() + name[1:], fontsize=10.5, loc="left", pad=5)
+        axes.set_title(f"{network.capitalize()} {layer.replace('_', ' ')}", fontsize=10.5, loc="left", pad=5)
         lowest = i + columns >= len(matrices)
         axes.set_xticks(range(len(names)), names if lowest else [""] * len(names), rotation=90)
         axes.set_yticks(range(len(names)), names if column == 0 else [""] * len(names))
         image = _draw(axes, matrix)
         scale = figure.add_axes(((left + MAP + 0.1) / width, bottom / height, 0.12 / width, MAP / height))
         figure.colorbar(image, cax=scale).ax.tick_params(labelsize=8)
+    if vector:
+        write_image(figure, path.with_suffix(".svg"))
     return write_image(figure, path)
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
+
 from varshare_pl.results.analysis import Analysis, SuiteResults
 from varshare_pl.results.curves import Band
 from varshare_pl.results.protocol import missing_seeds
 from varshare_pl.results.scores import THRESHOLDS, Estimate, MethodScores
-from varshare_pl.results.statistics import average
+from varshare_pl.results.statistics import average, mean_and_std
 from varshare_pl.results.variant import Variant
 
 COLUMNS = (
@@ -36,6 +38,8 @@ def score_rows(analysis: Analysis) -> Iterator[Row]:
         yield from _pair_rows(analysis, results)
         for method, bands in results.bands.items():
             yield from (_at(results, method) | row for band in bands for row in _band_rows(band))
+        for variant in results.suite.started:
+            yield from (_at(results, variant.method) | row for row in _layer_rows(results, variant))
 
 
 def timing_rows(analysis: Analysis) -> Iterator[Row]:
@@ -126,6 +130,24 @@ def _pair_rows(analysis: Analysis, results: SuiteResults) -> Iterator[Row]:
     for method, profile in results.profiles.items():
         for x, share, low, high in zip(THRESHOLDS, *profile, strict=True):
             yield {"metric": "profile", **_at(results, method), "x": x, "value": share, "low": low, "high": high}
+
+
+def _layer_rows(results: SuiteResults, variant: Variant) -> Iterator[Row]:
+    """The layers at the end: energies and norms of each run and over runs, cosines over runs."""
+    found, seeds = results.layers[variant.method], [run.info.seed for run in variant.finals]
+    for metric, layers in (("final/energy", found.energy), ("final/mu_norm", found.norms)):
+        for (network, layer), values in layers.items():
+            for column, (mean, std, runs) in enumerate(zip(*mean_and_std(values), strict=True)):
+                own: Row = {"metric": metric, "network": network, "layer": layer}
+                own |= {"task": column} if metric == "final/mu_norm" else {}
+                yield from (
+                    own | {"seed": seed, "value": value} for seed, value in zip(seeds, values[:, column], strict=True)
+                )
+                yield own | {"value": mean, "std": std, "runs": runs}
+    for (network, layer), cosines in found.cosines.items():
+        for m, k in zip(*np.triu_indices(len(cosines), 1), strict=True):
+            own = {"metric": f"final/cosine_with_{k}", "network": network, "layer": layer, "task": int(m)}
+            yield own | {"value": cosines[m, k], "runs": len(seeds)}
 
 
 def _band_rows(band: Band) -> Iterator[Row]:

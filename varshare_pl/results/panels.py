@@ -13,6 +13,7 @@ from varshare_pl.results.curves import Band
 from varshare_pl.results.drawing import Axes, Line2D
 from varshare_pl.results.lines import solved_line
 from varshare_pl.results.scores import THRESHOLDS, Difference, Estimate, Solving
+from varshare_pl.results.statistics import mean_and_std
 from varshare_pl.results.style import BLACK, ENV_STEPS, GREY, LONGEST_LABEL, Handle, Panel, Style
 from varshare_pl.text import shortened
 
@@ -90,6 +91,40 @@ def dot_panel(
         return []
 
     return Panel(title, "", draw, xlabel=unit, from_zero=False)
+
+
+def seed_panel(
+    title: str,
+    xlabel: str,
+    rows: Sequence[str],
+    lines: Sequence[tuple[str, Style, Sequence[Array]]],
+    expected: Array | None = None,
+) -> Panel:
+    """A row for each name with a dot for each seed of each label, and a line through the means of a label.
+
+    Args:
+        title: Of the panel.
+        xlabel: What the values are.
+        rows: A name for each row.
+        lines: Labels with their looks and, for each row, the values of the seeds.
+        expected: (num_rows,) what is right, drawn as crosses; NaN where it is not known.
+    """
+
+    def draw(axes: Axes) -> list[Handle]:
+        places = np.arange(len(rows))
+        handles: list[Handle] = []
+        for label, (color, dashes), values in lines:
+            for y, dots in enumerate(values):
+                axes.plot(dots, np.full(len(dots), y), "o", color=color, markersize=4, alpha=0.55, mew=0)
+            means = [mean_and_std(dots[:, np.newaxis])[0].item() for dots in values]
+            handles += axes.plot(means, places, color=color, linestyle=dashes, linewidth=1.4, label=label)
+        if expected is not None and np.isfinite(expected).any():
+            look: dict[str, Any] = {"marker": "x", "markersize": 7, "linestyle": (0, (1.5, 1.2)), "linewidth": 1.2}
+            handles += axes.plot(expected, places, color=BLACK, label="expected of the head", **look)
+        _rows(axes, rows)
+        return handles
+
+    return Panel(title, "", draw, "Layer", xlabel)
 
 
 def _interval(axes: Axes, y: float, centre: float, low: float, high: float, color: str) -> None:

@@ -14,7 +14,7 @@ from varshare_pl.errors import ConfigError
 from varshare_pl.paths import user_path
 from varshare_pl.results.columns import COLUMNS
 from varshare_pl.results.drawing import Axes, Patch
-from varshare_pl.results.heat_map import pair_matrices, similar_first, write_heat_maps
+from varshare_pl.results.heat_map import pair_matrices, write_heat_maps, write_similarity
 from varshare_pl.results.lines import (
     by_task,
     dot,
@@ -83,13 +83,9 @@ def _write_matrices(run: RunTables, folder: Path, heading: str) -> list[Path]:
     """What there is of pairs of tasks: how alike their own weights are in the end, and their gradients over the run."""
     details, suffix = run.details, f": {heading}" if heading else ""
     written = []
-    last = details.take(details.env_steps == details.where("sharing/energy").env_steps.max(initial=-1))
-    if alike := pair_matrices(last, "sharing/cosine", run.num_tasks):
-        order = similar_first(np.mean([np.nan_to_num(matrix) for matrix in alike.values()], axis=0))
-        ordered = {name: matrix[np.ix_(order, order)] for name, matrix in alike.items()}
-        title, names = f"Cosine of the tasks' own weights{suffix}", [run.names[m] for m in order]
-        layers = -(-len(alike) // len(networks_of(last, "sharing/energy")))
-        written.append(write_heat_maps(folder / "similarity.png", title, ordered, names, layers))
+    if alike := pair_matrices(details.at_end_of("sharing/energy"), "sharing/cosine", run.num_tasks):
+        title = f"Cosine of the tasks' own weights{suffix}"
+        written.append(write_similarity(folder / "similarity.png", title, alike, run.names))
     if of_gradients := pair_matrices(details, "gradients/cosine", run.num_tasks):
         title = f"Cosine of the tasks' gradients, mean over the run{suffix}"
         written.append(write_heat_maps(folder / "cosine.png", title, of_gradients, run.names))

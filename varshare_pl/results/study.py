@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,7 @@ class Study:
     description: str = ""
     reference: str | None = None  # the method that transfer is measured against
     tuning: dict[str, Any] | None = None
+    expected_head_energy: Mapping[str, float] = field(default_factory=dict)  # of the actor, by suite
     notes: tuple[str, ...] = ()  # what a reader has to know of what was left out
 
     @property
@@ -186,6 +187,7 @@ def _planned_study(folder: Path) -> Study:
         str(plan.get("description") or ""),
         None if reference is None else str(reference),
         plan.get("tuning"),
+        plan.get("expected_head_energy") or {},
         tuple(notes),
     )
 

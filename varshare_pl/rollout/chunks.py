@@ -45,6 +45,7 @@ class Steps(NamedTuple):
     final_obs: Tensor  # (T, N, D)
     returns: Tensor  # (T, N) float64, of the episode up to and with this step
     lengths: Tensor  # (T, N) int64
+    told: Tensor  # (T, K, N) float64, the numbers of the dynamics' ``info_names``
 
 
 class CompiledActing:
@@ -102,7 +103,7 @@ class CompiledActing:
                 returns, lengths = returns + result.reward, lengths + 1
                 reward = result.reward.to(torch.float32)
                 ends = (result.terminated, result.truncated, result.final_obs)
-                steps.append(Steps(obs, action, params, reward, *ends, returns, lengths))
+                steps.append(Steps(obs, action, params, reward, *ends, returns, lengths, result.told))
                 done = result.terminated | result.truncated
                 obs = result.obs
                 returns, lengths = torch.where(done, 0.0, returns), torch.where(done, 0, lengths)

@@ -26,6 +26,7 @@ from varshare_pl.types import Episodes, Rollout
 
 if TYPE_CHECKING:
     from varshare_pl.envs.torch_backend import TorchVectorEnv
+    from varshare_pl.rollout.chunks import Steps
 
 
 class ActingPolicy(Protocol):
@@ -159,8 +160,7 @@ class Collector:
 
     def _compiled(self, policy: Any) -> Any:
         """Compiled acting, where it is wanted and possible: with envs in torch, each of which keeps its task."""
-        told = len(self._running.columns) > 2  # more than return and length, out of infos
-        if not (self._compile and policy.compilable) or told or getattr(self._envs, "cycle", True):
+        if not (self._compile and policy.compilable) or getattr(self._envs, "cycle", True):
             return None
         if self._acting is None:
             from varshare_pl.rollout.chunks import CompiledActing
@@ -177,11 +177,7 @@ class Collector:
             obs, steps = acting(policy, *begin, noise)
         task = torch.from_numpy(self._task).expand(len(noise), -1)
         check_finite(steps.actions.flatten(0, 1), task.flatten())
-        done = steps.terminated | steps.truncated
         self._obs = obs.numpy()
-        under_way = ~done[-1]
-        running.returns = (steps.returns[-1] * under_way).numpy()
-        running.lengths = (steps.lengths[-1] * under_way).numpy()
         return {
             "obs": steps.obs,
             "task": task.contiguous(),
@@ -191,8 +187,24 @@ class Collector:
             "terminated": steps.terminated,
             "truncated": steps.truncated,
             "final_obs": steps.final_obs,
-            "episodes": Episodes(task[done], steps.returns[done], steps.lengths[done]),
+            "episodes": self._episodes(self._ended(steps)),
         }
+
+    def _ended(self, steps: Steps) -> list[dict[str, NDArray[Any]]]:
+        """What the episodes came to that ended in compiled steps, one item a step that ended any."""
+        envs, ended = cast("TorchVectorEnv", self._envs), []
+        over, returns, lengths = (
+            (steps.terminated | steps.truncated).numpy(),
+            steps.returns.numpy(),
+            steps.lengths.numpy(),
+        )
+        for t, done in enumerate(over):
+            ended_task = np.where(done, self._task, 0)
+            info = envs.told_info(done, steps.final_obs[t].numpy(), ended_task, steps.told[t].numpy())
+            self._running.set_step(returns[t], lengths[t], info, done)
+            if done.any():
+                ended.append({"task": self._task[done], **self._running.end(done, info)})
+        return ended
 
     def get_state(self) -> dict[str, Any]:
         """All that the next rollout depends on, as plain data: envs with their streams, episodes under way, counters.

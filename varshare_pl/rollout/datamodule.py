@@ -192,9 +192,8 @@ class RolloutDataModule(pl.LightningDataModule):
         here = self._here()
         module: Any = self.trainer.lightning_module
         backend = resolve_backend(self.suite, self.backend, self.num_workers, self.worker_timeout)
-        plain = self._fixed() and not self.info_metrics and self.suite.success.info is None
-        if self.backend == "auto" and backend == "batched" and module.options.compile and plain:
-            backend = "torch"  # for acting that is compiled too, which tells nothing of infos
+        if self.backend == "auto" and backend == "batched" and module.options.compile and self._fixed():
+            backend = "torch"  # for acting that is compiled too
         workers = None
         if backend == "workers":
             workers = self.num_workers or max(1, usable_cores() // self.trainer.world_size)

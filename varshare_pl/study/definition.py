@@ -29,7 +29,7 @@ from varshare_pl.study.values import (
 EXECUTORS = ("local", "slurm")
 KEYS = (
     *("name", "description", "configs", "suites", "methods", "grid", "seeds", "overrides", "reference", "tuned"),
-    *("workers", "executor", "slurm", "tune"),
+    *("expected_head_energy", "workers", "executor", "slurm", "tune"),
 )
 SLURM_KEYS = ("partition", "hours", "memory_gb", "cpus", "gpus", "notice", "setup", "options")
 OWN_OPTIONS = {  # options of `varshare fit` that a study decides about
@@ -89,6 +89,7 @@ class Study:
     slurm: Slurm
     tuning: Tuning | None
     budget: dict[str, Any] | None  # of the tuning that its configs come from
+    expected_head_energy: Mapping[str, float]  # sharing energy that is right for the actor's head, by suite
 
     @property
     def suites(self) -> list[str]:
@@ -161,7 +162,18 @@ def read_study(path: Path, resolve: Callable[[str], str], for_tuning: bool = Fal
         _slurm(mapping(content.get("slurm"), "slurm")),
         read_tuning(content["tune"], seeds, set_by_file) if "tune" in content else None,
         None if tuned is None else _budget(tuned, seeds),
+        _expected(mapping(content.get("expected_head_energy"), "expected_head_energy"), suites),
     )
+
+
+def _expected(energies: dict[str, Any], suites: Mapping[str, Any]) -> dict[str, float]:
+    for suite, energy in energies.items():
+        key = f"expected_head_energy.{suite}"
+        if suite not in suites:
+            raise ConfigError(f"{key}: unknown suite; {', '.join(suites)} are allowed")
+        if isinstance(energy, bool) or not isinstance(energy, int | float) or not 0 <= energy <= 1:
+            raise refuse(key, energy, "a number from 0 to 1 is")
+    return energies
 
 
 def _axis(content: dict[str, Any], axis: str, resolve: Callable[[str], str]) -> dict[str, _Entry]:

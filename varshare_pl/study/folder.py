@@ -96,6 +96,7 @@ class StudyFolder:
             "method_order": study.methods,
             "suite_order": study.suites,
             "tuning": study.budget,
+            "expected_head_energy": dict(study.expected_head_energy),
         }
         write_json(self.path / STUDY_FILE, content)
 

@@ -2,6 +2,7 @@
 
 import math
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -69,6 +70,21 @@ def test_the_dial_names_its_suite_and_has_its_bounds():
     for angle in (-0.1, 1.5):
         with pytest.raises(ConfigError, match=r"suite.angle: .* is not allowed; a number from 0 to 1 is"):
             get_suite({"name": "PointMassDial", "angle": angle})
+
+
+@pytest.mark.parametrize("num_tasks", [2, 3, 12])
+def test_the_dial_has_as_many_tasks_as_asked_for(num_tasks):
+    suite = get_suite({"name": "PointMassDial", "angle": 0.5, "num_tasks": num_tasks})
+    assert suite.name == f"PointMassDial-0.5-{num_tasks}tasks"
+    turns = np.exp(1j * np.pi * np.arange(num_tasks) / num_tasks)  # half of the way round
+    np.testing.assert_allclose(suite.dynamics.table[0] + 1j * suite.dynamics.table[1], turns, atol=1e-12)
+    again = gym.make(suite.tasks[-1].env_id, **suite.tasks[-1].kwargs).unwrapped
+    np.testing.assert_array_equal(again.params, suite.dynamics.table[:, -1])
+
+
+def test_a_dial_of_one_task_is_refused():
+    with pytest.raises(ConfigError, match=r"suite.num_tasks: 1 is not allowed; an integer from 2 on is"):
+        get_suite({"name": "PointMassDial", "num_tasks": 1})
 
 
 def test_observations_stay_in_their_space():

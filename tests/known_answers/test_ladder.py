@@ -26,5 +26,5 @@ def test_varshare_climbs_where_half_of_the_engines_are_reversed(tmp_path: Path) 
 
 @pytest.mark.parametrize("method", ["shared", "independent", "shared_onehot"])
 def test_without_a_residual_reversed_engines_hold_others_back(tmp_path: Path, method: str) -> None:
-    """One net for all climbs nothing, nets apart find no goal by chance, and a task number in the input is not enough."""
+    """One net for all climbs nothing, nets apart find no goal by chance, a task number in the input is not enough."""
     assert mean_success(tmp_path, "mountain_car_ladder_mirrored", method, range(1, 4)) <= 0.7

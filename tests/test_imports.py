@@ -18,6 +18,7 @@ MODULES = sorted(
 FACING_LIGHTNING = (
     "varshare_pl.rollout.datamodule",
     "varshare_pl.ppo.module",
+    "varshare_pl.ppo.trainer_state",
     "varshare_pl.callbacks.",
     "varshare_pl.cli.",
 )

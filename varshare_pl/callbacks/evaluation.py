@@ -9,17 +9,17 @@ from typing import Any
 import torch
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from varshare_pl.callbacks.heartbeat import record_of
 from varshare_pl.callbacks.signals import Signals, stopped_by_signal
 from varshare_pl.parallel import raised_by_all
 from varshare_pl.ppo.module import PPOModule
+from varshare_pl.ppo.trainer_state import OF_EVALUATION
 from varshare_pl.results.statistics import average
 from varshare_pl.trained.evaluation import LONGEST_EPISODE, EvaluationResult, StoppedError
 from varshare_pl.trained.evaluator import Evaluator
-
-MEANS = ("eval/return_mean", "eval/success_mean")
 
 
 class Evaluation(Callback):
@@ -72,10 +72,9 @@ class Evaluation(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
     ) -> None:
         record = record_of(outputs)
-        means = {} if record is None else {name: record.metrics[name] for name in MEANS if name in record.metrics}
-        if means:
-            pl_module.log_dict(means, logger=False)
-            pl_module.log("eval/solved", float(bool(self.evaluator.history[-1][1].solved)), logger=False)
+        if record is not None and OF_EVALUATION in record.metrics:
+            solved = bool(self.evaluator.history[-1][1].solved)
+            trainer.callback_metrics["eval/solved"] = torch.tensor(float(solved))
             self._stop_if_solved(trainer)
 
     def _stop_if_solved(self, trainer: Trainer) -> None:
@@ -89,6 +88,8 @@ class Evaluation(Callback):
             self.evaluator.finish(_module(pl_module).env_steps)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.FITTING:
+            return  # the training step has evaluated
         result = self._run(trainer, _module(pl_module), _module(pl_module).env_steps)
         if result is None:
             return

@@ -44,16 +44,20 @@ def drawn(monkeypatch):
     """What was drawn instead of images: sheet → {panel: axes}."""
     sheets = {}
 
-    def draw(path, title, panels, *options, **more):
+    def draw(title, panels, *options):
         axes = {}
         for panel in panels:
             panel.draw(axes.setdefault(panel.title, Figure().add_subplot()))
+        return axes
+
+    def write(axes, path):
         sheets[path.stem] = axes
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"")
         return path
 
-    monkeypatch.setattr(figures, "write_sheet", draw)
+    monkeypatch.setattr(figures, "draw_sheet", draw)
+    monkeypatch.setattr(figures, "write_image", write)
     return sheets
 
 

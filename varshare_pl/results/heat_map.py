@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
-from varshare_pl.results.drawing import Axes, AxesImage, Figure, FigureCanvasAgg, as_plain_text, colormaps
+from varshare_pl.results.drawing import Axes, AxesImage, Figure, as_plain_text, colormaps
 from varshare_pl.results.files import Diagnostics
 from varshare_pl.results.run_tables import Array
-from varshare_pl.results.style import DPI, LONGEST_TITLE, write_image
+from varshare_pl.results.style import LONGEST_TITLE, new_figure
 from varshare_pl.text import shortened, text_width
 
 MAP, BESIDE, ABOVE, BELOW, CHARACTER = 3.4, 0.9, 0.75, 0.45, 0.075  # inches
@@ -61,13 +60,10 @@ def similar_first(matrix: Array) -> Array:
 
 
 @as_plain_text()
-def write_heat_maps(
-    path: Path, title: str, matrices: Mapping[str, Array], names: Sequence[str], columns: int = 2
-) -> Path:
+def draw_heat_maps(title: str, matrices: Mapping[str, Array], names: Sequence[str], columns: int = 2) -> Figure:
     """Draw matrices (M, M), from −1 to 1, side by side.
 
     Args:
-        path: Of the image.
         title: Of the image.
         matrices: By what stands above each.
         names: Of the tasks.
@@ -78,8 +74,7 @@ def write_heat_maps(
     columns = min(columns, len(matrices))
     rows = -(-len(matrices) // columns)
     width, height = columns * (MAP + BESIDE) + room, ABOVE + rows * MAP + (rows - 1) * BELOW + room
-    figure = Figure(figsize=(width, height), dpi=DPI)
-    FigureCanvasAgg(figure)
+    figure = new_figure(figsize=(width, height))
     figure.text(0.12 / width, 1 - 0.1 / height, shortened(title, LONGEST_TITLE), va="top", fontsize=13, weight="bold")
     for i, (name, matrix) in enumerate(matrices.items()):
         row, column = divmod(i, columns)
@@ -92,7 +87,7 @@ def write_heat_maps(
         image = _draw(axes, matrix)
         scale = figure.add_axes(((left + MAP + 0.1) / width, bottom / height, 0.12 / width, MAP / height))
         figure.colorbar(image, cax=scale).ax.tick_params(labelsize=8)
-    return write_image(figure, path)
+    return figure
 
 
 def _draw(axes: Axes, matrix: Array) -> AxesImage:

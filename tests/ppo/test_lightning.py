@@ -18,38 +18,43 @@ LONG = {"total_env_steps": 8 * 128}
 
 
 class Watch(pl.Callback):
-    """What another callback sees at the end of each rollout and of each validation."""
+    """The metrics of each rollout."""
 
     def __init__(self) -> None:
         self.rollouts: list[dict[str, float]] = []
-        self.validated_at: list[int] = []
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.rollouts.append(dict(outputs["record"].metrics))
 
+
+class Looks(EarlyStopping):
+    """After which env steps early stopping looks."""
+
+    def __init__(self) -> None:
+        super().__init__("loss/total", patience=99)
+        self.at: list[int] = []
+
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        self.validated_at.append(pl_module.env_steps)
+        super().on_validation_end(trainer, pl_module)
+        self.at.append(pl_module.env_steps)
 
 
 def test_callback_metrics_hold_the_newest_value_of_every_column() -> None:
-    watch = Watch()
-    run = fit(LONG, [watch])
+    watch, looks = Watch(), Looks()
+    run = fit(LONG, [watch, looks])
     told = run.trainer.callback_metrics
     newest = {name: value for metrics in watch.rollouts for name, value in metrics.items() if value == value}
     assert {name: float(value) for name, value in told.items()} == pytest.approx(newest, rel=1e-6)
     assert {"train/return_mean", "loss/total", "sharing/ratio"} <= set(told)
     assert run.trainer.global_step == run.module.gradient_steps == 8 * 4
-    assert watch.validated_at == [128 * (k + 1) for k in range(8)]  # nothing evaluates
+    assert looks.at == [128 * (k + 1) for k in range(8)]  # nothing evaluates
 
 
-def test_lightning_validates_where_the_run_evaluates() -> None:
-    watch = Watch()
-    fit(LONG, [Evaluation(every=300, episodes=1), watch])
-    assert (
-        watch.validated_at
-        == [384, 640, 1024]
-        == [128 * (k + 1) for k, metrics in enumerate(watch.rollouts) if "eval/return_mean" in metrics]
-    )
+def test_lightnings_monitors_look_where_the_run_evaluates() -> None:
+    watch, looks = Watch(), Looks()
+    fit(LONG, [Evaluation(every=300, episodes=1), watch, looks])
+    evaluated = [128 * (k + 1) for k, metrics in enumerate(watch.rollouts) if "eval/return_mean" in metrics]
+    assert looks.at == evaluated == [384, 640, 1024]
 
 
 def test_the_trainers_defaults_end_after_the_datas_length() -> None:

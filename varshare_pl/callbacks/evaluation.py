@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from varshare_pl.callbacks.heartbeat import record_of
@@ -88,8 +87,6 @@ class Evaluation(Callback):
             self.evaluator.finish(_module(pl_module).env_steps)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.state.fn == TrainerFn.FITTING:
-            return  # the training step has evaluated
         result = self._run(trainer, _module(pl_module), _module(pl_module).env_steps)
         if result is None:
             return

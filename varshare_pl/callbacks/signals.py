@@ -8,7 +8,6 @@ from types import FrameType
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from varshare_pl.parallel import any_process, rank
@@ -40,8 +39,7 @@ class Signals(Callback):
         self._catch(" after this rollout")
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.state.fn == TrainerFn.VALIDATING:  # not the validations of a fit
-            self._catch("")
+        self._catch("")
 
     def _catch(self, after: str) -> None:
         self._after = after

@@ -250,7 +250,7 @@ class PPOModule(pl.LightningModule):
         return [TrainerState()]
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Nothing: the ``Evaluation`` callback evaluates. Lightning asks for the method to validate."""
+        """Nothing: the ``Evaluation`` callback evaluates. Lightning asks for the method to run ``validate``."""
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # Lightning's loops are left out: a resumed fit is a fresh one over the rollouts that are left. An extended run

@@ -1,4 +1,4 @@
-"""What Lightning's own callbacks read of a run: its metrics, its gradient steps, and when it was validated."""
+"""What Lightning's own callbacks read of a run: its metrics, its gradient steps, and when it was evaluated."""
 
 from __future__ import annotations
 
@@ -18,20 +18,18 @@ OF_EVALUATION = "eval/return_mean"  # every evaluation has it
 class TrainerState(Callback):
     """Keep the trainer's ``callback_metrics`` and ``global_step`` up to date; ``PPOModule`` brings it along.
 
-    An evaluation counts as a validation, so ``EarlyStopping`` and ``ModelCheckpoint`` look after each one; after each
-    rollout if nothing evaluates. A metric keeps its value until a newer one is known. One update of a dictionary for
-    each rollout: ``self.log`` would cost a quarter of a millisecond per metric.
+    ``EarlyStopping`` and ``ModelCheckpoint`` look after each evaluation, as after a validation; after each rollout if
+    nothing evaluates. A metric keeps its value until a newer one is known. One update of a dictionary for each
+    rollout: ``self.log`` would cost a quarter of a millisecond per metric.
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module: Any = pl_module
         _count_steps(trainer, module.gradient_steps)
         record: Record | None = module.first_record()
-        if record is not None:  # of a rollout before this session, so that no validation follows it
+        if record is not None:
             _tell(trainer, record)
-            for callback in trainer.callbacks:  # type: ignore[attr-defined]
-                if isinstance(callback, EarlyStopping | ModelCheckpoint):
-                    callback.on_validation_end(trainer, pl_module)
+            _have_looked_at(trainer, pl_module)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
@@ -40,13 +38,24 @@ class TrainerState(Callback):
         record: Record = outputs["record"]  # type: ignore[index, call-overload, assignment]
         _count_steps(trainer, module.gradient_steps)
         _tell(trainer, record)
-        # The data module has Lightning look after each batch whether there is anything to validate with.
-        trainer.limit_val_batches = int(OF_EVALUATION in record.metrics or module.evaluator is None)
+        if OF_EVALUATION in record.metrics or module.evaluator is None:
+            _have_looked_at(trainer, pl_module)
 
 
 def _tell(trainer: Trainer, record: Record) -> None:
     known = {name: torch.tensor(float(value)) for name, value in record.metrics.items() if not math.isnan(value)}
     trainer.callback_metrics.update(known)
+
+
+def _have_looked_at(trainer: Trainer, pl_module: LightningModule) -> None:
+    """Have Lightning's monitors look at the metrics.
+
+    Not by its loop for validation: that comes after a rollout's checkpoint, which would lack what they counted.
+    """
+    trainer.fit_loop.epoch_loop.val_loop._has_run = True  # or ModelCheckpoint would only warn of a wrong name
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, EarlyStopping | ModelCheckpoint):
+            callback.on_validation_end(trainer, pl_module)
 
 
 def _count_steps(trainer: Trainer, gradient_steps: int) -> None:

@@ -235,7 +235,7 @@ def _ramp(count: int) -> list[str | tuple[float, ...]]:
     return [colormaps["viridis"](0.92 * i / max(count - 1, 1)) for i in range(count)]
 
 
-class _Shown(Figure):  # type: ignore[misc]
+class _Shown(Figure):
     """A figure that a notebook shows as it is, without pyplot."""
 
     @as_plain_text()

@@ -124,11 +124,11 @@ class RolloutDataModule(pl.LightningDataModule):
     def setup(self, stage: str) -> None:
         if self.trainer is None:
             return
+        # During a fit the Evaluation callback evaluates between rollouts, without Lightning's loop for it.
         self.trainer.limit_val_batches = int(stage == "validate")
         if stage == "fit":
             self.trainer.fit_loop.max_epochs = 1  # of total_env_steps
-            # During it Lightning may validate after any rollout; ppo/trainer_state.py says after which.
-            self.trainer.val_check_interval, self.trainer.check_val_every_n_epoch = 1, None
+            self.trainer.check_val_every_n_epoch = None  # Lightning's monitors look within it: ppo/trainer_state.py
         processes = self.trainer.world_size
         unit = processes * (self.suite.num_tasks if self._fixed() else 1)
         if stage == "fit" and self.num_envs % unit:

@@ -40,6 +40,9 @@ class Study:
         self._logs_dir = user_path(logs_dir)
         self.folder = self._logs_dir / read_study(self._file, resolve_config).name
 
+    def __repr__(self) -> str:
+        return f"Study({self.folder})"
+
     def run(self, workers: int | None = None, retry_failed: bool = False) -> Study:
         """Run what is left of it, as ``varshare study`` does.
 

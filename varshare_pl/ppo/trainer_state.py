@@ -35,7 +35,7 @@ class TrainerState(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
     ) -> None:
         module: Any = pl_module
-        record: Record = outputs["record"]  # type: ignore[index, call-overload, assignment]
+        record: Record = outputs["record"]  # type: ignore[index, assignment]
         _count_steps(trainer, module.gradient_steps)
         _tell(trainer, record)
         if OF_EVALUATION in record.metrics or module.evaluator is None:

@@ -235,7 +235,7 @@ def _ramp(count: int) -> list[str | tuple[float, ...]]:
     return [colormaps["viridis"](0.92 * i / max(count - 1, 1)) for i in range(count)]
 
 
-class _Shown(Figure):
+class NotebookFigure(Figure):
     """A figure that a notebook shows as it is, without pyplot."""
 
     @as_plain_text()
@@ -247,7 +247,7 @@ class _Shown(Figure):
 
 def new_figure(**size: Any) -> Figure:
     """An empty figure for files and notebooks."""
-    figure = _Shown(dpi=DPI, **size)
+    figure = NotebookFigure(dpi=DPI, **size)
     FigureCanvasAgg(figure)
     return figure
 

@@ -1,5 +1,7 @@
 """A run that is stopped, to be resumed. Apart from ``helpers``, which do without Lightning until they need it."""
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -18,3 +20,14 @@ class StopAfter(Callback):
         if batch.index + 1 == self.rollouts:
             trainer.save_checkpoint(self.path)
             trainer.should_stop = True
+
+
+class Interrupt(Callback):
+    """Press Ctrl-C after so many rollouts."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Rollout, batch_idx: int) -> None:
+        if batch.index + 1 == self.after:
+            os.kill(os.getpid(), signal.SIGINT)

@@ -18,6 +18,7 @@ MODULES = sorted(
 FACING_LIGHTNING = (
     "varshare_pl.rollout.datamodule",
     "varshare_pl.ppo.module",
+    "varshare_pl.ppo.trainer_state",
     "varshare_pl.callbacks.",
     "varshare_pl.cli.",
 )
@@ -38,6 +39,7 @@ ORDER = [
     {"callbacks"},
     {"study"},
     {"cli"},
+    {"api"},
 ]
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 ALONE = {
@@ -134,11 +136,15 @@ def test_the_core_runs_without_lightning():
 
 
 @pytest.mark.parametrize(
-    "module", ["varshare_pl", "varshare_pl.cli.main", "varshare_pl.envs", "varshare_pl.run_folder"]
+    "module",
+    [
+        *("varshare_pl", "varshare_pl.cli.main", "varshare_pl.envs", "varshare_pl.run_folder"),
+        *("varshare_pl.api.run", "varshare_pl.api.study"),
+    ],
 )
 def test_light_modules_load_nothing_heavy(module):
     packages = loaded(module)
-    assert not packages & {"torch", "lightning", "matplotlib", "wandb", "pygame"}
+    assert not packages & {"torch", "lightning", "matplotlib", "pandas", "wandb", "pygame"}
     assert "varshare_pl" in packages
 
 

@@ -3,7 +3,7 @@
 Importing the package registers its Gymnasium ids; it loads neither torch nor Lightning.
 """
 
-from importlib import metadata
+from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 from varshare_pl.envs.registration import register_envs
@@ -16,15 +16,21 @@ except metadata.PackageNotFoundError:  # run from a source tree that is not inst
 register_envs()
 
 if TYPE_CHECKING:
+    from varshare_pl.api.run import Run, load_run, train
+    from varshare_pl.api.study import Study
     from varshare_pl.trained.policy import TrainedPolicy, load_policy
 
-__all__ = ["TrainedPolicy", "__version__", "load_policy"]
+__all__ = ["Run", "Study", "TrainedPolicy", "__version__", "load_policy", "load_run", "train"]
+
+_HOMES = {
+    **dict.fromkeys(("Run", "load_run", "train"), "varshare_pl.api.run"),
+    "Study": "varshare_pl.api.study",
+    **dict.fromkeys(("TrainedPolicy", "load_policy"), "varshare_pl.trained.policy"),
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Load what needs torch when it is first asked for."""
-    if name not in ("TrainedPolicy", "load_policy"):
+    """Load a part of the package when it is first asked for."""
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from varshare_pl.trained import policy
-
-    return getattr(policy, name)
+    return getattr(import_module(_HOMES[name]), name)

@@ -137,11 +137,11 @@ def test_the_report_scores_success_as_it_is(done: SimpleNamespace) -> None:
 def test_the_plots_show_both(done: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: dict[str, list[str]] = {}
 
-    def note(path: Path, heading: str, panels: list[Any], columns: int) -> Path:
+    def note(heading: str, panels: list[Any], columns: int) -> None:
         drawn[heading.partition(":")[0]] = [panel.ylabel for panel in panels]
-        return path
 
-    monkeypatch.setattr("varshare_pl.results.plots.write_sheet", note)
+    monkeypatch.setattr("varshare_pl.results.plots.draw_sheet", note)
+    monkeypatch.setattr("varshare_pl.results.plots.write_image", lambda image, path: path)
     plot_run(done.folder)
     assert drawn["Success and returns"] == ["mean success", "mean success", "mean return", "mean return"]
 

@@ -160,6 +160,16 @@ def test_the_policies_page_runs_as_it_stands(folder):
     assert sorted(path.name for path in folder.iterdir()) == ["best.mp4", "logs", "low_gravity.pt2"]
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning:lightning")
+def test_the_python_page_runs_as_it_stands(folder):
+    names = run_page("python.md")
+    assert names["run"].summary["env_steps"] == names["run"].metrics["env_steps"].max() == 61_440
+    assert sorted(names["scores"]["method"].dropna().unique()) == ["shared", "varshare"]
+    assert Path(names["best"].best_model_path).is_file()
+    assert names["trainer"].callback_metrics["eval/return_mean"] > 0
+
+
 def test_the_readmes_method_is_the_one_in_the_docs_less_its_option():
     texts = [(DOCS / page).read_text(encoding="utf-8") for page in ("extending.md", "../README.md")]
     layers = [re.search(r"^class TaskBiasLinear.*?\n\n\n", text, re.DOTALL | re.MULTILINE)[0] for text in texts]

@@ -11,7 +11,9 @@ from made_up_runs import write_run
 from matplotlib.figure import Figure
 from seed_runs import SIZE, write_seed, write_summary
 
+from varshare_pl.results import figures
 from varshare_pl.results import sheets as sheets_module
+from varshare_pl.results.style import write_image
 
 MakeRun = Callable[..., Path]
 
@@ -44,16 +46,22 @@ def drawn(monkeypatch):
     """What was drawn instead of images: sheet → {panel: axes}."""
     sheets = {}
 
-    def draw(path, title, panels, *options, **more):
+    def draw(title, panels, *options):
         axes = {}
         for panel in panels:
             panel.draw(axes.setdefault(panel.title, Figure().add_subplot()))
+        return axes
+
+    def write(axes, path):
+        if isinstance(axes, Figure):  # a heat map
+            return write_image(axes, path)
         sheets[path.stem] = axes
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"")
         return path
 
-    monkeypatch.setattr(sheets_module, "write_sheet", draw)
+    monkeypatch.setattr(sheets_module, "draw_sheet", draw)
+    monkeypatch.setattr(figures, "write_image", write)
     return sheets
 
 

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from varshare_pl.errors import ConfigError
-from varshare_pl.results import style
+from varshare_pl.results import plots
 from varshare_pl.results.cli import plot_command
 from varshare_pl.results.columns import Column
 from varshare_pl.results.files import read_diagnostics, read_heartbeat
@@ -106,7 +106,7 @@ def test_no_text_is_cut_or_lies_on_another_panel(make_run, monkeypatch, scale, s
     path.write_text("".join(",".join(cells) + "\n" for cells in lines))
 
     figures = []
-    monkeypatch.setattr(style, "write_image", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(plots, "write_image", lambda figure, path: figures.append(figure))
     plot_run(run)
     assert len(figures) == (len(ALL) if sharing else 3)
     for figure in figures:
@@ -127,7 +127,7 @@ def test_a_column_with_a_panel_is_drawn_among_the_losses(make_run, monkeypatch):
     monkeypatch.setattr("varshare_pl.results.plots.COLUMNS", panelled)
     titles = {}
     monkeypatch.setattr(
-        style,
+        plots,
         "write_image",
         lambda figure, path: titles.update({path.stem: [axes._left_title.get_text() for axes in figure.axes]}),
     )

@@ -8,18 +8,19 @@ from pathlib import Path
 import pytest
 from test_exact_resume import SMALL, assert_same, state
 
+from varshare_pl.checkpoints import read_checkpoint
 from varshare_pl.cli.main import main
 
 HERE = Path(__file__).parent
 LIMIT = ["--evaluation.max_episode_steps", "120"]
 
 
-def fit(logs: Path, expected: int, **env: int) -> Path:
+def fit(logs: Path, expected: int, *options: str, **env: int) -> Path:
     """A run with an evaluation of two endless episodes every two rollouts, three in all; gives its folder."""
     suite = [{"id": "endless:Endless-v0", "kwargs": env}]
     sizes = ["--data.num_envs", "4", "--data.rollout_steps", "16", "--data.total_env_steps", "384"]
     model = ["--model.minibatch_size", "32", "--evaluation.every", "128", *LIMIT, "--logs_dir", str(logs)]
-    assert main(["fit", *SMALL, "--data.suite", json.dumps(suite), *sizes, *model]) == expected
+    assert main(["fit", *SMALL, "--data.suite", json.dumps(suite), *sizes, *model, *options]) == expected
     return logs / "x" / "seed_1"
 
 
@@ -67,6 +68,20 @@ def test_one_signal_in_an_evaluation_ends_the_run_which_goes_on_exactly(
     for name in ("heartbeat", "diagnostics", "final"):  # the checkpoint holds the config, which differs
         assert_same(expected[name], found[name])
     assert (run / "checkpoints" / "best.ckpt").exists()
+
+
+def test_early_stopping_counts_an_evaluation_that_is_made_up_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"monitor": "eval/return_mean", "mode": "max", "patience": 9}
+    callback = {"class_path": "lightning.pytorch.callbacks.EarlyStopping", "init_args": options}
+    callbacks = ["--trainer.callbacks", json.dumps([callback])]
+    run = fit(tmp_path, 128 + signal.SIGTERM, *callbacks, number=int(signal.SIGTERM), evaluation=2)
+    monkeypatch.setattr(importlib.import_module("endless").Endless, "long", 100)
+    assert main(["resume", str(run)]) == 0
+    callbacks_then = read_checkpoint(run / "checkpoints" / "last.ckpt")["callbacks"]
+    (counted,) = (state for name, state in callbacks_then.items() if name.startswith("EarlyStopping"))
+    assert (float(counted["best_score"]), counted["wait_count"]) == (120.0, 2)  # of three evaluations alike
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

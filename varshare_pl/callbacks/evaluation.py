@@ -15,11 +15,10 @@ from varshare_pl.callbacks.heartbeat import record_of
 from varshare_pl.callbacks.signals import Signals, stopped_by_signal
 from varshare_pl.parallel import raised_by_all
 from varshare_pl.ppo.module import PPOModule
+from varshare_pl.ppo.trainer_state import OF_EVALUATION
 from varshare_pl.results.statistics import average
 from varshare_pl.trained.evaluation import LONGEST_EPISODE, EvaluationResult, StoppedError
 from varshare_pl.trained.evaluator import Evaluator
-
-MEANS = ("eval/return_mean", "eval/success_mean")
 
 
 class Evaluation(Callback):
@@ -72,10 +71,9 @@ class Evaluation(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
     ) -> None:
         record = record_of(outputs)
-        means = {} if record is None else {name: record.metrics[name] for name in MEANS if name in record.metrics}
-        if means:
-            pl_module.log_dict(means, logger=False)
-            pl_module.log("eval/solved", float(bool(self.evaluator.history[-1][1].solved)), logger=False)
+        if record is not None and OF_EVALUATION in record.metrics:
+            solved = bool(self.evaluator.history[-1][1].solved)
+            trainer.callback_metrics["eval/solved"] = torch.tensor(float(solved))
             self._stop_if_solved(trainer)
 
     def _stop_if_solved(self, trainer: Trainer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -14,6 +15,7 @@ from varshare_pl.callbacks.heartbeat import record_of
 from varshare_pl.results.table import clock
 from varshare_pl.types import Record
 
+LINE_WIDTH = 100  # where there is no terminal
 MAX_BAR = 30
 MIN_BAR = 4
 # full names, percentage, which of steps, speed, mean, worst task, sharing ratio, time, and where the mean and the worst
@@ -37,15 +39,19 @@ class ProgressLine(Callback):
 
     Args:
         enabled: Show the line at all.
+
+    Attributes:
+        lines: Where stderr is not a terminal, as in a notebook, print a line at every tenth of the run to stdout.
     """
 
     def __init__(self, enabled: bool = True) -> None:
         self.enabled = enabled
-        self._line: _Line | None = None
+        self.lines = False
+        self._line: _Line | _Lines | None = None
         self._show = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._show = self.enabled and trainer.is_global_zero and sys.stderr.isatty()
+        self._show = self.enabled and trainer.is_global_zero and (self.lines or sys.stderr.isatty())
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
@@ -57,7 +63,7 @@ class ProgressLine(Callback):
             datamodule = getattr(trainer, "datamodule", None)
             total = getattr(datamodule, "total_env_steps", None)
             # made with the first record, which tells where a resumed run goes on
-            self._line = _Line(total, record)
+            self._line = _Line(total, record) if sys.stderr.isatty() else _Lines(total, record)
             return
         self._line.show(record)
 
@@ -83,8 +89,7 @@ class _Line(tqdm):  # type: ignore[misc]
     monitor_interval = 0  # no watching thread
 
     def __init__(self, total: int | None, first: Record) -> None:
-        self.known: dict[str, float] = {}
-        self._remember(first)
+        self.known = known_of(first)
         super().__init__(
             total=total,
             initial=first.env_steps,
@@ -97,11 +102,8 @@ class _Line(tqdm):  # type: ignore[misc]
         )
 
     def show(self, record: Record) -> None:
-        self._remember(record)
+        self.known |= known_of(record)
         self.update(record.env_steps - self.n)
-
-    def _remember(self, record: Record) -> None:
-        self.known.update((name, value) for name, value in record.metrics.items() if not math.isnan(value))
 
     def __str__(self) -> str:
         state = self.format_dict
@@ -111,6 +113,35 @@ class _Line(tqdm):  # type: ignore[misc]
         return progress_text(
             state["ncols"] or 80, self.n, self.total, speed, elapsed, self.known, ascii_only=bool(self.ascii)
         )
+
+
+class _Lines:
+    """A line of its own at every tenth of the run, which any output keeps."""
+
+    def __init__(self, total: int | None, first: Record) -> None:
+        self.known = known_of(first)
+        self._total, self._first = total, first.env_steps
+        self._started = time.perf_counter()
+        self._tenths = self._passed(first)
+
+    def show(self, record: Record) -> None:
+        self.known |= known_of(record)
+        if self._passed(record) > self._tenths:
+            self._tenths = self._passed(record)
+            elapsed = time.perf_counter() - self._started
+            speed = (record.env_steps - self._first) / elapsed if elapsed else 0.0
+            print(progress_text(LINE_WIDTH, record.env_steps, self._total, speed, elapsed, self.known), flush=True)
+
+    def close(self) -> None:
+        """Nothing: every line is whole."""
+
+    def _passed(self, record: Record) -> int:
+        return 10 * record.env_steps // self._total if self._total else 0
+
+
+def known_of(record: Record) -> dict[str, float]:
+    """The values that a record has."""
+    return {name: value for name, value in record.metrics.items() if not math.isnan(value)}
 
 
 def progress_text(

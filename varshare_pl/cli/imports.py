@@ -27,7 +27,7 @@ def load_run() -> Callable[[list[str], Path | None], int]:
         gc.disable()
     try:
         with _hidden_from_lightning("matplotlib", "scipy"):
-            from varshare_pl.cli.lightning import run
+            from varshare_pl.cli.running import run
     finally:
         if first:
             gc.freeze()

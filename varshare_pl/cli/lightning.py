@@ -36,7 +36,7 @@ from varshare_pl.cli.checks import (
 from varshare_pl.cli.help import DESCRIPTION, USAGE
 from varshare_pl.cli.messages import one_line
 from varshare_pl.cli.parser import VarShareParser, expand_arguments, plain
-from varshare_pl.cli.process import end_other_processes, leave_no_trace
+from varshare_pl.cli.process import end_other_processes
 from varshare_pl.cli.resume import choose_checkpoint, run_config, without_configs
 from varshare_pl.cli.reuse import ReusedParsers
 from varshare_pl.errors import ConfigError
@@ -55,10 +55,12 @@ class VarShareCLI(ReusedParsers):
     Args:
         args: Command line, beginning with "fit" or "validate".
         resume: Folder of the run to go on with; ``--ckpt_path`` finds it by the config instead.
+        lines: Print lines of progress where there is no terminal.
     """
 
-    def __init__(self, args: list[str], resume: Path | None = None) -> None:
+    def __init__(self, args: list[str], resume: Path | None = None, lines: bool = False) -> None:
         self.resume = resume
+        self.lines = lines
         self.signals = Signals()
         self._command = args[0]
         super().__init__(
@@ -221,6 +223,7 @@ class VarShareCLI(ReusedParsers):
         if self.subcommand == "fit":
             told = config.experiment, config.overwrite, self.resume is not None
             run_files = RunFiles(self._save_config, own["evaluation"].evaluator, *told)
+            own["progress"].lines = self.lines
             recorders = [Heartbeat(), recorder, own["plots"], own["progress"], own["checkpoint"]]
             callbacks = [run_files, *callbacks, *recorders]
         options = {**init, **TRAINER_FIXED, **kwargs, "callbacks": callbacks, "default_root_dir": folder}
@@ -274,26 +277,3 @@ def _parse(parser: LightningArgumentParser, args: list[str]) -> Namespace:
         if given not in (None, "last"):
             config[args[0]][key] = str(user_path(given))
     return config
-
-
-def run(args: list[str], resume: Path | None = None) -> int:
-    """Run ``fit`` or ``validate`` with these command-line arguments; gives the exit code.
-
-    Args:
-        args: Beginning with "fit" or "validate".
-        resume: Folder of the run that a fit goes on with.
-    """
-    with leave_no_trace():
-        try:
-            cli = VarShareCLI(args, resume)
-        except MisconfigurationException as error:
-            raise ConfigError(one_line(str(error))) from error
-        except SystemExit as error:
-            if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns one into the other
-                raise KeyboardInterrupt from error
-            raise
-    if cli.signals.received is None or not cli.signals.agreed or not cli.trainer.is_global_zero:
-        return 0  # a process that ended with an error code would have Lightning kill the first one
-    hint = f"; go on with: varshare resume {cli.trainer.default_root_dir}" if args[0] == "fit" else ""
-    print(f"varshare: stopped by {cli.signals.received.name}{hint}", file=sys.stderr)
-    return 128 + cli.signals.received

@@ -141,18 +141,14 @@ def _describe(args: list[str]) -> int:
 
 
 def _resume(args: list[str]) -> int:
-    from varshare_pl.cli.checks import check_arguments
+    from varshare_pl.cli.checks import resume_arguments
     from varshare_pl.cli.imports import load_run
 
     if args[1:2] in ([], ["-h"], ["--help"]):
         print(RESUME_HELP, end="")
         return 0 if args[1:] else 2
     folder = user_path(args[1])
-    config = folder / "config.yaml"
-    if not config.is_file():
-        raise ConfigError(f"resume: {folder} is not the folder of a run, it has no config.yaml")
-    options = check_arguments(["fit", "--config", str(config), *args[2:], "--ckpt_path", "last"])
-    return load_run()(options, folder)
+    return load_run()(resume_arguments(folder, args[2:]), folder)
 
 
 def _play(args: list[str]) -> int:

@@ -36,6 +36,7 @@ from varshare_pl.ppo.evaluator import Evaluator
 from varshare_pl.ppo.losses import kl_scale
 from varshare_pl.ppo.options import Options
 from varshare_pl.ppo.record import update_record
+from varshare_pl.ppo.trainer_state import TrainerState
 from varshare_pl.ppo.update import GradientSteps, PlainSteps, build_rows, step_inputs
 from varshare_pl.rollout.advantages import explained_variance
 from varshare_pl.rollout.minibatches import Rows, task_weights
@@ -129,7 +130,6 @@ class PPOModule(pl.LightningModule):
     def training_step(self, batch: Rollout, batch_idx: int) -> dict[str, Record]:
         """One PPO update on one rollout; the record of it goes to the callbacks."""
         record = self.learn(batch)
-        self._count_steps()
         if self.evaluator is not None:
             self.evaluator.after_rollout(record, last=batch.index + 1 == self.plan.count)
         return {"record": record}
@@ -238,7 +238,6 @@ class PPOModule(pl.LightningModule):
         check_device(trainer.strategy.root_device, self.policy)
 
     def on_train_start(self) -> None:
-        self._count_steps()
         if isinstance(self.trainer.model, DistributedDataParallel):
             self.trainer.model.broadcast_buffers = False  # they come from sums over all processes, so all have the same
         self._started = time.perf_counter()
@@ -247,10 +246,8 @@ class PPOModule(pl.LightningModule):
         """Of the loss, in 16-mixed."""
         return None if self._trainer is None else getattr(self.trainer.precision_plugin, "scaler", None)
 
-    def _count_steps(self) -> None:
-        # For trainer.global_step. A resumed fit has fresh loops (see on_save_checkpoint).
-        steps = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress.total
-        steps.ready = steps.completed = self.gradient_steps
+    def configure_callbacks(self) -> list[pl.Callback]:
+        return [TrainerState()]
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Nothing: the ``Evaluation`` callback evaluates. Lightning asks for the method to run ``validate``."""

@@ -1,4 +1,4 @@
-"""The figures of a report: what is drawn on each sheet, and which sheets there are."""
+"""The figures of a report: which there are, as images beside the page, or one of them to be shown."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from varshare_pl.results.analysis import Analysis, SuiteResults
+from varshare_pl.results.drawing import Figure as Drawn
 from varshare_pl.results.lines import return_limits
 from varshare_pl.results.panels import (
     dot_panel,
@@ -27,7 +28,9 @@ from varshare_pl.results.style import (
     PANEL_HEIGHT,
     Panel,
     Style,
+    chosen,
     method_styles,
+    write_image,
 )
 from varshare_pl.text import shortened
 
@@ -49,13 +52,31 @@ class Figure:
 def draw_figures(analysis: Analysis, folder: Path) -> list[Figure]:
     """Draw every sheet for which there are numbers, as PNG and SVG, into a folder."""
     figures: list[Figure] = []
+    for name, sheet in _named(analysis).items():
+        image = sheet.draw()
+        path = folder / f"{name}.png"
+        write_image(image, path.with_suffix(".svg"))
+        figures.append(Figure(write_image(image, path), sheet.title, sheet.caption, sheet.suite, sheet.folded))
+    return figures
+
+
+def report_figure(analysis: Analysis, name: str) -> Drawn:
+    """One of the figures of a report by the name of its file, to be shown or changed.
+
+    Raises:
+        ConfigError: for a name that the report has no figure of.
+    """
+    return chosen(name, {found: sheet.draw for found, sheet in _named(analysis).items()})
+
+
+def _named(analysis: Analysis) -> dict[str, Sheet]:
+    """The sheets by names that files can have, each once."""
+    found: dict[str, Sheet] = {}
     for sheet in _sheets(analysis):
         name = re.sub(r"[^\w.+-]+", "_", sheet.name)
-        clashes = sum(re.fullmatch(rf"{re.escape(name)}(-\d+)?", figure.path.stem) is not None for figure in figures)
-        path = folder / f"{name}{f'-{clashes + 1}' if clashes else ''}.png"
-        sheet.draw(path)
-        figures.append(Figure(path, sheet.title, sheet.caption, sheet.suite, sheet.folded))
-    return figures
+        clashes = sum(re.fullmatch(rf"{re.escape(name)}(-\d+)?", other) is not None for other in found)
+        found[f"{name}-{clashes + 1}" if clashes else name] = sheet
+    return found
 
 
 def _sheets(analysis: Analysis) -> Iterator[Sheet]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
-from varshare_pl.results.drawing import Axes, AxesImage, Figure, FigureCanvasAgg, as_plain_text, colormaps
+from varshare_pl.results.drawing import Axes, AxesImage, Figure, as_plain_text, colormaps
 from varshare_pl.results.files import Diagnostics
 from varshare_pl.results.run_tables import Array
-from varshare_pl.results.style import DPI, LONGEST_TITLE, write_image
+from varshare_pl.results.style import LONGEST_TITLE, new_figure
 from varshare_pl.text import shortened, text_width
 
 MAP, BESIDE, ABOVE, BELOW, CHARACTER = 3.4, 0.9, 0.75, 0.45, 0.075  # inches
@@ -61,45 +60,33 @@ def similar_first(matrix: Array) -> Array:
     return np.roll(order, -int(np.argmax(gaps)) - 1)
 
 
-def write_similarity(
-    path: Path, title: str, matrices: Mapping[Layer, Array], names: Sequence[str], vector: bool = False
-) -> Path:
+def draw_similarity(title: str, matrices: Mapping[Layer, Array], names: Sequence[str]) -> Figure:
     """Draw the cosines of the tasks' own weights, a row of maps a network, with tasks that are alike side by side.
 
-    The arguments are those of ``write_heat_maps``.
+    The arguments are those of ``draw_heat_maps``.
     """
     order = similar_first(np.mean([np.nan_to_num(matrix) for matrix in matrices.values()], axis=0))
     ordered = {layer: matrix[np.ix_(order, order)] for layer, matrix in matrices.items()}
     columns = -(-len(matrices) // len({network for network, _ in matrices}))
-    return write_heat_maps(path, title, ordered, [names[m] for m in order], columns, vector)
+    return draw_heat_maps(title, ordered, [names[m] for m in order], columns)
 
 
 @as_plain_text()
-def write_heat_maps(
-    path: Path,
-    title: str,
-    matrices: Mapping[Layer, Array],
-    names: Sequence[str],
-    columns: int = 2,
-    vector: bool = False,
-) -> Path:
+def draw_heat_maps(title: str, matrices: Mapping[Layer, Array], names: Sequence[str], columns: int = 2) -> Figure:
     """Draw matrices (M, M), from −1 to 1, side by side.
 
     Args:
-        path: Of the PNG image.
         title: Of the image.
         matrices: By network and layer.
         names: Of the tasks.
         columns: How many stand side by side.
-        vector: Write it as SVG too, beside the PNG.
     """
     names = [shortened(name, LONGEST_NAME) for name in names]
     room = 0.3 + CHARACTER * max(map(text_width, names))
     columns = min(columns, len(matrices))
     rows = -(-len(matrices) // columns)
     width, height = columns * (MAP + BESIDE) + room, ABOVE + rows * MAP + (rows - 1) * BELOW + room
-    figure = Figure(figsize=(width, height), dpi=DPI)
-    FigureCanvasAgg(figure)
+    figure = new_figure(figsize=(width, height))
     figure.text(0.12 / width, 1 - 0.1 / height, shortened(title, LONGEST_TITLE), va="top", fontsize=13, weight="bold")
     for i, ((network, layer), matrix) in enumerate(matrices.items()):
         row, column = divmod(i, columns)
@@ -112,9 +99,7 @@ def write_heat_maps(
         image = _draw(axes, matrix)
         scale = figure.add_axes(((left + MAP + 0.1) / width, bottom / height, 0.12 / width, MAP / height))
         figure.colorbar(image, cax=scale).ax.tick_params(labelsize=8)
-    if vector:
-        write_image(figure, path.with_suffix(".svg"))
-    return write_image(figure, path)
+    return figure
 
 
 def _draw(axes: Axes, matrix: Array) -> AxesImage:

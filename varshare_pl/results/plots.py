@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from numpy.typing import NDArray
 from varshare_pl.errors import ConfigError
 from varshare_pl.paths import user_path
 from varshare_pl.results.columns import COLUMNS
-from varshare_pl.results.drawing import Axes, Patch
-from varshare_pl.results.heat_map import pair_matrices, write_heat_maps, write_similarity
+from varshare_pl.results.drawing import Axes, Figure, Patch
+from varshare_pl.results.heat_map import draw_heat_maps, draw_similarity, pair_matrices
 from varshare_pl.results.lines import (
     by_task,
     dot,
@@ -28,7 +29,16 @@ from varshare_pl.results.lines import (
 )
 from varshare_pl.results.run_tables import RunTables, read_tables
 from varshare_pl.results.statistics import average
-from varshare_pl.results.style import GREY, OKABE_ITO, Handle, Panel, layer_styles, write_sheet
+from varshare_pl.results.style import (
+    GREY,
+    OKABE_ITO,
+    Handle,
+    Panel,
+    chosen,
+    draw_sheet,
+    layer_styles,
+    write_image,
+)
 
 Array = NDArray[np.float64]
 
@@ -53,7 +63,27 @@ def plot_run(
     Returns:
         The images written.
     """
-    run = user_path(run)
+    folder = user_path(run)
+    drawings = _drawings(folder, solved_return, task_names, title)
+    return [write_image(draw(), folder / "plots" / f"{name}.png") for name, draw in drawings.items()]
+
+
+def run_figure(run: Path | str, name: str) -> Figure:
+    """One of the plots that ``plot_run`` writes, to be shown or changed.
+
+    Raises:
+        ConfigError: for a name that the run has no plot of.
+    """
+    return chosen(name, _drawings(user_path(run)))
+
+
+def _drawings(
+    run: Path,
+    solved_return: float | None = None,
+    task_names: Sequence[str] | None = None,
+    title: str | None = None,
+) -> dict[str, Callable[[], Figure]]:
+    """What draws each plot for which there are values, by name; the arguments are those of ``plot_run``."""
     data = read_tables(run)
     given: dict[str, Any] = {} if solved_return is None else {"solved": solved_return}
     if task_names:
@@ -70,26 +100,25 @@ def plot_run(
         ("kl_sigma", "KL and σ" if networks_of(data.details, "sharing/sigma") else "KL", _kl_sigma(data), 2),
         ("losses", "Losses", _losses(data), 4),
     ]
-    folder = run / "plots"
-    written = [
-        write_sheet(folder / f"{name}.png", f"{topic}: {heading}" if heading else topic, panels, columns)
+    drawings: dict[str, Callable[[], Figure]] = {
+        name: partial(draw_sheet, f"{topic}: {heading}" if heading else topic, panels, columns)
         for name, topic, panels, columns in sheets
         if panels
-    ]
-    return [*written, *_write_matrices(data, folder, heading)]
+    }
+    return drawings | _matrices(data, f": {heading}" if heading else "")
 
 
-def _write_matrices(run: RunTables, folder: Path, heading: str) -> list[Path]:
+def _matrices(run: RunTables, suffix: str) -> dict[str, Callable[[], Figure]]:
     """What there is of pairs of tasks: how alike their own weights are in the end, and their gradients over the run."""
-    details, suffix = run.details, f": {heading}" if heading else ""
-    written = []
+    details = run.details
+    drawings: dict[str, Callable[[], Figure]] = {}
     if alike := pair_matrices(details.at_end_of("sharing/energy"), "sharing/cosine", run.num_tasks):
         title = f"Cosine of the tasks' own weights{suffix}"
-        written.append(write_similarity(folder / "similarity.png", title, alike, run.names))
+        drawings["similarity"] = partial(draw_similarity, title, alike, run.names)
     if of_gradients := pair_matrices(details, "gradients/cosine", run.num_tasks):
         title = f"Cosine of the tasks' gradients, mean over the run{suffix}"
-        written.append(write_heat_maps(folder / "cosine.png", title, of_gradients, run.names))
-    return written
+        drawings["cosine"] = partial(draw_heat_maps, title, of_gradients, run.names)
+    return drawings
 
 
 def _returns(run: RunTables) -> list[Panel]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 
 from varshare_pl.results.analysis import Analysis, SuiteResults
 from varshare_pl.results.curves import SHARING
-from varshare_pl.results.heat_map import Layer, write_similarity
+from varshare_pl.results.heat_map import Layer, draw_similarity
 from varshare_pl.results.lines import NETWORKS
 from varshare_pl.results.panels import band_panel, seed_panel
 from varshare_pl.results.run_tables import Array
@@ -110,10 +110,7 @@ def _similarity(results: SuiteResults, method: str) -> Iterator[Sheet]:
     caption = (
         "Final cosine between the residuals of two tasks, mean over seeds; tasks that are alike stand side by side."
     )
-
-    def draw(path: Path) -> Path:
-        return write_similarity(path, title, cosines, suite.names, vector=True)
-
+    draw = partial(draw_similarity, title, cosines, suite.names)
     yield Sheet(f"similarity_{suite.label}_{method}", title, caption, draw, suite.label, folded=True)
 
 

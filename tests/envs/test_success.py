@@ -2,7 +2,6 @@
 
 import dataclasses
 import statistics
-import warnings
 from collections import Counter
 from typing import Any, get_args
 
@@ -183,17 +182,6 @@ def test_where_the_measure_is_the_return_there_is_no_other_number() -> None:
     assert found.collect(Right(), 10, 0).episodes.success is None
     assert "success" not in found.get_state()
     found.close()
-
-
-def test_compiled_acting_is_only_for_returns() -> None:
-    suite = get_suite("ConflictBandit")
-    for success, possible in ((suite.success, True), (SuccessMeasure("score"), False)):
-        found = Collector(make_vector_env(suite, 5, "torch"), 5, compiled=True, success=success)
-        with warnings.catch_warnings(action="ignore"):
-            obs, info = found._envs.reset()
-        found._observe(obs, info)
-        assert (found._compiled(Right()) is not None) == possible
-        found.close()
 
 
 @pytest.mark.parametrize("key", ["task", "final_info", "_score"])

@@ -271,7 +271,7 @@ def test_values_of_a_suite_reach_the_command_line_as_they_are(tmp_path: Path) ->
         (
             ["nowhere"],
             "study: nowhere is neither a file nor a shipped study; shipped are dial, dial_calibration, dial_sizes, "
-            "methods, noise, original, sharing",
+            "metaworld_mt5_fast, methods, noise, original, sharing",
         ),
         (["sharing", "--worker", "2"], "study: unrecognized arguments: --worker 2; 'varshare study --help' lists"),
         (["sharing", "--workers", "none"], "--workers: none is not allowed; an integer of at least 1 is"),
@@ -303,6 +303,7 @@ def test_a_shipped_study_is_planned(
         "methods": (48, 3, 300_000),
         "dial_calibration": (5, 3, 117_000),
         "dial_sizes": (14, 3, 117_000),
+        "metaworld_mt5_fast": (3, 3, 480_000),
         "dial": (121, 10, (7 * 117_000 + 2 * 250_000 + 2 * 500_000) / 11),
     }
     variants, seeds, steps = expected[name]

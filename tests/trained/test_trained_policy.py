@@ -188,7 +188,7 @@ def test_wrong_files_are_told_in_one_line(run, tmp_path):
             r"layer_1\.theta has the shape \(8, 4\), the config's model \(9, 4\)",
         ),
         ("hidden_sizes", "sizes", "the config of .* is incomplete or damaged: 'hidden_sizes'"),
-        ("observations: none", "observations: true", "observations: True .*; shared, task or none is; .* become task"),
+        ("observations: none", "observations: true", "observations: True .*; auto, shared, task or none is; .* task"),
         ("returns: none", "returns: popart", "returns: popart .*; popart has become task, with model.popart true"),
         (
             "prior_scale",

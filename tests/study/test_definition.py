@@ -304,7 +304,7 @@ def test_a_shipped_study_is_planned(
         "dial_calibration": (5, 3, 117_000),
         "dial_sizes": (14, 3, 117_000),
         "metaworld_mt5_fast": (3, 3, 480_000),
-        "dial": (121, 10, (7 * 117_000 + 2 * 250_000 + 2 * 500_000) / 11),
+        "dial": (121, 10, (7 * 117_000 + 250_000 + 350_000 + 2 * 500_000) / 11),
     }
     variants, seeds, steps = expected[name]
     assert out[0] == f"{name}: {variants} variants × {seeds} seeds in logs/{name}"

@@ -29,6 +29,18 @@ def run_folder(logs_dir: Path | str, experiment: str, seed: int) -> Path:
     return user_path(logs_dir) / experiment / f"seed_{seed}"
 
 
+def config_file(folder: Path, command: str) -> Path:
+    """The config of the run in a folder.
+
+    Raises:
+        ConfigError: naming the command that needs it, if it is not the folder of a run.
+    """
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise ConfigError(f"{command}: {folder} is not the folder of a run, it has no {CONFIG_FILE}")
+    return path
+
+
 def default_experiment(suite: str, method: str, combiner: str | None = None) -> str:
     """A name for runs of a method on a suite: complex_cartpole, complex_cartpole_shared, …_shared_pcgrad, …"""
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", suite.replace("CartPole", "Cartpole")).lower()

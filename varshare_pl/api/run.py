@@ -16,7 +16,7 @@ from varshare_pl.paths import user_path
 from varshare_pl.results.columns import WHOLE
 from varshare_pl.results.files import read_diagnostics, read_heartbeat
 from varshare_pl.results.info import read_json
-from varshare_pl.run_folder import CONFIG_FILE, SUMMARY_FILE
+from varshare_pl.run_folder import SUMMARY_FILE, config_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,8 +121,7 @@ def load_run(folder: str | Path) -> Run:
         ConfigError: if it is not the folder of a run.
     """
     path = user_path(folder)
-    if not (path / CONFIG_FILE).is_file():
-        raise ConfigError(f"load_run: {path} is not the folder of a run, it has no {CONFIG_FILE}")
+    config_file(path, "load_run")
     return Run(path)
 
 

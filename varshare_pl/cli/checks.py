@@ -12,7 +12,7 @@ import yaml
 
 from varshare_pl.cli.messages import unknown_key
 from varshare_pl.errors import ConfigError
-from varshare_pl.run_folder import CONFIG_FILE
+from varshare_pl.run_folder import config_file
 from varshare_pl.yaml_files import load, read_yaml
 
 _LENGTH = "the length of a run is data.total_env_steps"
@@ -106,10 +106,7 @@ def resume_arguments(folder: Path, options: list[str]) -> list[str]:
     Raises:
         ConfigError: if it is not the folder of a run, or an option is not for the user.
     """
-    config = folder / CONFIG_FILE
-    if not config.is_file():
-        raise ConfigError(f"resume: {folder} is not the folder of a run, it has no {CONFIG_FILE}")
-    return check_arguments(["fit", "--config", str(config), *options, "--ckpt_path", "last"])
+    return check_arguments(["fit", "--config", str(config_file(folder, "resume")), *options, "--ckpt_path", "last"])
 
 
 def check_config_file(path: str, keys: Collection[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from varshare_pl.arguments import CommandParser, path_argument
 from varshare_pl.cli.imports import load_run
 from varshare_pl.errors import ConfigError
-from varshare_pl.run_folder import CHECKPOINTS, CONFIG_FILE
+from varshare_pl.run_folder import CHECKPOINTS, config_file
 
 PRUNED = "pruned"
 
@@ -35,8 +35,7 @@ def prune(args: list[str]) -> int:
     for threshold in thresholds:
         if not (math.isfinite(threshold) and threshold >= 0):
             raise ConfigError(f"--threshold: {threshold} is not allowed; numbers of at least 0 are")
-    if not (run / CONFIG_FILE).is_file():
-        raise ConfigError(f"prune: {run} is not the folder of a run, it has no {CONFIG_FILE}")
+    config_file(run, "prune")
     if (run / PRUNED).exists() and not options.overwrite:
         raise ConfigError(f"prune: {run / PRUNED} is there already; --overwrite replaces it")
 

@@ -22,12 +22,11 @@ def need(package: str, extra: str, suite: str, load: bool = True) -> None:
         ConfigError: naming the extra, if it cannot be imported.
     """
     try:
-        if not load:
-            if find_spec(package) is None:
-                raise ModuleNotFoundError(f"No module named {package!r}")
-            return
-        with warnings.catch_warnings(action="ignore"):  # Box2D's import does not survive one that is made an error
-            importlib.import_module(package)
+        if load:
+            with warnings.catch_warnings(action="ignore"):  # Box2D's import does not survive one that is made an error
+                importlib.import_module(package)
+        elif find_spec(package) is None:
+            raise ModuleNotFoundError(f"No module named {package!r}")
     except ImportError as error:
         raise ConfigError(
             f"suite={suite!r}: needs the package {package}, which cannot be imported ({error}); "

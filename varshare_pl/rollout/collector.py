@@ -193,12 +193,13 @@ class Collector:
     def _ended(self, steps: Steps) -> list[dict[str, NDArray[Any]]]:
         """What the episodes came to that ended in compiled steps, one item a step that ended any."""
         envs, ended = cast("TorchVectorEnv", self._envs), []
-        over, returns, lengths = (
-            (steps.terminated | steps.truncated).numpy(),
-            steps.returns.numpy(),
-            steps.lengths.numpy(),
-        )
-        for t, done in enumerate(over):
+        over = (steps.terminated | steps.truncated).numpy()
+        returns, lengths = steps.returns.numpy(), steps.lengths.numpy()
+        # Success may be measured at every step; else only ends matter, and the last step, from where the next goes on.
+        matters = np.full(len(over), self._running.success is not None) | over.any(axis=1)
+        matters[-1] = True
+        for t in np.flatnonzero(matters):
+            done = over[t]
             ended_task = np.where(done, self._task, 0)
             info = envs.told_info(done, steps.final_obs[t].numpy(), ended_task, steps.told[t].numpy())
             self._running.set_step(returns[t], lengths[t], info, done)

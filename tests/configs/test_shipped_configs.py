@@ -29,7 +29,7 @@ def test_shipped_config_trains(name: str, tmp_path: Path, capsys: pytest.Capture
     configs = ["--config", base, *(["--config", name] if name != base else [])]
     content = yaml.safe_load(CONFIGS[base].read_text(encoding="utf-8"))
     data = content["data"]
-    assert check_variant(["fit", *configs], []) == data["total_env_steps"]
+    assert check_variant(["fit", *configs], [])["data.total_env_steps"] == data["total_env_steps"]
 
     steps = STEPS * data["num_envs"]
     short = ["--data.rollout_steps", str(STEPS), "--data.total_env_steps", str(2 * steps)]

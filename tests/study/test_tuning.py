@@ -16,14 +16,14 @@ from varshare_pl.cli.configs import resolve_config
 from varshare_pl.study.definition import read_study
 from varshare_pl.study.folder import StudyFolder
 from varshare_pl.study.runs import mean_over_run
-from varshare_pl.study.tuning import STARTUP, Search
+from varshare_pl.study.trials import STARTUP, Search
 
 LOW, HIGH = 1e-4, 1e-2
 TUNE: dict[str, Any] = {
     "parameters": {
         "model.lr_actor": {"low": LOW, "high": HIGH, "log": True},
-        "model.update_epochs": {"low": 1, "high": 3},
-        "model.sharing.prior_scale": [0.05, 0.2],
+        "model.update_epochs": {"low": 1, "high": 4},
+        "model.sharing.prior_scale": [0.05, 0.1],
     },
     "trials": 3,
     "env_steps": 640,
@@ -67,6 +67,9 @@ def test_each_variant_is_tuned_and_the_study_uses_what_was_found(tmp_path: Path)
     values = [[row["model.lr_actor"] for row in trials_of(tmp_path, f"mirrored_{name}")] for name in methods]
     assert values[0] == values[1]  # both begin with the same points
     assert len(set(values[0])) == 3
+    shipped = {"model.lr_actor": "0.005", "model.update_epochs": "4", "model.sharing.prior_scale": "0.1"}
+    for name in methods:
+        assert shipped.items() <= trials_of(tmp_path, f"mirrored_{name}")[0].items()
 
     small.write(tmp_path, **{**ONE, "methods": methods}, tune=TUNE, tuned="configs/tuned/small")
     assert small.study(tmp_path)[0] == 0
@@ -109,6 +112,22 @@ def test_a_search_goes_on_exactly_and_overwrites_nothing(tmp_path: Path) -> None
     assert "tune: env_steps is 800, the trials in logs/small/tuning/mirrored_ours were made with 640" in err
 
 
+@pytest.mark.parametrize(
+    ("parameters", "told"),
+    [
+        ({"model.lr_actor": {"low": 1e-4, "high": 1e-3}}, "model.lr_actor: mirrored_ours has 0.005"),
+        ({"model.update_epochs": [2, 8]}, "model.update_epochs: mirrored_ours has 4"),
+        ({"model.target_kl": {"low": 0.1, "high": 1.0}}, "model.target_kl: mirrored_ours has None"),
+    ],
+)
+def test_a_space_without_the_shipped_values_is_refused(tmp_path: Path, parameters: Any, told: str) -> None:
+    small.write(tmp_path, **ONE, tune={**TUNE, "parameters": parameters})
+    code, _, err = small.study(tmp_path, "--tune")
+    assert code == 2
+    assert err.startswith(f"varshare: error: tune.parameters.{told} before it is tuned, which is its first trial; ")
+    assert [path.name for path in tmp_path.iterdir()] == ["file.yaml"]
+
+
 def test_parameters_are_checked_at_the_ends_of_their_ranges(tmp_path: Path) -> None:
     bad = {**TUNE, "parameters": {"model.gamma": {"low": 0.5, "high": 1.5}}}
     small.write(tmp_path, **ONE, tune=bad)
@@ -124,6 +143,9 @@ def evaluations(run: Path) -> list[float]:
         return [float(row["eval/return_mean"]) for row in csv.DictReader(table) if row["eval/return_mean"]]
 
 
+START = {"model.lr_actor": 5e-3}  # what the variant has without tuning
+
+
 def search_with(folder: Path, score: Any, **tune: Any) -> Search:
     """A search whose runs are not trained: each gets the score of its learning rate and seed, None is a failure."""
     rate = {"model.lr_actor": TUNE["parameters"]["model.lr_actor"]}
@@ -133,7 +155,9 @@ def search_with(folder: Path, score: Any, **tune: Any) -> Search:
     assert study.tuning is not None
     place = StudyFolder(folder / "logs" / "small")
     while True:
-        search = Search(study, study.tuning, study.variants[0], place, folder / "logs")  # made anew, as after a kill
+        search = Search(
+            study, study.tuning, study.variants[0], place, folder / "logs", START
+        )  # made anew, as after a kill
         if not search.advance():
             return search
         waiting = [run for run in search.runs if place.state(run) == "waiting"]
@@ -174,6 +198,7 @@ def test_trials_are_those_of_optuna_itself(tmp_path: Path) -> None:
                     )
                 )
             assert study.ask({"model.lr_actor": distribution}).params == trial.params
+    assert search.trials[0].params == START
     random = search_with(tmp_path / "random", score, trials=8, sampler="random")
     points = [[trial.params["model.lr_actor"] for trial in one.trials] for one in (search, random)]
     assert points[0][:STARTUP] == points[1][:STARTUP]

@@ -19,6 +19,7 @@ from varshare_pl.study.folder import StudyFolder
 from varshare_pl.study.local import ForkServer, LocalExecutor
 from varshare_pl.study.runs import Run, State, make_run
 from varshare_pl.study.scheduler import Scheduler, StopSignals
+from varshare_pl.study.search import LENGTH
 from varshare_pl.study.tuning import TUNED, Searches
 from varshare_pl.study.values import integer
 from varshare_pl.study.view import make_view
@@ -47,9 +48,10 @@ def study_command(argv: list[str], main: Main) -> int:
     if not options.dry_run:
         folder.check_unused()
     server = ForkServer(PRELOAD)
-    lengths = check_variants(study, options.logs_dir, server, options.tune)
+    of_variants = check_variants(study, options.logs_dir, server, options.tune)
+    lengths = {name: int(of_variant[LENGTH]) for name, of_variant in of_variants.items()}
     if options.tune:
-        searches = Searches(study, folder, options.logs_dir, TUNED / study.name)
+        searches = Searches(study, folder, options.logs_dir, of_variants, TUNED / study.name)
         searches.check()
         if options.dry_run:
             print(searches.plan())
@@ -112,8 +114,8 @@ def plan_text(study: Study, runs: Sequence[Run], folder: StudyFolder) -> str:
     return "\n".join(lines)
 
 
-def check_variants(study: Study, logs_dir: Path, server: ForkServer, tune: bool) -> dict[str, int]:
-    """Check all variants as ``varshare fit`` would, in a process that has torch; gives the length of a run of each.
+def check_variants(study: Study, logs_dir: Path, server: ForkServer, tune: bool) -> dict[str, dict[str, Any]]:
+    """Check all variants as ``varshare fit`` would, in a process that has torch; gives all options of each by name.
 
     Raises:
         ConfigError: for the first mistake, naming the variant.
@@ -121,13 +123,13 @@ def check_variants(study: Study, logs_dir: Path, server: ForkServer, tune: bool)
     questions = []
     for variant in study.variants:
         folders = [] if tune else [logs_dir / study.name / variant.name / f"seed_{seed}" for seed in study.seeds]
-        corners = study.tuning.corners() if tune and study.tuning is not None else [()]
-        questions += [(variant.name, ["fit", *variant.args, *corner], folders) for corner in corners]
+        more = [[]] if not tune or study.tuning is None else [study.tuning.length(), *study.tuning.corners()]
+        questions += [(variant.name, ["fit", *variant.args, *options], folders) for options in more]
     receive, send = server.pipe()
     process = server.start(_check, send, questions)
     send.close()
     try:
-        answers: dict[str, int] | str = receive.recv()
+        answers: dict[str, dict[str, Any]] | str = receive.recv()
     except EOFError:
         process.join()
         raise RunError(f"the variants could not be checked: exit code {process.exitcode}") from None
@@ -141,19 +143,19 @@ def _check(send: Any, questions: list[tuple[str, list[str], list[Path]]]) -> Non
     """What the checking process does."""
     from varshare_pl.cli.variants import check_variant
 
-    answers: dict[str, int] = {}
+    answers: dict[str, dict[str, Any]] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # each run tells its own
         for name, args, folders in questions:
             try:
-                answers[name] = check_variant(args, folders)
+                answers.setdefault(name, check_variant(args, folders))
             except ConfigError as error:
                 _send(send, f"{name}: {error}")
                 return
     _send(send, answers)
 
 
-def _send(send: Any, answer: dict[str, int] | str) -> None:
+def _send(send: Any, answer: dict[str, dict[str, Any]] | str) -> None:
     with suppress(BrokenPipeError):  # Ctrl-C ended the study in the meantime
         send.send(answer)
 

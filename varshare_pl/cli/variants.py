@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 
@@ -48,16 +47,9 @@ class CheckCLI(VarShareCLI):
         text = self._parser("fit").dump(self._config, skip_unset=False)
         return flat(load(text))
 
-    @property
-    def env_steps(self) -> int:
-        """The length of a run."""
-        config = self._config
-        assert isinstance(config, Namespace)
-        return int(config.data.total_env_steps)
 
-
-def check_variant(args: list[str], folders: list[Path]) -> int:
-    """See that a command line of ``fit`` can run, and that runs which are there are of it; gives their env steps.
+def check_variant(args: list[str], folders: list[Path]) -> dict[str, Any]:
+    """See that a command line of ``fit`` can run, and that runs which are there are of it; gives all options by name.
 
     Args:
         args: Command line without seed, beginning with "fit".
@@ -76,7 +68,7 @@ def check_variant(args: list[str], folders: list[Path]) -> int:
         path = folder / CONFIG_FILE
         if path.is_file():
             _check_same(folder, flat(read_yaml(path)), wanted)
-    return cli.env_steps
+    return wanted
 
 
 def _check_same(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:

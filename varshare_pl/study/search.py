@@ -37,6 +37,16 @@ class Parameter:
         """Of a range."""
         return self.low, self.high
 
+    def holds(self, value: Any) -> bool:
+        """Whether a search could give this value."""
+        if self.choices:
+            return value in self.choices
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and self.low <= value <= self.high and (isinstance(value, int) or not self.whole)
+
+    def __str__(self) -> str:
+        return f"one of {list(self.choices)}" if self.choices else f"a number from {self.low} to {self.high}"
+
     @property
     def within(self) -> float:
         """A value of a range, whole only where all are."""
@@ -54,15 +64,36 @@ class Tuning:
     sampler: str
     pruner: str
 
+    def start(self, variant: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The values that a variant has before it is tuned; its first trial is made with them.
+
+        Args:
+            variant: Its name.
+            options: All its options by the names that they have in a saved config.
+
+        Raises:
+            ConfigError: if the search could not give one of them.
+        """
+        values = {key: options[saved_name(key)] for key in self.parameters}
+        for key, value in values.items():
+            if not self.parameters[key].holds(value):
+                raise ConfigError(
+                    f"tune.parameters.{key}: {variant} has {value} before it is tuned, which is its first trial; "
+                    f"{self.parameters[key]} is allowed"
+                )
+        return values
+
+    def length(self) -> list[str]:
+        """The option that sets the length of its runs."""
+        return arguments({LENGTH: self.env_steps})
+
     def corners(self) -> list[list[str]]:
         """Options at the ends of all ranges and lists, and within ranges, to be checked before a search begins."""
         points = [[one.choices[i] if one.choices else one.ends[i] for one in self.parameters.values()] for i in (0, -1)]
         if any(not one.whole and all(float(end).is_integer() for end in one.ends) for one in self.parameters.values()):
             # 1e1 is an integer where one is meant; what lies between is not.
             points.append([one.choices[0] if one.choices else one.within for one in self.parameters.values()])
-        return [
-            arguments({**dict(zip(self.parameters, point, strict=True)), LENGTH: self.env_steps}) for point in points
-        ]
+        return [[*arguments(dict(zip(self.parameters, point, strict=True))), *self.length()] for point in points]
 
     def record(self) -> dict[str, Any]:
         """What the report says of it."""
@@ -74,6 +105,11 @@ class Tuning:
             "pruner": self.pruner,
             "parameters": list(self.parameters),
         }
+
+
+def saved_name(key: str) -> str:
+    """An option's name in a saved config, where a method's options are ``init_args``."""
+    return key.replace("model.sharing.", "model.sharing.init_args.")
 
 
 def read_tuning(value: Any, report_seeds: Sequence[int], set_by_file: Mapping[str, Any]) -> Tuning:

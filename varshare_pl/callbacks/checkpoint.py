@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.types import STEP_OUTPUT
 from varshare_pl.callbacks.heartbeat import first_record_of, record_of
 from varshare_pl.errors import EnvError, writing
 from varshare_pl.files import fsync
+from varshare_pl.results.files import DIAGNOSTICS, HEARTBEAT
 from varshare_pl.run_folder import CHECKPOINTS
 from varshare_pl.types import Record
 
@@ -56,6 +57,11 @@ class Checkpoint(LightningCheckpoint):
         if best:
             self._name_best(trainer)
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:  # what a kill left
+            for name in (LAST, PREVIOUS, BEST):
+                _temporary(Path(trainer.default_root_dir) / CHECKPOINTS, name).unlink(missing_ok=True)
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # The evaluation of the checkpoint that the run goes on from, if a signal had stopped it.
         if pl_module.env_steps and self._is_best(first_record_of(pl_module)):
@@ -93,24 +99,32 @@ class Checkpoint(LightningCheckpoint):
 def save(trainer: Trainer, name: str) -> None:
     """Write a checkpoint whole or not at all: to a temporary file first, on disk for sure, then renamed."""
     folder = Path(trainer.default_root_dir) / CHECKPOINTS
-    temporary = folder / f".{name}.tmp"
+    temporary = _temporary(folder, name)
     with writing(folder / name):
         trainer.save_checkpoint(temporary, weights_only=False)  # all of the state; it loads with weights_only=True
         if not trainer.is_global_zero:
             return
-        fsync(temporary)
+        for path in (temporary, folder.parent / HEARTBEAT, folder.parent / DIAGNOSTICS):
+            if path.exists():  # a run goes on with the rows up to its checkpoint: they must not be lost when it is not
+                fsync(path)
         if name == LAST and (folder / LAST).exists():
             _name_also(folder, PREVIOUS)
         temporary.replace(folder / name)
         fsync(folder)
 
 
+def _temporary(folder: Path, name: str) -> Path:
+    """Where a checkpoint is until it is whole."""
+    return folder / f".{name}.tmp"
+
+
 def _name_also(folder: Path, name: str) -> None:
     """Give last.ckpt a second name, under which it stays when last.ckpt is replaced."""
-    link = folder / f".{name}.tmp"
+    link = _temporary(folder, name)
     link.unlink(missing_ok=True)
     try:
         link.hardlink_to(folder / LAST)
     except OSError:  # a file system without hard links
         shutil.copyfile(folder / LAST, link)
     link.replace(folder / name)
+    link.unlink(missing_ok=True)  # it is still there if both were names of one file already

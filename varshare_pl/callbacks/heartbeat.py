@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -127,10 +128,13 @@ def open_table(path: Path, columns: Iterable[str], env_steps: int) -> IO[str]:
     header = ",".join(columns)
     if path.exists():
         with path.open(encoding="utf-8") as table:
-            found = table.readline().rstrip("\r\n")
-        if found and found != header:
+            found = table.readline()
+        if not found.endswith("\n") and header.startswith(found):
+            os.truncate(path, 0)  # a kill left a part of the header
+        elif found.rstrip("\r\n") != header:
             raise ConfigError(f"{path} has other columns than this run: give the run a folder of its own")
-        cut_rows(path, env_steps)
+        else:
+            cut_rows(path, env_steps)
     table = path.open("a", encoding="utf-8", newline="")
     if table.tell() == 0:
         table.write(header + "\n")

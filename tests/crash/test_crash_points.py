@@ -1,9 +1,9 @@
-"""Whatever file operation a run dies at, and whatever of its files a power cut takes: it goes on to the same end."""
+"""Whatever file operation a command dies at, and whatever a power cut takes of its files: it comes to the same end."""
 
 import csv
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,36 @@ import torch
 from crashes import COMPILERS, Crashes
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="needs a C compiler"),
     pytest.mark.skipif(os.uname().sysname != "Linux", reason="calls are caught by LD_PRELOAD, under Linux"),
 ]
 
 EVERY = int(os.environ.get("VARSHARE_CRASH_EVERY", "10"))  # so many operations from one crash to the next; 1: all
 CLOCK = ("wall_time_s", "sps")
-FIT = [
-    *("fit", "--config", "complex_cartpole", "--experiment", "x"),
+SIZES = [
     *("--data.num_envs", "10", "--data.rollout_steps", "16", "--data.total_env_steps", "960"),
     *("--model.minibatch_size", "80", "--model.hidden_sizes", "[8]", "--checkpoint.every", "2"),
     *("--evaluation.every", "320", "--evaluation.episodes", "2", "--plots.enabled", "false"),
 ]
+STUDY = """\
+name: small
+suites: {complex: complex_cartpole}
+methods: {varshare: methods/varshare, shared: methods/shared}
+seeds: [1]
+workers: 1
+overrides:
+  data.num_envs: 10
+  data.rollout_steps: 16
+  data.total_env_steps: 480
+  model.minibatch_size: 80
+  model.hidden_sizes: [8]
+  evaluation.every: 320
+  evaluation.episodes: 2
+  plots.enabled: false
+"""
+
+powers = pytest.mark.parametrize("power", [False, True], ids=["killed", "power cut"])
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +49,22 @@ def crashes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crashes]:
     crashes = Crashes(tmp_path_factory.mktemp("crashes"))
     yield crashes
     crashes.close()
+
+
+@pytest.fixture(scope="module")
+def whole(crashes: Crashes) -> Path:
+    """The logs of a run that nothing happened to."""
+    logs = crashes.folder / "undisturbed"
+    crashes.run(*fit(logs))
+    return logs
+
+
+def fit(logs: Path) -> list[str]:
+    return ["fit", "--config", "complex_cartpole", "--experiment", "x", "--logs_dir", str(logs), *SIZES]
+
+
+def run_of(logs: Path) -> Path:
+    return logs / "x" / "seed_1"
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -42,9 +76,8 @@ def left(run: Path) -> dict[str, Any]:
     """All that a run leaves, without times."""
     content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     content["varshare"].pop("wall_time_s")
-    files = sorted(path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file())
     return {
-        "files": files,
+        "files": files(run),
         "weights": {name: value.tolist() for name, value in content["state_dict"].items()},
         "optimizer": str(content["optimizer_states"]),
         "progress": str(content["varshare"]),
@@ -54,30 +87,128 @@ def left(run: Path) -> dict[str, Any]:
     }
 
 
-def go_on(crashes: Crashes, run: Path, fit: list[str]) -> None:
-    """What a user does after a crash: resume, or start it if it had not begun."""
+def files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def assert_same(expected: dict[str, Any], found: dict[str, Any], point: int) -> None:
+    for name, value in expected.items():
+        assert found[name] == value, f"{name}, died at operation {point}"
+
+
+def die_at_every_point(
+    crashes: Crashes,
+    power: bool,
+    prepare: Callable[[Path], Sequence[str]],
+    go_on: Callable[[Path], None],
+    result: Callable[[Path], dict[str, Any]],
+    every: int = EVERY,
+) -> None:
+    """Let a command die at one operation after the other, go on, and compare what is left with the undisturbed end.
+
+    Args:
+        crashes: Runs it.
+        power: Cut the power as well.
+        prepare: Makes what a folder needs and gives the command.
+        go_on: What a user does after the crash.
+        result: What is left in the end.
+        every: Operations from one crash to the next.
+    """
+    logs = crashes.folder / "logs"
+    shutil.rmtree(logs, ignore_errors=True)
+    points = crashes.run(*prepare(logs))
+    expected = result(logs)
+    assert points > 5
+    for point in range(1, points + 1, every):
+        shutil.rmtree(logs)
+        crashes.run(*prepare(logs), kill_at=point)
+        if power:
+            crashes.cut_power()
+        go_on(logs)
+        assert_same(expected, result(logs), point)
+
+
+def resume(crashes: Crashes, logs: Path) -> None:
+    """Resume a run, or start it if it had not begun."""
+    run = run_of(logs)
     if not (run / "config.yaml").exists():
-        crashes.run(*fit)
+        crashes.run(*fit(logs))
     elif not (run / "summary.json").exists():  # else it was done
         crashes.run("resume", str(run))
 
 
-@pytest.mark.parametrize("power", [False, True], ids=["killed", "power cut"])
-def test_a_run_that_died_at_any_point_ends_as_one_that_did_not(crashes: Crashes, power: bool) -> None:
-    def fit(name: str) -> tuple[list[str], Path]:
-        logs = crashes.folder / name
-        return [*FIT, "--logs_dir", str(logs)], logs / "x" / "seed_1"
+@powers
+def test_fit(crashes: Crashes, power: bool) -> None:
+    die_at_every_point(crashes, power, fit, lambda logs: resume(crashes, logs), lambda logs: left(run_of(logs)))
 
-    args, run = fit(f"whole_{power}")
-    points = crashes.run(*args)
-    expected = left(run)
-    assert points > 60
-    for point in range(1, points + 1, EVERY):
-        args, run = fit(f"at_{point}_{power}")
-        crashes.run(*args, kill_at=point)
-        if power:
-            crashes.cut_power()
-        go_on(crashes, run, args)
-        found = left(run)
-        for name, value in expected.items():
-            assert found[name] == value, f"{name}, died at operation {point} of {points}"
+
+@powers
+def test_resume(crashes: Crashes, power: bool) -> None:
+    half = crashes.folder / "half"
+    shutil.rmtree(half, ignore_errors=True)
+    crashes.run(*fit(half), kill_at=40)
+    assert (run_of(half) / "checkpoints" / "last.ckpt").exists()
+
+    def prepare(logs: Path) -> list[str]:
+        shutil.copytree(half, logs)
+        return ["resume", str(run_of(logs))]
+
+    die_at_every_point(crashes, power, prepare, lambda logs: resume(crashes, logs), lambda logs: left(run_of(logs)))
+
+
+@powers
+def test_overwrite(crashes: Crashes, whole: Path, power: bool) -> None:
+    def command(logs: Path) -> list[str]:
+        return [*fit(logs), "--overwrite", "true"]
+
+    def prepare(logs: Path) -> list[str]:
+        shutil.copytree(whole, logs)
+        return command(logs)
+
+    def go_on(logs: Path) -> None:
+        crashes.run(*command(logs))
+
+    die_at_every_point(crashes, power, prepare, go_on, lambda logs: left(run_of(logs)))
+
+
+def same_bytes(logs: Path) -> dict[str, Any]:
+    return {name: (logs / name).read_bytes() for name in files(logs)}
+
+
+@powers
+@pytest.mark.parametrize("command", ["prune", "report", "plot"])
+def test_what_is_made_of_a_run(crashes: Crashes, whole: Path, command: str, power: bool) -> None:
+    def words(logs: Path) -> list[str]:
+        return {
+            "prune": ["prune", str(run_of(logs)), "--threshold", "1", "--overwrite"],
+            "report": ["report", str(logs / "x")],
+            "plot": ["plot", str(run_of(logs))],
+        }[command]
+
+    def prepare(logs: Path) -> list[str]:
+        shutil.copytree(whole, logs)
+        return words(logs)
+
+    def go_on(logs: Path) -> None:
+        crashes.run(*words(logs))
+
+    die_at_every_point(crashes, power, prepare, go_on, same_bytes)
+
+
+def test_study(crashes: Crashes) -> None:
+    def command(logs: Path) -> list[str]:
+        return ["study", str(logs / "file.yaml"), "--logs_dir", str(logs), "--retry-failed"]
+
+    def prepare(logs: Path) -> list[str]:
+        logs.mkdir()
+        (logs / "file.yaml").write_text(STUDY)
+        return command(logs)
+
+    def go_on(logs: Path) -> None:
+        crashes.run(*command(logs))
+
+    def result(logs: Path) -> dict[str, Any]:
+        runs = sorted((logs / "small").glob("*/seed_*"))
+        return {run.parent.name: left(run) for run in runs} | {"plan": (logs / "small" / "study.json").read_text()}
+
+    die_at_every_point(crashes, False, prepare, go_on, result, every=4 * EVERY)

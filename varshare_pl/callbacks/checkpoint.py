@@ -128,3 +128,4 @@ def _name_also(folder: Path, name: str) -> None:
         shutil.copyfile(folder / LAST, link)
     link.replace(folder / name)
     link.unlink(missing_ok=True)  # it is still there if both were names of one file already
+    fsync(folder)

@@ -18,7 +18,7 @@ from varshare_pl.cli.describe import DescribeCLI
 from varshare_pl.cli.process import leave_no_trace
 from varshare_pl.compressed import COMPRESSED_KEY, compress, weight_bytes
 from varshare_pl.errors import ConfigError
-from varshare_pl.files import write_json
+from varshare_pl.files import fsync, write_json
 from varshare_pl.results.table import text_table
 from varshare_pl.run_folder import CONFIG_FILE
 from varshare_pl.sharing.varshare.pruning import mean_log_var, prunable_layers, prune_
@@ -127,6 +127,7 @@ def _write(
     }
     for one in found:
         torch.save(one.checkpoint, temporary / one.file)
+        fsync(temporary / one.file)
         weights = {name: one.checkpoint[COMPRESSED_KEY][f"{name}.mu"]["shape"] for name in one.kept}
         sparsity = {name: 1.0 - sum(one.kept[name]) / math.prod(weights[name]) for name in one.kept}
         total = 1.0 - sum(map(sum, one.kept.values())) / sum(map(math.prod, weights.values()))
@@ -138,6 +139,7 @@ def _write(
     if folder.exists():
         shutil.rmtree(folder)
     temporary.replace(folder)
+    fsync(folder.parent)
     return report
 
 

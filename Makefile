@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint docs bench bench-check clean
+.PHONY: help install demo test test-slow test-crash lint docs bench bench-check clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ test: $(VENV)/.installed-test  ## run the fast tests
 
 test-slow: $(VENV)/.installed-test  ## run the slow tests: learning runs with a known answer and the like
 	$(BIN)/python -m pytest -n 2 -m slow
+
+test-crash: $(VENV)/.installed-test  ## kill commands at each of their file operations; about half an hour
+	VARSHARE_CRASH_EVERY=1 $(BIN)/python -m pytest -n 2 -m slow tests/crash
 
 lint: $(VENV)/.installed-test  ## check style and types
 	$(BIN)/ruff check .

@@ -88,7 +88,9 @@ def left(run: Path) -> dict[str, Any]:
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    """All files but the halves of images and pages that a kill left, which bear the number of their process."""
+    found = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".part")
+    return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
 def assert_same(expected: dict[str, Any], found: dict[str, Any], point: int) -> None:

@@ -29,6 +29,7 @@ SECTIONS = {
     "plots": "`plots`",
     "progress": "`progress`",
     "checkpoint": "`checkpoint`",
+    "artifacts": "`artifacts`: sent to W&B",
     "trainer": "`trainer`: Lightning's Trainer",
 }
 

@@ -78,6 +78,7 @@ def _read(path: Path) -> OfflineRun:
         kind = record.WhichOneof("record_type")
         if kind == "run":
             part.run = record.run
+            part.config |= nested(record.run.config.update)  # what a sweep's agent set
         elif kind == "config":
             part.config |= nested(record.config.update)
         elif kind == "history":

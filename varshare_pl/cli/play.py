@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from varshare_pl.arguments import CommandParser, path_argument
 from varshare_pl.errors import ConfigError
@@ -25,8 +23,8 @@ def play_command(args: list[str]) -> int:
 
     # torch and Pillow take a second to load: a mistake or --help need not wait for them
     from varshare_pl.trained.play.episodes import Episodes
+    from varshare_pl.trained.play.film import pictures
     from varshare_pl.trained.play.output import Window, write
-    from varshare_pl.trained.play.picture import picture
     from varshare_pl.trained.policy import load_policy
 
     here = str(Path.cwd())
@@ -36,16 +34,14 @@ def play_command(args: list[str]) -> int:
         window = Window(f"varshare play {options.run}") if options.window else None
         how = (options.episodes, options.seed, options.stochastic, options.max_steps)
         with closing(Episodes(policy, *how)) as episodes:
-            every = max(1, round(episodes.fps / options.fps))
-            seconds = every / episodes.fps
-            pictures: Iterable[Any] = (picture(panels) for panels in episodes.panels(every))
+            shown, seconds = pictures(episodes, options.fps)
             if window is not None:
-                pictures = window.show(pictures, seconds)
+                shown = window.show(shown, seconds)
             if output is not None:
-                write(output, pictures, seconds)
+                write(output, shown, seconds)
                 print(output)
             else:
-                for _ in pictures:
+                for _ in shown:
                     pass
             if episodes.cuts:
                 total = options.episodes * policy.suite.num_tasks

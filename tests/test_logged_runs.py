@@ -135,6 +135,8 @@ def test_wandb_holds_the_whole_run(logged: Path) -> None:
     assert "sharing/ratio/actor/layer_1/tight limits" in part.history[0]
     (everything,) = [metric for metric in part.metrics if metric.glob_name == "*"]
     assert everything.step_metric == "env_steps"
+    hidden = {metric.name for metric in part.metrics if metric.options.hidden}
+    assert hidden == {"env_steps", "episodes", "gradient_steps", "wall_time_s"}
 
 
 def test_wandb_holds_plots_and_results(logged: Path) -> None:

@@ -13,6 +13,8 @@ from wandb_server import SweepServer, serving
 
 from varshare_pl.cli.configs import configs_folder
 from varshare_pl.cli.main import main
+from varshare_pl.run_folder import of_trial
+from varshare_pl.yaml_files import flat
 
 SWEEP = configs_folder() / "sweeps" / "complex_cartpole.yaml"
 SHORT = ["--data.num_envs", "5", "--data.rollout_steps", "16", "--data.total_env_steps", "160", "--plots.enabled"]
@@ -61,3 +63,34 @@ def test_an_agent_drives_the_sweep_that_ships(tmp_path: Path) -> None:
         assert not [name for name in part.config if "/" in name]
         assert part.summary["final/return_mean"] == pytest.approx(part.history[-1]["eval/return_mean"])
     assert main(["report", str(experiment)]) == 0
+
+
+def test_trials_never_meet_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_SWEEP_ID", "swp1")
+    fit = ["fit", "--config", "complex_cartpole", *SHORT, "--logs_dir", str(tmp_path), "--overwrite"]
+    for run_id in ("aaaa1111", "bbbb2222"):
+        monkeypatch.setenv("WANDB_RUN_ID", run_id)
+        assert main(fit) == 0
+    first, second = (tmp_path / "complex_cartpole" / "swp1" / run_id / "seed_1" for run_id in ("aaaa1111", "bbbb2222"))
+    assert (first / "summary.json").exists()
+    assert yaml.safe_load((second / "config.yaml").read_text())["experiment"] == "complex_cartpole/swp1/bbbb2222"
+    assert main(["resume", str(first), "--data.total_env_steps", "240"]) == 0  # another trial's id is set
+    assert {path.name for path in (tmp_path / "complex_cartpole").iterdir()} == {"swp1"}
+    assert (first / "heartbeat.csv").read_text().splitlines()[-1].startswith("240,")
+
+
+def test_a_run_alone_keeps_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_RUN_ID", "aaaa1111")
+    for sweep in (None, ""):
+        if sweep is not None:
+            monkeypatch.setenv("WANDB_SWEEP_ID", sweep)
+        assert of_trial("e") == "e"
+    monkeypatch.setenv("WANDB_SWEEP_ID", "swp1")
+    assert of_trial("a/e") == "a/e/swp1/aaaa1111"
+
+
+def test_the_sweep_varies_options_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = yaml.safe_load(SWEEP.read_text(encoding="utf-8"))
+    assert main(["fit", "--config", "complex_cartpole", "--print_config"]) == 0
+    assert set(sweep["parameters"]) <= set(flat(yaml.safe_load(capsys.readouterr().out)))
+    assert sweep["command"][2:5] == ["fit", "--config", "complex_cartpole"]

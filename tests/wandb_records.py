@@ -22,6 +22,7 @@ class OfflineRun:
     history: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
     metrics: list[Any] = field(default_factory=list)
+    artifacts: list[Any] = field(default_factory=list)
     exit_code: int | None = None
 
 
@@ -85,6 +86,8 @@ def _read(path: Path) -> OfflineRun:
             part.history.append(nested(record.history.item))
         elif kind == "summary":
             part.summary |= nested(record.summary.update)
+        elif kind == "artifact":
+            part.artifacts.append(record.artifact)
         elif kind == "metric":
             part.metrics.append(record.metric)
         elif kind == "exit":

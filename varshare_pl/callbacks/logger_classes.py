@@ -200,7 +200,8 @@ def logger_names(value: str | Iterable[str] | None) -> list[str]:
     names = list(dict.fromkeys(name for item in given for part in str(item).split(",") if (name := part.strip())))
     for name in names:
         if name not in LOGGERS:
-            raise ConfigError(f"logger: {name} is not allowed; {', '.join(LOGGERS)}, several with commas, or null is")
+            allowed = f"{', '.join(LOGGERS)}, several with commas, or null is"
+            raise ConfigError(f"logger: {name} is not allowed; {allowed}; trainer.logger takes others by class path")
         if name in INSTALL and find_spec(name) is None:
             raise ConfigError(f'logger: {name} is not installed; pip install "{INSTALL[name]}"')
     return names

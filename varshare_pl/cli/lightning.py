@@ -36,19 +36,17 @@ from varshare_pl.cli.checks import (
     config_files,
 )
 from varshare_pl.cli.help import DESCRIPTION, USAGE
-from varshare_pl.cli.messages import one_line
-from varshare_pl.cli.parser import VarShareParser, expand_arguments, plain
+from varshare_pl.cli.messages import not_made, one_line
+from varshare_pl.cli.parser import VarShareParser, parse_command, plain
 from varshare_pl.cli.process import end_other_processes
 from varshare_pl.cli.resume import choose_checkpoint, run_config, without_configs
 from varshare_pl.cli.reuse import ReusedParsers
 from varshare_pl.errors import ConfigError
-from varshare_pl.paths import user_path
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.rollout.datamodule import RolloutDataModule
 from varshare_pl.run_folder import check_free, default_experiment, of_trial, run_folder
 
 LARGEST = {"seed_everything": 2**32 - 1, "data.total_env_steps": sys.maxsize}
-PATHS = ("logs_dir", "ckpt_path", "init_from")
 RECORDERS = ("plots", "progress", "checkpoint", "artifacts")  # callbacks with options, in the order of their calls
 
 
@@ -169,7 +167,7 @@ class VarShareCLI(ReusedParsers):
         for path in config_files(args):
             check_config_file(path, known.keys())
         check_values(args, known.keys())
-        self.config = _parse(parser, args)
+        self.config = parse_command(parser, args)
         if args[0] == "fit" and self.config.fit.ckpt_path is not None:
             self._parse_resume(parser, args[1:])
         config = self.config[args[0]]
@@ -185,7 +183,7 @@ class VarShareCLI(ReusedParsers):
         """Put the run's own config in place of the one given, see that they agree, and find the checkpoint."""
 
         def parse(options: list[str]) -> Namespace:
-            return _parse(parser, ["fit", *options])
+            return parse_command(parser, ["fit", *options])
 
         given = self.config.fit
         if any(arg.partition("=")[0] == "--init_from" for arg in args):  # a run's own config may hold it
@@ -216,6 +214,14 @@ class VarShareCLI(ReusedParsers):
         if config.experiment is not None:
             self._name(config.experiment)
             self._folder()  # a bad name or a folder in use is told before anything is built
+
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except ConfigError:
+            raise
+        except ValueError as error:  # of a class that the Trainer gets, such as a logger whose package is missing
+            raise ConfigError(not_made(str(error), vars(self._config.trainer))) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self._config
@@ -282,14 +288,3 @@ class VarShareCLI(ReusedParsers):
         config.overwrite = False  # a saved config, used again, must not delete a run
         config.ckpt_path = None
         self._parser(self.subcommand).save(config, path, skip_unset=False, overwrite=True, multifile=False)
-
-
-def _parse(parser: LightningArgumentParser, args: list[str]) -> Namespace:
-    """The config that a command line gives, its paths whole."""
-    config = parser.parse_args(expand_arguments(args))
-    assert isinstance(config, Namespace)
-    for key in PATHS:
-        given = config[args[0]][key]
-        if given not in (None, "last"):
-            config[args[0]][key] = str(user_path(given))
-    return config

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from varshare_pl.arguments import CommandParser, path_argument
 from varshare_pl.errors import ConfigError
+from varshare_pl.paths import HUB
 
 
 def play_command(args: list[str]) -> int:
@@ -60,7 +61,10 @@ def _parser() -> argparse.ArgumentParser:
         "Writes RUN/play.gif unless --output or --window says otherwise.",
     )
     parser.add_argument(
-        "run", type=path_argument, metavar="RUN", help="folder of a run, as logs/NAME/seed_1, or a checkpoint"
+        "run",
+        type=_policy_argument,
+        metavar="RUN",
+        help="folder of a run, as logs/NAME/seed_1, or of a policy, as policies/NAME, a checkpoint, or hf://OWNER/NAME",
     )
     parser.add_argument("--output", type=path_argument, metavar="FILE", help="a .gif or an .mp4")
     parser.add_argument("--overwrite", action="store_true", help="replace the file if it is there")
@@ -78,13 +82,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _policy_argument(given: str) -> Path | str:
+    return given if given.startswith(HUB) else path_argument(given)
+
+
 def _output(options: argparse.Namespace) -> Path | None:
     """The file to write, if any, seen to be free before anything is loaded."""
     path: Path | None = options.output
     if path is None:
         if options.window:
             return None
-        if not options.run.is_dir():
+        if isinstance(options.run, str) or not options.run.is_dir():
             raise ConfigError(f"--output: needed, as {options.run} is not the folder of a run")
         path = options.run / "play.gif"
     if path.suffix not in (".gif", ".mp4"):

@@ -17,11 +17,11 @@ from varshare_pl.envs import TaskSuite
 from varshare_pl.errors import ConfigError
 from varshare_pl.networks.actor_critic import ActorCritic, check_finite
 from varshare_pl.networks.groups import TaskGroups
-from varshare_pl.paths import user_path
+from varshare_pl.paths import HUB, user_path
 from varshare_pl.run_folder import CHECKPOINTS, CONFIG_FILE
 from varshare_pl.trained.building import build_policy
 from varshare_pl.trained.export import export_actor
-from varshare_pl.trained.policy_folder import HUB, download, is_policy_folder, read_policy_folder
+from varshare_pl.trained.policy_folder import download, is_policy_folder, read_policy_folder
 from varshare_pl.yaml_files import parse_yaml
 
 Observation = TypeVar("Observation", Tensor, NDArray[Any])

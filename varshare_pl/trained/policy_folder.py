@@ -15,11 +15,11 @@ from varshare_pl.envs import TaskSuite
 from varshare_pl.errors import ConfigError
 from varshare_pl.files import replacing, write_json
 from varshare_pl.networks.actor_critic import ActorCritic
+from varshare_pl.paths import HUB
 from varshare_pl.random import stream
 from varshare_pl.trained.building import build_policy
 from varshare_pl.yaml_files import parse_yaml
 
-HUB = "hf://"
 WEIGHTS, CONFIG, CARD, CURVE = "model.safetensors", "config.json", "README.md", "returns.png"
 LIBRARY = "varshare-pl"
 PROBED_ROWS = 64  # of each task, to see what actions depend on
@@ -44,14 +44,14 @@ def write_policy_folder(
         config: The run's.
         facts: The run's method and its env steps, and whatever else is to be told of it.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     folder.mkdir(parents=True, exist_ok=True)
     sections = {"data": {"suite": config["data"]["suite"]}, "model": config["model"]}
     identity = {"suite": suite.name, "tasks": list(suite.identities()), "version": __version__}
     with replacing(folder / WEIGHTS) as temporary:
         weights = {name: tensor.contiguous() for name, tensor in acting_weights(policy).items()}
-        save_file(weights, temporary, metadata={"format": "pt"})
+        temporary.write_bytes(save(weights, metadata={"format": "pt"}))
     write_json(folder / CONFIG, {"library_name": LIBRARY, **identity, **facts, **sections})
 
 

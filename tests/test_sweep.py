@@ -94,3 +94,8 @@ def test_the_sweep_varies_options_that_there_are(capsys: pytest.CaptureFixture[s
     assert main(["fit", "--config", "complex_cartpole", "--print_config"]) == 0
     assert set(sweep["parameters"]) <= set(flat(yaml.safe_load(capsys.readouterr().out)))
     assert sweep["command"][2:5] == ["fit", "--config", "complex_cartpole"]
+
+
+def test_the_page_shows_the_file_that_ships() -> None:
+    page = (configs_folder().parent / "docs" / "loggers.md").read_text(encoding="utf-8")
+    assert f"```yaml\n{SWEEP.read_text(encoding='utf-8').partition(chr(10))[2]}```" in page

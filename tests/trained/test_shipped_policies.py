@@ -30,11 +30,11 @@ def test_a_shipped_policy_does_what_its_card_says(name: str) -> None:
     card = (folder / "README.md").read_text(encoding="utf-8")
     (result,) = yaml.safe_load(card.split("---\n")[1])["model-index"][0]["results"]
     told = result["metrics"][0]["value"]
-    played = evaluate(policy.policy.deterministic(), policy.suite, episodes=10, seed=7, counter=1)
+    played = evaluate(policy.policy.deterministic(), policy.suite, episodes=50, seed=7, counter=1)
     returns = float(played.task_returns.mean())
-    assert returns == pytest.approx(told, rel=0.15)  # other start states, and ten episodes in place of a hundred
+    assert returns == pytest.approx(told, rel=0.15)  # other start states
     untrained = load_policy(folder)
     for parameter in untrained.policy.actor.parameters():
         parameter.zero_()
-    worse = evaluate(untrained.policy.deterministic(), policy.suite, episodes=10, seed=7, counter=1)
+    worse = evaluate(untrained.policy.deterministic(), policy.suite, episodes=50, seed=7, counter=1)
     assert float(worse.task_returns.mean()) < returns - 0.3 * abs(told)

@@ -11,6 +11,8 @@ from varshare_pl.errors import ConfigError
 from varshare_pl.run_folder import config_file
 from varshare_pl.study.values import integer
 
+COLOURS = 64  # of the learning curve
+
 
 def export_hub(args: list[str]) -> int:
     """Export a run's policy; gives the exit code."""
@@ -66,6 +68,16 @@ def _export(run: Path, folder: Path, checkpoint: Literal["last", "best"], episod
     result = evaluate(trained.policy.deterministic(), trained.suite, episodes, seed, counter=0)
     facts = {"method": trained.method, "env_steps": trained.env_steps, "seed": info.seed}
     write_policy_folder(folder, trained.policy, trained.suite, read_yaml(config_file(run, "export-hub")), facts)
-    write_image(run_figure(run, "returns"), folder / CURVE)
+    _reduce(write_image(run_figure(run, "returns"), folder / CURVE))
     write_text(folder / CARD, card(info, trained.tasks, trained.env_steps, result, seed, CURVE))
     print(result.table(trained.tasks))
+
+
+def _reduce(image: Path) -> None:
+    """Make a drawing a quarter of its size, by a palette: it has few colours."""
+    from PIL import Image
+
+    from varshare_pl.files import replacing
+
+    with Image.open(image) as drawing, replacing(image) as temporary:
+        drawing.convert("RGB").quantize(COLOURS).save(temporary, format="PNG", optimize=True)

@@ -29,6 +29,7 @@ SECTIONS = {
     "plots": "`plots`",
     "progress": "`progress`",
     "checkpoint": "`checkpoint`",
+    "artifacts": "`artifacts`: sent to W&B",
     "trainer": "`trainer`: Lightning's Trainer",
 }
 
@@ -194,7 +195,9 @@ def command_help() -> dict[str, str]:
     """What ``varshare COMMAND --help`` prints, for the commands that have few options."""
     from varshare_pl.cli import main
 
-    listed = re.findall(r"^  (\w+)  +\w", main.HELP.partition("commands:")[2].partition("options:")[0], re.MULTILINE)
+    listed = re.findall(
+        r"^  ([a-z-]+)  +\w", main.HELP.partition("commands:")[2].partition("options:")[0], re.MULTILINE
+    )
     texts = {}
     for command in [name for name in listed if name not in ("fit", "validate", "describe")]:
         with contextlib.redirect_stdout(io.StringIO()) as text:

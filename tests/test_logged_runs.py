@@ -15,15 +15,26 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from wandb_records import read_offline
 
 from varshare_pl.callbacks.heartbeat import Heartbeat
-from varshare_pl.callbacks.logger_classes import flat
+from varshare_pl.callbacks.logged_values import column_names, config_to_log
 from varshare_pl.cli.main import main
+from varshare_pl.results.info import read_run_info
 
 ALL = "wandb,tensorboard,csv"
 TIMING = ("wall_time_s", "sps")
 SMALL = ["--data.num_envs", "5", "--data.rollout_steps", "16", "--data.total_env_steps", "480", "--experiment", "e"]
 SMALL += ["--model.minibatch_size", "40", "--model.hidden_sizes", "[8]", "--evaluation.episodes", "2"]
-SMALL += ["--evaluation.every", "160", "--model.diagnostics_every", "4", "--checkpoint.every", "1"]
+SMALL += [
+    "--logger_detail",
+    "all",
+    "--evaluation.every",
+    "160",
+    "--model.diagnostics_every",
+    "4",
+    "--checkpoint.every",
+    "1",
+]
 STEPS = list(range(80, 481, 80))
+NAMES = column_names(["baseline", "short light pole", "long heavy pole", "low gravity", "tight limits"])
 
 IMAGES = ("returns", "residuals", "similarity")  # a sheet of curves, and the two of the tasks' own weights
 
@@ -88,6 +99,10 @@ def events(run: Path) -> EventAccumulator:
     return EventAccumulator(str(run / "tensorboard")).Reload()
 
 
+def config_of(run: Path) -> dict[str, Any]:
+    return config_to_log(yaml.safe_load((run / "config.yaml").read_text()), read_run_info(run))
+
+
 def pngs(run: Path) -> set[str]:
     return {f"plots/{path.stem}" for path in (run / "plots").iterdir()}
 
@@ -110,16 +125,18 @@ def test_wandb_holds_the_whole_run(logged: Path) -> None:
     assert list(part.run.tags) == ["ComplexCartPole", "varshare"]
     assert part.run.run_id == (logged / "wandb" / "run_id").read_text().strip()
     assert part.exit_code == 0
-    config = flat(yaml.safe_load((logged / "config.yaml").read_text()))
+    config = config_of(logged)
     assert {key: part.config[key] for key in config} == config
-    assert part.config["model/adam_eps"] == 1e-5
+    assert part.config["model.adam_eps"] == 1e-5
     assert [row["env_steps"] for row in part.history] == [row["_step"] for row in part.history] == STEPS
     for row, beat in zip(part.history, heartbeat(logged), strict=True):
-        values = {name: row.get(name) for name in beat}
+        values = {name: row.get(NAMES[name]) for name in beat}
         assert values == {name: pytest.approx(float(cell), rel=1e-6) if cell else None for name, cell in beat.items()}
-    assert "sharing/ratio/actor/layer_1/task_4" in part.history[0]
+    assert "sharing/ratio/actor/layer_1/tight limits" in part.history[0]
     (everything,) = [metric for metric in part.metrics if metric.glob_name == "*"]
     assert everything.step_metric == "env_steps"
+    hidden = {metric.name for metric in part.metrics if metric.options.hidden}
+    assert hidden == {"env_steps", "episodes", "gradient_steps", "wall_time_s"}
 
 
 def test_wandb_holds_plots_and_results(logged: Path) -> None:
@@ -135,7 +152,7 @@ def test_wandb_holds_plots_and_results(logged: Path) -> None:
         assert copy.read_bytes() == (logged / "plots" / f"{name}.png").read_bytes()
     final = json.loads((logged / "summary.json").read_text())["final"]
     assert part.summary["final/return_mean"] == final["return_mean"]
-    assert part.summary["final/return_task_4"] == final["return_per_task"][4]
+    assert part.summary["final/return/tight limits"] == final["return_per_task"][4]
     assert part.summary["gradient_steps"] == float(heartbeat(logged)[-1]["gradient_steps"])
 
 
@@ -155,8 +172,8 @@ def test_tensorboard_holds_the_whole_run(name: str, request: pytest.FixtureReque
     found = events(run)
     for column in ("loss/total", "train/return_mean", "eval/return_task_3", "gradient_steps"):
         expected = {int(row["env_steps"]): float(row[column]) for row in heartbeat(run) if row[column]}
-        assert [e.step for e in found.Scalars(column)] == list(expected)
-        assert {e.step: e.value for e in found.Scalars(column)} == pytest.approx(expected, rel=1e-6)
+        assert [e.step for e in found.Scalars(NAMES[column])] == list(expected)
+        assert {e.step: e.value for e in found.Scalars(NAMES[column])} == pytest.approx(expected, rel=1e-6)
     assert [e.step for e in found.Scalars("sharing/energy/critic/head")] == [80, 400, 480]
     assert set(found.Tags()["images"]) == pngs(run)
     for plot in IMAGES:
@@ -175,9 +192,9 @@ def test_tensorboard_has_a_table_of_hyperparameters(logged: Path) -> None:
         return HParamsPluginData.FromString(found.SummaryMetadata(f"_hparams_/{tag}").plugin_data.content)
 
     values = content("session_start_info").session_start_info.hparams
-    assert values["model/kl_weight"].number_value == 0.1
-    assert values["data/suite"].string_value == "ComplexCartPole"
-    assert values["model/hidden_sizes"].string_value == "[8]"
+    assert values["model.kl_weight"].number_value == 0.1
+    assert values["data.suite"].string_value == "ComplexCartPole"
+    assert values["model.hidden_sizes"].string_value == "[8]"
     assert [m.name.tag for m in content("experiment").experiment.metric_infos] == ["final/return_mean"]
     assert content("session_end_info").session_end_info.status
     final = json.loads((logged / "summary.json").read_text())["final"]["return_mean"]
@@ -189,13 +206,15 @@ def test_the_csv_table_holds_each_row_once(name: str, request: pytest.FixtureReq
     run = request.getfixturevalue(name)
     rows, beats = csv_rows(run), heartbeat(run)
     assert [int(row["step"]) for row in rows] == STEPS
-    for column in beats[0].keys() - {"env_steps"} & rows[0].keys():
-        assert [row[column] and float(row[column]) for row in rows] == [
+    columns = [column for column in beats[0] if NAMES[column] in rows[0]]
+    assert len(columns) > 20
+    for column in columns:
+        assert [row[NAMES[column]] and float(row[NAMES[column]]) for row in rows] == [
             beat[column] and pytest.approx(float(beat[column]), rel=1e-6) for beat in beats
         ]
     assert [bool(row["eval/return_mean"]) for row in rows] == [False, True] * 3  # a column that came later
     assert None not in rows[-1]
-    assert yaml.safe_load((run / "csv" / "hparams.yaml").read_text())["model/gamma"] == 0.99
+    assert yaml.safe_load((run / "csv" / "hparams.yaml").read_text())["model.gamma"] == 0.99
 
 
 def test_all_files_are_in_the_run(logged: Path) -> None:

@@ -22,6 +22,7 @@ class OfflineRun:
     history: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
     metrics: list[Any] = field(default_factory=list)
+    artifacts: list[Any] = field(default_factory=list)
     exit_code: int | None = None
 
 
@@ -78,12 +79,15 @@ def _read(path: Path) -> OfflineRun:
         kind = record.WhichOneof("record_type")
         if kind == "run":
             part.run = record.run
+            part.config |= nested(record.run.config.update)  # what a sweep's agent set
         elif kind == "config":
             part.config |= nested(record.config.update)
         elif kind == "history":
             part.history.append(nested(record.history.item))
         elif kind == "summary":
             part.summary |= nested(record.summary.update)
+        elif kind == "artifact":
+            part.artifacts.append(record.artifact)
         elif kind == "metric":
             part.metrics.append(record.metric)
         elif kind == "exit":

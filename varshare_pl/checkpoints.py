@@ -71,7 +71,7 @@ def check_checkpoint(
         raise ConfigError(f"{option}: this is not a checkpoint of varshare")
     for key, value in identity.items():
         if key == "tasks":
-            _check_tasks(saved.get(key, ()), value, option)
+            check_tasks(saved.get(key, ()), value, option)
         elif saved.get(key) != value:
             raise ConfigError(f"{option}: the checkpoint has {key} {saved.get(key)}, the config has {value}")
     weights = checkpoint["state_dict"]
@@ -85,7 +85,7 @@ def check_checkpoint(
             raise ConfigError(f"{option}: {name} has the shape {sizes}")
 
 
-def _check_tasks(saved: Sequence[str], tasks: Sequence[str], option: str) -> None:
+def check_tasks(saved: Sequence[str], tasks: Sequence[str], option: str) -> None:
     for index, (old, new) in enumerate(zip(saved, tasks, strict=False)):
         if old != new:
             same = next((k for k, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))

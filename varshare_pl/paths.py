@@ -7,6 +7,8 @@ from pathlib import Path
 
 from varshare_pl.errors import ConfigError
 
+HUB = "hf://"  # begins the address of a policy at Hugging Face, hf://owner/name
+
 
 def user_path(given: Path | str) -> Path:
     """The path that is meant: ~ is the home folder. Every path of an option, a file or a variable comes through here.

@@ -29,6 +29,15 @@ def run_folder(logs_dir: Path | str, experiment: str, seed: int) -> Path:
     return user_path(logs_dir) / experiment / f"seed_{seed}"
 
 
+def of_trial(experiment: str) -> str:
+    """The experiment of a run: below it one of its own for each trial of a W&B sweep, ``EXPERIMENT/SWEEP/RUN``.
+
+    A sweep's agent gives all trials the same command but for what it varies, so they would meet in one folder.
+    """
+    trial = [os.environ.get(name, "") for name in ("WANDB_SWEEP_ID", "WANDB_RUN_ID")]
+    return "/".join([experiment, *trial]) if all(trial) else experiment
+
+
 def config_file(folder: Path, command: str) -> Path:
     """The config of the run in a folder.
 

@@ -247,6 +247,17 @@ def same(one: Any, other: Any) -> bool:
     return texts[0] == texts[1]
 
 
+def flat(content: dict[str, Any], section: str = "") -> dict[str, Any]:
+    """Nested sections by full names."""
+    result: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, dict) and value:
+            result |= flat(value, f"{section}{key}.")
+        else:
+            result[f"{section}{key}"] = value
+    return result
+
+
 def _matches(place: Place, patterns: Sequence[Place]) -> bool:
     alike = (pattern for pattern in patterns if len(pattern) == len(place))
     return any(all(want in ("*", part) for part, want in zip(place, pattern, strict=True)) for pattern in alike)

@@ -75,9 +75,69 @@ def test_an_unknown_logger_is_told_before_anything_is_written(
     (line,) = capsys.readouterr().err.splitlines()
     wrong = value.strip("[]").split(",")[-1].strip()
     assert line == (
-        f"varshare: error: logger: {wrong} is not allowed; wandb, tensorboard, csv, several with commas, or null is"
+        f"varshare: error: logger: {wrong} is not allowed; wandb, tensorboard, csv, several with commas, or null is; "
+        "trainer.logger takes others by class path"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+OWN_LOGGERS = """
+from lightning.pytorch.loggers import CSVLogger
+
+class Fine(CSVLogger):
+    def __init__(self) -> None:
+        super().__init__("own")
+
+class Lacking(CSVLogger):
+    def __init__(self) -> None:
+        raise ModuleNotFoundError("Requirement 'tracker>=1.0' not met. HINT: Try running `pip install tracker`")
+"""
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (
+            "own_loggers.Lacking",
+            "trainer.logger: own_loggers.Lacking cannot be used: Requirement 'tracker>=1.0' not met.",
+        ),
+        (
+            "no_such_tracker.Logger",
+            "trainer.logger: no_such_tracker.Logger cannot be used: No module named 'no_such_tracker'",
+        ),
+        ("CSVLogger", "trainer.logger.init_args.save_dir: a value is missing"),
+        ("{class_path: CSVLogger, init_args: {dir: x}}", "trainer.logger.init_args.dir: not an option of this class"),
+    ],
+)
+def test_a_logger_by_class_path_that_cannot_be_used_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], value: str, told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_loggers.py").write_text(OWN_LOGGERS)
+    assert main(["fit", *SMALL, "--trainer.logger", value]) == 2
+    assert capsys.readouterr().err.splitlines() == [f"varshare: error: {told}"]
+    assert not (tmp_path / "logs").exists()
+
+
+def test_a_logger_by_class_path_gets_what_the_others_get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_loggers.py").write_text(OWN_LOGGERS)
+    args = [
+        "--trainer.logger",
+        "own_loggers.Fine",
+        "--logger",
+        "csv",
+        "--logger_detail",
+        "means",
+        "--plots.enabled",
+        "false",
+    ]
+    assert main(["fit", *SMALL, *args]) == 0
+    (own,) = (tmp_path / "own").rglob("metrics.csv")
+    assert own.read_text() == (tmp_path / "logs" / "e" / "seed_1" / "csv" / "metrics.csv").read_text()
+    header = own.read_text().splitlines()[0].split(",")
+    assert "eval/return_mean" in header
+    assert not [name for name in header if name.startswith("eval/return/")]
 
 
 def test_a_logger_that_is_not_installed_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,20 +3,21 @@ import csv
 import pytest
 import yaml
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from recording import make_record, record_run
+from recording import record_run
 
-from varshare_pl.callbacks.loggers import MetricsToLoggers, detail_name, metrics_to_log, results_to_log
-from varshare_pl.types import Detail
+from varshare_pl.callbacks.loggers import MetricsToLoggers
 
 
 def test_a_csv_logger_gets_all_values_at_env_steps(tmp_path):
-    record_run(tmp_path, [MetricsToLoggers()], rollouts=3, logger=CSVLogger(tmp_path, name="csv", version="v"))
+    record_run(
+        tmp_path, [MetricsToLoggers(level="all")], rollouts=3, logger=CSVLogger(tmp_path, name="csv", version="v")
+    )
     with (tmp_path / "csv" / "v" / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["256", "512", "768"]
     assert float(rows[0]["sharing/ratio"]) == 0.97
-    assert float(rows[0]["sharing/ratio/actor/layer_1/task_1"]) == 0.91
-    assert rows[0]["train/return_task_1"] == ""
+    assert float(rows[0]["sharing/ratio/actor/layer_1/task 1"]) == 0.91
+    assert rows[0]["train/return/task 1"] == ""
     assert "kl/policy" not in rows[0]  # never had a value
 
 
@@ -24,7 +25,12 @@ def test_tensorboard_has_env_steps_on_its_x_axis(tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    record_run(tmp_path, [MetricsToLoggers()], rollouts=2, logger=TensorBoardLogger(tmp_path, name="tb", version="v"))
+    record_run(
+        tmp_path,
+        [MetricsToLoggers(level="all")],
+        rollouts=2,
+        logger=TensorBoardLogger(tmp_path, name="tb", version="v"),
+    )
     events = EventAccumulator(str(tmp_path / "tb" / "v")).Reload()
     assert [(e.step, e.value) for e in events.Scalars("train/return_mean")] == [(256, 20.0), (512, 40.0)]
     assert [e.step for e in events.Scalars("sharing/energy/critic/head")] == [256, 512]
@@ -39,28 +45,9 @@ def test_every_logger_is_called_once_per_rollout(tmp_path, monkeypatch):
     assert calls[0][2] is not calls[1][2]  # a logger that changes what it gets does not disturb the next
 
 
-def test_details_can_be_left_out():
-    record = make_record(1)
-    with_details, without = metrics_to_log(record), metrics_to_log(record, details=False)
-    assert "sharing/energy/critic/head" in with_details
-    assert set(without) == {name for name, value in record.metrics.items() if value == value}
-
-
 def test_no_logger_nothing_to_do(tmp_path):
     record_run(tmp_path, [MetricsToLoggers()], rollouts=1)
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("detail", "name"),
-    [
-        (Detail("sharing/ratio", 1.0, "actor", "layer_1", 0), "sharing/ratio/actor/layer_1/task_0"),
-        (Detail("sharing/energy", 1.0, "critic", "head"), "sharing/energy/critic/head"),
-        (Detail("train/length", 1.0, task=3), "train/length/task_3"),
-    ],
-)
-def test_names(detail, name):
-    assert detail_name(detail) == name
 
 
 def test_own_and_deferred_loggers_are_opened_when_the_fit_starts(tmp_path):
@@ -72,7 +59,7 @@ def test_own_and_deferred_loggers_are_opened_when_the_fit_starts(tmp_path):
         with (folder / "metrics.csv").open(newline="") as file:
             assert [row["step"] for row in csv.DictReader(file)] == ["256", "512"]
         params = yaml.safe_load((folder / "hparams.yaml").read_text())
-        assert params == {"model/gamma": 0.9, "model/sharing": {}, "logger": ["csv"]}
+        assert params == {"model.gamma": 0.9, "model.sharing": {}, "logger": ["csv"]}
 
 
 def test_a_logger_that_fails_is_left_out_and_the_run_goes_on(tmp_path, monkeypatch):
@@ -89,15 +76,3 @@ def test_a_logger_that_fails_is_left_out_and_the_run_goes_on(tmp_path, monkeypat
     assert calls == [256]
     with (tmp_path / "whole" / "version_0" / "metrics.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 3
-
-
-def test_results_are_the_numbers_of_the_summary():
-    final = {"return_mean": 80.5, "return_per_task": [80, 81], "solved": False, "weights": "last checkpoint"}
-    assert results_to_log({"final": final, "steps_to_solve": None, "seconds": 2, "suite": "s"}) == {
-        "final/return_mean": 80.5,
-        "final/return_task_0": 80.0,
-        "final/return_task_1": 81.0,
-        "final/solved": 0.0,
-        "final/seconds": 2.0,
-    }
-    assert results_to_log({"seconds": 2}) == {"final/seconds": 2.0}

@@ -154,10 +154,13 @@ def test_the_policies_page_runs_as_it_stands(folder):
     pytest.importorskip("imageio_ffmpeg")
     sizes = ["--data.total_env_steps", "5120", "--evaluation.episodes", "1"]
     assert main(["fit", "--config", "complex_cartpole", *sizes]) == 0
+    Path("policies").symlink_to(DOCS.parent / "policies")
     names = run_page("policies.md")
     assert names["episode_return"] > 0
     assert names["params"].shape == (8, 2)
-    assert sorted(path.name for path in folder.iterdir()) == ["best.mp4", "logs", "low_gravity.pt2"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *("best.mp4", "logs", "low_gravity.pt2", "my_policy", "policies")
+    ]
 
 
 @pytest.mark.slow

@@ -22,16 +22,17 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
 
+from varshare_pl.callbacks.logged_values import FINAL_RETURN
 from varshare_pl.errors import ConfigError, RunError
 from varshare_pl.files import replacing, write_text
 from varshare_pl.paths import user_path
 from varshare_pl.results.info import read_run_info
 
 INSTALL = {"wandb": "wandb", "tensorboard": "varshare-pl[tensorboard]"}
-FINAL_RETURN = "final/return_mean"
 WANDB_PROJECT = "varshare"
 WANDB_ID_FILE = "run_id"
 LONGEST_TAG = 64  # of W&B
+COUNTS = ("env_steps", "episodes", "gradient_steps", "wall_time_s")  # no curves
 
 
 class Wandb(WandbLogger):
@@ -81,6 +82,7 @@ class Wandb(WandbLogger):
                 resume="allow",
                 name=f"{info.experiment}/seed_{info.seed}",
                 group=info.experiment,
+                job_type="train",
                 tags=[tag[:LONGEST_TAG] for tag in (info.suite, info.method) if tag],
                 mode=mode,  # type: ignore[arg-type]
                 settings=quiet,
@@ -89,7 +91,8 @@ class Wandb(WandbLogger):
             raise RunError(f"wandb: {error}; with WANDB_MODE=offline the run is logged without the server") from error
         id_file.parent.mkdir(exist_ok=True)
         write_text(id_file, run.id + "\n")
-        run.define_metric("env_steps")
+        for name in COUNTS:
+            run.define_metric(name, hidden=True)  # to be an x axis of
         run.define_metric("*", step_metric="env_steps", step_sync=True)
         where = self._folder / "wandb" / "offline-run-*"
         if mode == "offline" and "WANDB_MODE" not in os.environ:
@@ -197,19 +200,11 @@ def logger_names(value: str | Iterable[str] | None) -> list[str]:
     names = list(dict.fromkeys(name for item in given for part in str(item).split(",") if (name := part.strip())))
     for name in names:
         if name not in LOGGERS:
-            raise ConfigError(f"logger: {name} is not allowed; {', '.join(LOGGERS)}, several with commas, or null is")
+            allowed = f"{', '.join(LOGGERS)}, several with commas, or null is"
+            raise ConfigError(f"logger: {name} is not allowed; {allowed}; trainer.logger takes others by class path")
         if name in INSTALL and find_spec(name) is None:
             raise ConfigError(f'logger: {name} is not installed; pip install "{INSTALL[name]}"')
     return names
-
-
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A config with one key a value: ``{"model": {"gamma": 1}}`` is ``{"model/gamma": 1}``."""
-    values: dict[str, Any] = {}
-    for key, value in config.items():
-        nested = isinstance(value, Mapping) and value
-        values.update(flat(value, f"{prefix}{key}/") if nested else {f"{prefix}{key}": value})
-    return values
 
 
 def log_images(logger: Logger, images: Sequence[Path], env_steps: int) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from varshare_pl.errors import ConfigError
 from varshare_pl.paths import user_path
 
-STUDIES, TUNED = "studies/", "tuned/"  # folders of configs that are no configs of a run
+STUDIES, OTHERS = "studies/", ("studies/", "tuned/", "sweeps/")  # folders of files that are no configs of a run
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 MANY = 10  # names that a message lists
@@ -23,7 +23,7 @@ def configs_folder() -> Path:
 
 def shipped_configs() -> dict[str, Path]:
     """Shipped configs by name, e.g. "complex_cartpole", "experiments/complex_serial", "methods/independent"."""
-    return {name: path for name, path in _shipped().items() if not name.startswith((STUDIES, TUNED))}
+    return {name: path for name, path in _shipped().items() if not name.startswith(OTHERS)}
 
 
 def shipped_studies() -> dict[str, Path]:

@@ -15,9 +15,11 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 
+from varshare_pl.callbacks.artifacts import Artifacts
 from varshare_pl.callbacks.checkpoint import Checkpoint
 from varshare_pl.callbacks.evaluation import Evaluation
 from varshare_pl.callbacks.heartbeat import Heartbeat
+from varshare_pl.callbacks.logged_values import Level
 from varshare_pl.callbacks.logger_classes import logger_names
 from varshare_pl.callbacks.loggers import MetricsToLoggers
 from varshare_pl.callbacks.plots import Plots
@@ -34,19 +36,18 @@ from varshare_pl.cli.checks import (
     config_files,
 )
 from varshare_pl.cli.help import DESCRIPTION, USAGE
-from varshare_pl.cli.messages import one_line
-from varshare_pl.cli.parser import VarShareParser, expand_arguments, plain
+from varshare_pl.cli.messages import not_made, one_line
+from varshare_pl.cli.parser import VarShareParser, parse_command, plain
 from varshare_pl.cli.process import end_other_processes
 from varshare_pl.cli.resume import choose_checkpoint, run_config, without_configs
 from varshare_pl.cli.reuse import ReusedParsers
 from varshare_pl.errors import ConfigError
-from varshare_pl.paths import user_path
 from varshare_pl.ppo.module import PPOModule
 from varshare_pl.rollout.datamodule import RolloutDataModule
-from varshare_pl.run_folder import check_free, default_experiment, run_folder
+from varshare_pl.run_folder import check_free, default_experiment, of_trial, run_folder
 
 LARGEST = {"seed_everything": 2**32 - 1, "data.total_env_steps": sys.maxsize}
-PATHS = ("logs_dir", "ckpt_path", "init_from")
+RECORDERS = ("plots", "progress", "checkpoint", "artifacts")  # callbacks with options, in the order of their calls
 
 
 class VarShareCLI(ReusedParsers):
@@ -105,12 +106,19 @@ class VarShareCLI(ReusedParsers):
             help="wandb, tensorboard, csv, or several as wandb,csv; in a config file also [wandb, csv].",
         )
         parser.add_argument(
+            "--logger_detail",
+            type=Level,
+            default="tasks",
+            help="What loggers get: means over tasks; tasks, the returns of each too; all, also by network and layer.",
+        )
+        parser.add_argument(
             "--threads", type=PositiveInt, default=1, help="Threads of torch; more than 1 slows small nets down."
         )
         parser.add_lightning_class_args(Evaluation, "evaluation")
         parser.add_lightning_class_args(Plots, "plots")
         parser.add_lightning_class_args(ProgressLine, "progress")
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
+        parser.add_lightning_class_args(Artifacts, "artifacts")
         like_lightning: dict[str, Any] = {"instantiate": False, "fail_untyped": False, "sub_configs": True}
         parser.add_class_arguments(Trainer, "trainer", skip=set(REFUSED_TRAINER_OPTIONS), **like_lightning)
         parser.set_defaults({f"trainer.{name}": value for name, value in TRAINER_DEFAULTS.items()})
@@ -159,7 +167,7 @@ class VarShareCLI(ReusedParsers):
         for path in config_files(args):
             check_config_file(path, known.keys())
         check_values(args, known.keys())
-        self.config = _parse(parser, args)
+        self.config = parse_command(parser, args)
         if args[0] == "fit" and self.config.fit.ckpt_path is not None:
             self._parse_resume(parser, args[1:])
         config = self.config[args[0]]
@@ -175,7 +183,7 @@ class VarShareCLI(ReusedParsers):
         """Put the run's own config in place of the one given, see that they agree, and find the checkpoint."""
 
         def parse(options: list[str]) -> Namespace:
-            return _parse(parser, ["fit", *options])
+            return parse_command(parser, ["fit", *options])
 
         given = self.config.fit
         if any(arg.partition("=")[0] == "--init_from" for arg in args):  # a run's own config may hold it
@@ -204,34 +212,44 @@ class VarShareCLI(ReusedParsers):
                 raise ConfigError("--ckpt_path: missing; the checkpoint to evaluate is needed")
             read_checkpoint(config.ckpt_path)
         if config.experiment is not None:
+            self._name(config.experiment)
             self._folder()  # a bad name or a folder in use is told before anything is built
+
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except ConfigError:
+            raise
+        except ValueError as error:  # of a class that the Trainer gets, such as a logger whose package is missing
+            raise ConfigError(not_made(str(error), vars(self._config.trainer))) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self._config
         if config.experiment is None:
             names = (self.datamodule.suite.name, self.model.method_name, self.model.combiner_name)
-            config.experiment = default_experiment(*names)
+            self._name(default_experiment(*names))
         folder = self._folder()
         if self.subcommand == "fit" and config.init_from is not None and config.ckpt_path is None:
             self.model.load_weights(read_checkpoint(config.init_from, "--init_from"))
         init = self._get(self.config_init, "trainer", default={})
-        own = {key: self._get(self.config_init, key) for key in ("evaluation", "plots", "progress", "checkpoint")}
+        own = {key: self._get(self.config_init, key) for key in ("evaluation", *RECORDERS)}
         users = init.pop("callbacks", None) or []
         users = users if isinstance(users, list) else [users]
         callbacks = [self.signals, own["evaluation"], *users]
-        recorder = MetricsToLoggers(config.logger or () if self.subcommand == "fit" else ())
+        recorder = MetricsToLoggers(config.logger or () if self.subcommand == "fit" else (), config.logger_detail)
         if self.subcommand == "fit":
             told = config.experiment, config.overwrite, self.resume is not None
             run_files = RunFiles(self._save_config, own["evaluation"].evaluator, *told)
             own["progress"].lines = self.lines
-            recorders = [Heartbeat(), recorder, own["plots"], own["progress"], own["checkpoint"]]
-            callbacks = [run_files, *callbacks, *recorders]
+            callbacks = [run_files, *callbacks, Heartbeat(), recorder, *(own[key] for key in RECORDERS)]
         options = {**init, **TRAINER_FIXED, **kwargs, "callbacks": callbacks, "default_root_dir": folder}
         try:
             trainer = Trainer(**options)
         except (MisconfigurationException, ValueError, TypeError) as error:
             raise ConfigError(f"trainer: {one_line(str(error))}") from error
         recorder.deferred, trainer.loggers = trainer.loggers, []  # validate writes nothing
+        if self.subcommand == "fit":
+            own["artifacts"].check(recorder.names, recorder.deferred)
         return trainer
 
     def fit(self, model: LightningModule, datamodule: LightningDataModule) -> None:
@@ -252,6 +270,10 @@ class VarShareCLI(ReusedParsers):
         assert isinstance(config, Namespace)
         return config
 
+    def _name(self, experiment: str) -> None:
+        new = self.subcommand == "fit" and self.resume is None
+        self._config.experiment = of_trial(experiment) if new else experiment
+
     def _folder(self) -> Path:
         if self.resume is not None:
             return self.resume
@@ -266,14 +288,3 @@ class VarShareCLI(ReusedParsers):
         config.overwrite = False  # a saved config, used again, must not delete a run
         config.ckpt_path = None
         self._parser(self.subcommand).save(config, path, skip_unset=False, overwrite=True, multifile=False)
-
-
-def _parse(parser: LightningArgumentParser, args: list[str]) -> Namespace:
-    """The config that a command line gives, its paths whole."""
-    config = parser.parse_args(expand_arguments(args))
-    assert isinstance(config, Namespace)
-    for key in PATHS:
-        given = config[args[0]][key]
-        if given not in (None, "last"):
-            config[args[0]][key] = str(user_path(given))
-    return config

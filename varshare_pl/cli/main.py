@@ -22,15 +22,17 @@ usage: varshare [-h] [--version] COMMAND ...
 Variational parameter sharing for multi-task deep RL.
 
 commands:
-  fit        train: varshare fit --config complex_cartpole
-  validate   evaluate a checkpoint: varshare validate --config complex_cartpole --ckpt_path FILE
-  describe   show a config's networks and their sizes, without training: varshare describe --config complex_cartpole
-  resume     go on with a run that was stopped: varshare resume logs/complex_cartpole/seed_1
-  play       watch a run's policy on every task: varshare play logs/complex_cartpole/seed_1
-  prune      drop what a task barely has of its own: varshare prune logs/complex_cartpole/seed_1 --threshold 1
-  plot       rebuild the plots of finished or running runs: varshare plot logs/complex_cartpole/seed_1
-  study      run all runs of a study: varshare study sharing
-  report     the report of a study, an experiment's seeds or a run: varshare report logs/complex_cartpole
+  fit         train: varshare fit --config complex_cartpole
+  validate    evaluate a checkpoint: varshare validate --config complex_cartpole --ckpt_path FILE
+  describe    show a config's networks and their sizes, without training: varshare describe --config complex_cartpole
+  resume      go on with a run that was stopped: varshare resume logs/complex_cartpole/seed_1
+  play        watch a run's policy on every task: varshare play logs/complex_cartpole/seed_1
+  prune       drop what a task barely has of its own: varshare prune logs/complex_cartpole/seed_1 --threshold 1
+  plot        rebuild the plots of finished or running runs: varshare plot logs/complex_cartpole/seed_1
+  study       run all runs of a study: varshare study sharing
+  report      the report of a study, an experiment's seeds or a run: varshare report logs/complex_cartpole
+  send        send runs to MLflow or trackio: varshare send logs/complex_cartpole/seed_1 --to mlflow
+  export-hub  a run's policy as a folder for a model hub: varshare export-hub logs/complex_cartpole/seed_1 FOLDER
 
 options:
   -h, --help  show this help
@@ -45,7 +47,7 @@ usage: varshare resume FOLDER [options]
 
 Go on with the run in FOLDER where its last checkpoint was, as if it had never stopped. Options of 'varshare fit' that
 do not make another run of it may follow: the length (data.total_env_steps), trainer.*, logger, plots.*, progress.*,
-checkpoint.*, threads, data.backend, data.num_workers, data.worker_timeout.
+checkpoint.*, artifacts.*, threads, data.backend, data.num_workers, data.worker_timeout.
 """
 
 
@@ -108,6 +110,8 @@ def _dispatch(args: list[str]) -> int:
         "plot": _plot,
         "report": _report,
         "study": _study,
+        "send": _send,
+        "export-hub": _export_hub,
     }
     try:
         Path.cwd()
@@ -184,6 +188,18 @@ def _report(args: list[str]) -> int:
     if len(args) > 2 and not {"-h", "--help"} & set(args):
         raise ConfigError(f"report: one folder at a time; {args[2]} is one too many")
     return report_command(args[1:])
+
+
+def _send(args: list[str]) -> int:
+    from varshare_pl.cli.send import send_command
+
+    return send_command(args[1:])
+
+
+def _export_hub(args: list[str]) -> int:
+    from varshare_pl.cli.export_hub import export_hub
+
+    return export_hub(args[1:])
 
 
 def _check_folders(args: list[str], missing: str) -> None:

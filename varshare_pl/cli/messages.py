@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from varshare_pl.earlier import METHODS, new_value
 
@@ -43,6 +44,10 @@ def one_line(message: str) -> str:
         return f"{key}.init_args.{inner[1]}"  # a nested parser has condensed it already
     if key and (option := re.search(r"Option '(\w+)' is not accepted", text)):
         return unknown_option(key, option[1])
+    if key and (missing := re.search(r"^\s*- ([\w.]+): a value is missing$", text, re.MULTILINE)):
+        return f"{key}.init_args.{missing[1]}: a value is missing"
+    if key and (problem := _class_problem(text)):
+        return f"{key}: {problem}"
     if key and (allowed := _allowed(text)):
         value = _value(text)
         return f"{key}: {value} is not allowed; {allowed} is{new_value(key.rpartition('.')[2], value)}"
@@ -53,6 +58,19 @@ def one_line(message: str) -> str:
     if needed := re.search(r"arguments are required: (?:fit\.|validate\.)?([\w.]+)", text):
         return f"{needed[1]}: a value is missing"
     return _gist(text)
+
+
+def not_made(message: str, options: Mapping[str, Any]) -> str:
+    """What to say when a class that an option of the Trainer names cannot be made.
+
+    Args:
+        message: The parser's.
+        options: Of the Trainer.
+    """
+    problem = _class_problem(message) or _gist(message)
+    name = problem.partition(" ")[0]
+    key = next((key for key, value in options.items() if name in str(value)), None)
+    return f"trainer.{key}: {problem}" if key else f"trainer: {problem}"
 
 
 def type_words(text: str) -> str:
@@ -83,6 +101,12 @@ def unknown_option(key: str, option: str) -> str:
     """What to say of an option that the class chosen by a key, such as model.sharing, does not have."""
     hint = f", it has a method of its own: {key}: {METHODS[option]}" if option in METHODS else ""
     return f"{key}.init_args.{option}: not an option of this class{hint}"
+
+
+def _class_problem(text: str) -> str | None:
+    """Why a class cannot be imported or made, where the parser says it."""
+    found = re.search(r"given class_path '([\w.]+)':\s*\n\s*(?!Parser key|- )(.+)", text)
+    return f"{found[1]} cannot be used: {found[2].partition(' HINT')[0]}" if found else None
 
 
 def _value(text: str) -> str:

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any, NoReturn
 
 import yaml
-from jsonargparse import set_dumper, set_loader
+from jsonargparse import Namespace, set_dumper, set_loader
 from jsonargparse.typing import NonNegativeInt, PositiveInt, register_type
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -22,10 +22,12 @@ from varshare_pl.combiners import GradientCombiner, combiner_names
 from varshare_pl.earlier import old_option
 from varshare_pl.envs import GymTask, SuiteMapping
 from varshare_pl.errors import ConfigError
+from varshare_pl.paths import user_path
 from varshare_pl.sharing import SharingMethod, method_names
 from varshare_pl.yaml_files import dump, load
 
 MODE = "varshare_yaml"
+PATHS = ("logs_dir", "ckpt_path", "init_from")
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,17 @@ def expand_arguments(args: list[str]) -> list[str]:
         elif flag in flags and i + 1 < len(args) and not args[i + 1].startswith("-"):
             expanded[i + 1] = _argument(flags[flag], args[i + 1])
     return expanded
+
+
+def parse_command(parser: LightningArgumentParser, args: list[str]) -> Namespace:
+    """The config that a command line of ``fit`` or ``validate`` gives, its paths whole."""
+    config = parser.parse_args(expand_arguments(args))
+    assert isinstance(config, Namespace)
+    for key in PATHS:
+        given = config[args[0]][key]
+        if given not in (None, "last"):
+            config[args[0]][key] = str(user_path(given))
+    return config
 
 
 def _argument(choice: Choice, value: str) -> str:

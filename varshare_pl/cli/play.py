@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from varshare_pl.arguments import CommandParser, path_argument
 from varshare_pl.errors import ConfigError
+from varshare_pl.paths import HUB
 
 
 def play_command(args: list[str]) -> int:
@@ -25,8 +24,8 @@ def play_command(args: list[str]) -> int:
 
     # torch and Pillow take a second to load: a mistake or --help need not wait for them
     from varshare_pl.trained.play.episodes import Episodes
+    from varshare_pl.trained.play.film import pictures
     from varshare_pl.trained.play.output import Window, write
-    from varshare_pl.trained.play.picture import picture
     from varshare_pl.trained.policy import load_policy
 
     here = str(Path.cwd())
@@ -36,16 +35,14 @@ def play_command(args: list[str]) -> int:
         window = Window(f"varshare play {options.run}") if options.window else None
         how = (options.episodes, options.seed, options.stochastic, options.max_steps)
         with closing(Episodes(policy, *how)) as episodes:
-            every = max(1, round(episodes.fps / options.fps))
-            seconds = every / episodes.fps
-            pictures: Iterable[Any] = (picture(panels) for panels in episodes.panels(every))
+            shown, seconds = pictures(episodes, options.fps)
             if window is not None:
-                pictures = window.show(pictures, seconds)
+                shown = window.show(shown, seconds)
             if output is not None:
-                write(output, pictures, seconds)
+                write(output, shown, seconds)
                 print(output)
             else:
-                for _ in pictures:
+                for _ in shown:
                     pass
             if episodes.cuts:
                 total = options.episodes * policy.suite.num_tasks
@@ -64,7 +61,10 @@ def _parser() -> argparse.ArgumentParser:
         "Writes RUN/play.gif unless --output or --window says otherwise.",
     )
     parser.add_argument(
-        "run", type=path_argument, metavar="RUN", help="folder of a run, as logs/NAME/seed_1, or a checkpoint"
+        "run",
+        type=_policy_argument,
+        metavar="RUN",
+        help="folder of a run, as logs/NAME/seed_1, or of a policy, as policies/NAME, a checkpoint, or hf://OWNER/NAME",
     )
     parser.add_argument("--output", type=path_argument, metavar="FILE", help="a .gif or an .mp4")
     parser.add_argument("--overwrite", action="store_true", help="replace the file if it is there")
@@ -82,13 +82,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _policy_argument(given: str) -> Path | str:
+    return given if given.startswith(HUB) else path_argument(given)
+
+
 def _output(options: argparse.Namespace) -> Path | None:
     """The file to write, if any, seen to be free before anything is loaded."""
     path: Path | None = options.output
     if path is None:
         if options.window:
             return None
-        if not options.run.is_dir():
+        if isinstance(options.run, str) or not options.run.is_dir():
             raise ConfigError(f"--output: needed, as {options.run} is not the folder of a run")
         path = options.run / "play.gif"
     if path.suffix not in (".gif", ".mp4"):

@@ -21,6 +21,7 @@ MAY_CHANGE = (
     "plots.",
     "progress.",
     "checkpoint.",
+    "artifacts.",
     "threads",
     "data.total_env_steps",
     "data.backend",  # the states of all backends are the same

@@ -16,7 +16,7 @@ from varshare_pl.cli.process import leave_no_trace
 from varshare_pl.cli.resume import MAY_CHANGE, WHERE
 from varshare_pl.errors import ConfigError
 from varshare_pl.run_folder import CONFIG_FILE
-from varshare_pl.yaml_files import load, read_yaml, same
+from varshare_pl.yaml_files import flat, load, read_yaml, same
 
 LENGTH = "data.total_env_steps"
 MAY_DIFFER = tuple(key for key in MAY_CHANGE if key != LENGTH)
@@ -81,14 +81,3 @@ def _check_same(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> 
                 f"{key}: the study has {value}, the run in {folder} has {found[key]}; "
                 "give the study another name, or move the run away"
             )
-
-
-def flat(content: dict[str, Any], section: str = "") -> dict[str, Any]:
-    """Nested sections by full names."""
-    result: dict[str, Any] = {}
-    for key, value in content.items():
-        if isinstance(value, dict) and value:
-            result |= flat(value, f"{section}{key}.")
-        else:
-            result[f"{section}{key}"] = value
-    return result

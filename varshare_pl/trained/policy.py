@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
-from dataclasses import fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -15,21 +13,18 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from varshare_pl.checkpoints import CHECKPOINT_KEY, CONFIG_KEY, check_checkpoint, read_checkpoint
-from varshare_pl.earlier import METHODS, old_option
-from varshare_pl.envs import TaskSuite, get_suite
+from varshare_pl.envs import TaskSuite
 from varshare_pl.errors import ConfigError
 from varshare_pl.networks.actor_critic import ActorCritic, check_finite
 from varshare_pl.networks.groups import TaskGroups
-from varshare_pl.networks.method import SharingMethod
-from varshare_pl.networks.options import SCOPED, ActionOptions, NetworkOptions, NormalisationOptions
-from varshare_pl.paths import user_path
+from varshare_pl.paths import HUB, user_path
 from varshare_pl.run_folder import CHECKPOINTS, CONFIG_FILE
-from varshare_pl.sharing.matching import matched_hidden_sizes
+from varshare_pl.trained.building import build_policy
 from varshare_pl.trained.export import export_actor
+from varshare_pl.trained.policy_folder import download, is_policy_folder, read_policy_folder
 from varshare_pl.yaml_files import parse_yaml
 
 Observation = TypeVar("Observation", Tensor, NDArray[Any])
-Options = TypeVar("Options", NetworkOptions, NormalisationOptions, ActionOptions)
 Task = int | str | Sequence[int] | Sequence[str] | Tensor | NDArray[np.integer[Any]]
 KEPT_TASKS = 64  # sets of tasks whose prepared weights are kept
 
@@ -155,47 +150,31 @@ def load_policy(path: Path | str, checkpoint: Literal["last", "best"] = "last") 
     """The policy that a run has trained.
 
     Args:
-        path: Folder of the run, or a checkpoint file.
-        checkpoint: Which one of the folder: the newest, or that of the best evaluation.
+        path: Folder of the run, a checkpoint file, a folder that ``varshare export-hub`` wrote, or such a folder at
+            Hugging Face, as ``hf://owner/name`` or ``hf://owner/name@revision``.
+        checkpoint: Which one of a run's folder: the newest, or that of the best evaluation.
 
     Raises:
         ConfigError: if there is no checkpoint, it is damaged, or the run's suite or method is not there.
     """
-    path = user_path(path)
+    path = download(path) if isinstance(path, str) and path.startswith(HUB) else user_path(path)
     if checkpoint not in ("last", "best"):
         raise ConfigError(f"checkpoint: {checkpoint!r} is not allowed; 'last' or 'best' is")
+    if is_policy_folder(path):
+        return TrainedPolicy(*read_policy_folder(path))
     if path.is_dir():
         folder, path = path, path / CHECKPOINTS / f"{checkpoint}.ckpt"
         if not path.is_file():
             what = "no such checkpoint yet" if (folder / CONFIG_FILE).is_file() else "it is not the folder of a run"
             raise ConfigError(f"load_policy: {path} is missing; {what}")
     content = read_checkpoint(path, "load_policy")
-    config = _config(path, content)
-    try:
-        suite, model = get_suite(config["data"]["suite"]), config["model"]
-        sharing = _method(**model["sharing"])
-        spec = suite.env_spec()
-        # A run from before there was such an option did not normalise, and had no encoder.
-        scopes: dict[str, Any] = {name: model.get(name) or "none" for name in SCOPED}
-        normalisation = NormalisationOptions(**scopes, popart=model.get("popart", False))
-        actions = _options(ActionOptions, model)
-        sizes, encoder = model["hidden_sizes"], model.get("encoder", "none")
-        network = replace(_options(NetworkOptions, model), hidden_sizes=sizes, encoder=encoder)
-        sizes = matched_hidden_sizes(spec, sharing, network, model.get("match_parameters"), actions)
-        policy = ActorCritic(spec, sharing, replace(network, hidden_sizes=sizes), normalisation, actions)
-    except (KeyError, TypeError) as error:
-        raise ConfigError(f"load_policy: the config of {path} is incomplete or damaged: {error}") from error
+    policy, suite = build_policy(_config(path, content), str(path))
     saved, prefix = content[CHECKPOINT_KEY], "policy."
     weights = {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
     identity = {"suite": suite.name, "num_tasks": suite.num_tasks, "tasks": list(suite.identities())}
     check_checkpoint({**content, "state_dict": weights}, identity, policy.state_dict(), "load_policy")
     policy.load_state_dict(weights, assign=True)  # each tensor in its own precision
     return TrainedPolicy(policy, suite, saved["sharing"], saved["env_steps"])
-
-
-def _options(group: type[Options], model: dict[str, Any]) -> Options:
-    """A group of options from the model's part of a config; an older one may lack some."""
-    return group(**{field.name: model[field.name] for field in fields(group) if field.name in model})
 
 
 def _config(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
@@ -210,21 +189,3 @@ def _config(path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise ConfigError(f"load_policy: the config of {path} is incomplete or damaged")
     return config
-
-
-def _method(class_path: str, init_args: dict[str, Any] | None = None) -> SharingMethod:
-    """The sharing method of a config; the text may come out of a crafted checkpoint, so nothing else is ever called."""
-    module, _, name = class_path.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        text = f"load_policy: the run's sharing method {class_path} cannot be loaded: {error}"
-        raise ConfigError(f"{text}; its module must be on the import path") from error
-    if not (isinstance(found, type) and issubclass(found, SharingMethod)):
-        raise ConfigError(f"load_policy: {class_path} is not allowed as sharing method; a subclass of SharingMethod is")
-    if found.__name__ == "VarShare" and (option := old_option(init_args or {})):
-        raise ConfigError(
-            f"load_policy: the run is of an earlier version, its sharing option {option} has become a method of its "
-            f"own, {METHODS[option]}"
-        )
-    return found(**(init_args or {}))

@@ -9,7 +9,7 @@ import sys
 from argparse import SUPPRESS, Action
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -110,32 +110,16 @@ def options_page() -> str:
 
 def fit_options() -> list[tuple[str, str, str, str]]:
     """Key, default, allowed values and explanation of every option of ``varshare fit``, in plain words."""
+    from varshare_pl.cli.completion import option_parser
     from varshare_pl.cli.help import HelpFormatter
 
-    parser, formatter, rows = _fit_parser(), HelpFormatter(prog=""), []
+    parser, formatter, rows = option_parser("fit"), HelpFormatter(prog=""), []
     known = parser.keys()
     for action in parser._actions:
         if action.dest in known and action.help is not SUPPRESS and action.dest != "print_config":
             default = parser.get_defaults().get(action.dest)
             rows.append((action.dest, _yaml(default), _allowed(action, formatter), _plain(action.help or "")))
     return rows
-
-
-def _fit_parser() -> Any:
-    from varshare_pl.cli.lightning import VarShareCLI
-
-    class Found(Exception):  # noqa: N818
-        pass
-
-    class OnlyParser(VarShareCLI):
-        def parse_arguments(self, parser: Any, args: Any) -> NoReturn:
-            raise Found(self._subcommand_parsers["fit"])
-
-    try:
-        OnlyParser(["fit"])
-    except Found as found:
-        return found.args[0]
-    raise AssertionError("LightningCLI made no parser")
 
 
 def _allowed(action: Action, formatter: Any) -> str:

@@ -22,15 +22,16 @@ usage: varshare [-h] [--version] COMMAND ...
 Variational parameter sharing for multi-task deep RL.
 
 commands:
-  fit        train: varshare fit --config complex_cartpole
-  validate   evaluate a checkpoint: varshare validate --config complex_cartpole --ckpt_path FILE
-  describe   show a config's networks and their sizes, without training: varshare describe --config complex_cartpole
-  resume     go on with a run that was stopped: varshare resume logs/complex_cartpole/seed_1
-  play       watch a run's policy on every task: varshare play logs/complex_cartpole/seed_1
-  prune      drop what a task barely has of its own: varshare prune logs/complex_cartpole/seed_1 --threshold 1
-  plot       rebuild the plots of finished or running runs: varshare plot logs/complex_cartpole/seed_1
-  study      run all runs of a study: varshare study sharing
-  report     the report of a study, an experiment's seeds or a run: varshare report logs/complex_cartpole
+  fit         train: varshare fit --config complex_cartpole
+  validate    evaluate a checkpoint: varshare validate --config complex_cartpole --ckpt_path FILE
+  describe    show a config's networks and their sizes, without training: varshare describe --config complex_cartpole
+  resume      go on with a run that was stopped: varshare resume logs/complex_cartpole/seed_1
+  play        watch a run's policy on every task: varshare play logs/complex_cartpole/seed_1
+  prune       drop what a task barely has of its own: varshare prune logs/complex_cartpole/seed_1 --threshold 1
+  plot        rebuild the plots of finished or running runs: varshare plot logs/complex_cartpole/seed_1
+  study       run all runs of a study: varshare study sharing
+  report      the report of a study, an experiment's seeds or a run: varshare report logs/complex_cartpole
+  completion  print a script for the shell that completes options: source <(varshare completion bash)
 
 options:
   -h, --help  show this help
@@ -108,6 +109,7 @@ def _dispatch(args: list[str]) -> int:
         "plot": _plot,
         "report": _report,
         "study": _study,
+        "completion": _completion,
     }
     try:
         Path.cwd()
@@ -161,6 +163,15 @@ def _study(args: list[str]) -> int:
     from varshare_pl.cli.study import study_command
 
     return study_command(args[1:], main)
+
+
+def _completion(args: list[str]) -> int:
+    from varshare_pl.cli.completion import completion_command
+    from varshare_pl.results.cli import plot_command, report_command
+
+    few = {"play": _play, "prune": _prune, "study": _study}
+    light = {"plot": lambda args: plot_command(args[1:]), "report": lambda args: report_command(args[1:])}
+    return completion_command(args[1:], few | light)
 
 
 def _prune(args: list[str]) -> int:

@@ -1,11 +1,12 @@
 # One environment for users (.venv); the test tools and the benchmark's rival are added to it by the targets that need them.
+# Variables given to make reach pip, so PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu gets PyTorch's CPU build.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-crash lint docs bench bench-check clean
+.PHONY: help install demo test test-slow test-crash test-python lint docs bench bench-check clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -42,13 +43,18 @@ test-slow: $(VENV)/.installed-test  ## run the slow tests: learning runs with a 
 test-crash: $(VENV)/.installed-test  ## kill commands at each of their file operations; about half an hour
 	VARSHARE_CRASH_EVERY=1 $(BIN)/python -m pytest -n 2 -m slow tests/crash
 
+test-python:  ## run all tests on another Python, in an environment of its own: make test-python PYTHON=3.13
+	$(if $(filter 3.%,$(PYTHON)),,$(error PYTHON=$(PYTHON): a version is needed, as in: make test-python PYTHON=3.13))
+	$(MAKE) test test-slow VENV=.venv-$(PYTHON) PYTHON=python$(PYTHON)
+
 lint: $(VENV)/.installed-test  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 --no-warn-unreachable
 
 docs: $(VENV)/.installed-docs  ## build the documentation into site/; open site/index.html
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	$(BIN)/python docs/make_site.py
 
 bench: $(VENV)/.installed-bench  ## measure speed beside Stable-Baselines3; about an hour
 	$(BIN)/python -m benchmarks

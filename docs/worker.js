@@ -1,11 +1,10 @@
 // A browser starts no Worker from a file on disk. There the search runs in a hidden frame, which looks like a Worker.
 if (location.protocol === "file:") {
-  window.IFrameWorker = window.Worker = class extends EventTarget {
+  window.Worker = class {
     constructor(url) {
-      super()
       const frame = document.createElement("iframe")
       frame.hidden = true
-      frame.answer = (data) => this.dispatchEvent(new MessageEvent("message", { data }))
+      frame.answer = (data) => this.onmessage?.(new MessageEvent("message", { data }))
       const loaded = new Promise((resolve) => { frame.onload = resolve })
       this.postMessage = (data) =>
         loaded.then(() => frame.contentWindow.dispatchEvent(new MessageEvent("message", { data })))
@@ -13,6 +12,7 @@ if (location.protocol === "file:") {
       frame.srcdoc = `<script>${answer}<\/script><script src="${url}"><\/script>`
       const append = () => document.body.append(frame)
       document.body ? append() : addEventListener("DOMContentLoaded", append)
+      this.terminate = () => frame.remove()
     }
   }
 }

@@ -177,20 +177,3 @@ def test_the_readmes_method_is_the_one_in_the_docs_less_its_option():
     texts = [(DOCS / page).read_text(encoding="utf-8") for page in ("extending.md", "../README.md")]
     layers = [re.search(r"^class TaskBiasLinear.*?\n\n\n", text, re.DOTALL | re.MULTILINE)[0] for text in texts]
     assert layers[0] == layers[1]
-
-
-@pytest.mark.slow
-def test_the_site_is_built_without_warnings_and_loads_nothing_from_the_network(tmp_path):
-    pytest.importorskip("mkdocs")
-    from mkdocs.commands.build import build
-    from mkdocs.config import load_config
-
-    config = load_config(str(DOCS.parent / "mkdocs.yml"), site_dir=str(tmp_path / "site"), strict=True)
-    build(config)
-    pages = sorted((tmp_path / "site").rglob("*.html"))
-    assert len(pages) > 10
-    for page in pages:
-        text = page.read_text(encoding="utf-8")
-        loaded = re.findall(r"<(?:script|img|link)[^>]*?(?:src|href)=\"(https?://[^\"]*)\"", text)
-        assert not loaded, page
-    shutil.rmtree(tmp_path / "site")

@@ -12,21 +12,21 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
-def hooks():
+def pages():
     sys.path.insert(0, str(DOCS))
     try:
-        import hooks
+        import pages
     finally:
         sys.path.remove(str(DOCS))
-    return hooks
+    return pages
 
 
 @pytest.fixture(scope="module")
-def page(hooks):
-    return hooks.options_page()
+def page(pages):
+    return pages.options_page()
 
 
-def test_every_option_of_a_run_has_a_row_with_its_default(hooks, page, capsys):
+def test_every_option_of_a_run_has_a_row_with_its_default(pages, page, capsys):
     rows = dict(re.findall(r"^\| `([\w.]+)` \| (?:`(.*?)`)? \|", page, re.MULTILINE))
     assert main.main(["fit", "--print_config"]) == 0
     import yaml
@@ -53,7 +53,7 @@ def test_every_row_explains(page):
     assert all(len(row) == 4 and len(row[3]) > 8 for row in rows), [row for row in rows if len(row) != 4]
 
 
-def test_every_command_has_its_help(hooks, page):
+def test_every_command_has_its_help(pages, page):
     commands = set(re.findall(r"^### varshare ([a-z-]+)", page, re.MULTILINE)) | {"fit", "validate", "describe"}
     with pytest.raises(main.ConfigError) as told:
         main._dispatch(["none"])

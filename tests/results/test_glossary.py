@@ -4,7 +4,6 @@ import csv
 import re
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -23,11 +22,10 @@ def tables() -> list[list[list[str]]]:
     """The rows of both tables of the built page as their cells."""
     sys.path.insert(0, str(DOCS))
     try:
-        import hooks
+        import pages
     finally:
         sys.path.remove(str(DOCS))
-    page = SimpleNamespace(file=SimpleNamespace(src_uri="heartbeat.md"))
-    text = hooks.on_page_markdown((DOCS / "heartbeat.md").read_text(encoding="utf-8"), page)
+    text = pages.filled("heartbeat.md", (DOCS / "heartbeat.md").read_text(encoding="utf-8"))
     found = []
     for part in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
         lines = [line for line in part.splitlines() if line.startswith("| `")]
@@ -78,9 +76,9 @@ def test_a_column_is_declared_in_one_place(
     record = Record(256, {"train/worst_task_1": 2.5}, [])
     line = heartbeat_row(record, heartbeat_columns(2))
     assert line == "256" + "," * (len(heartbeat_columns(2)) - 1) + "2.5\n"
-    import hooks
+    import pages
 
-    assert hooks.columns_table().splitlines()[-1] == "| `train/worst_task_m` | the worst \\| of all | never |"
+    assert pages.columns_table().splitlines()[-1] == "| `train/worst_task_m` | the worst \\| of all | never |"
 
 
 def test_what_is_never_empty(tables: list[list[list[str]]], run: Path) -> None:

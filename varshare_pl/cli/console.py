@@ -6,6 +6,8 @@ import codecs
 import io
 import locale
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -129,7 +131,11 @@ def _use_utf8() -> None:
         return
     environment = {"PYTHONIOENCODING": sys.stdout.encoding, **os.environ, "PYTHONUTF8": "1"}
     sys.stdout.flush()
-    os.execve(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]], environment)
+    command = [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]
+    if sys.platform == "win32":  # where execve gives the prompt back at once, and the exit code is lost
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the console sends Ctrl-C to the command as well
+        sys.exit(subprocess.call(command, env=environment))
+    os.execve(sys.executable, command, environment)
 
 
 def _unbreakable(stream: TextIO) -> TextIO:

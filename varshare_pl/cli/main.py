@@ -33,6 +33,7 @@ commands:
   report      the report of a study, an experiment's seeds or a run: varshare report logs/complex_cartpole
   send        send runs to MLflow or trackio: varshare send logs/complex_cartpole/seed_1 --to mlflow
   export-hub  a run's policy as a folder for a model hub: varshare export-hub logs/complex_cartpole/seed_1 FOLDER
+  completion  print a script for the shell that completes options: source <(varshare completion bash)
 
 options:
   -h, --help  show this help
@@ -112,6 +113,7 @@ def _dispatch(args: list[str]) -> int:
         "study": _study,
         "send": _send,
         "export-hub": _export_hub,
+        "completion": _completion,
     }
     try:
         Path.cwd()
@@ -165,6 +167,15 @@ def _study(args: list[str]) -> int:
     from varshare_pl.cli.study import study_command
 
     return study_command(args[1:], main)
+
+
+def _completion(args: list[str]) -> int:
+    from varshare_pl.cli.completion import completion_command
+    from varshare_pl.results.cli import plot_command, report_command
+
+    few = {"play": _play, "prune": _prune, "study": _study}
+    light = {"plot": lambda args: plot_command(args[1:]), "report": lambda args: report_command(args[1:])}
+    return completion_command(args[1:], few | light)
 
 
 def _prune(args: list[str]) -> int:

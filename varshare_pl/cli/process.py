@@ -25,6 +25,8 @@ from varshare_pl.text import plain
 _LOGGERS = ("lightning.pytorch", "lightning.fabric")
 _SEED_VARIABLES = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")
 LARGEST_PORT = 65535
+# No handler hears it; on Windows that is so of SIGTERM from another process.
+AT_ONCE = signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL
 _NOISE = (
     # Calls of Lightning 2.6 and ours that must do with older versions of jsonargparse too.
     (r"[\s\S]*(JsonargparseDeprecationWarning|instantiate_classes|skip_none)", DeprecationWarning),
@@ -91,7 +93,7 @@ def end_other_processes(trainer: Trainer) -> Iterator[None]:
     except BaseException as error:
         launcher = trainer.strategy.launcher
         if isinstance(launcher, _SubprocessScriptLauncher):
-            launcher.kill(signal.SIGKILL)
+            launcher.kill(AT_ONCE)
         if isinstance(error, dist.DistError):
             reason = str(error).partition("\n")[0]
             raise RunError(f"the processes of the run do not reach each other: {reason}") from error

@@ -7,6 +7,7 @@ import os
 import pickle
 import random
 import signal
+import sys
 import threading
 import traceback
 import warnings
@@ -74,7 +75,7 @@ def work(connection: Connection, memory: Any, number: int, plan: Plan | bytes) -
     """
     for number_of_signal in SIGNALS:  # by a handler, which a program that an env starts does not inherit
         signal.signal(number_of_signal, _left_to_the_parent)
-    if hasattr(signal, "pthread_sigmask"):
+    if sys.platform != "win32":
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     os.environ.update(ONE_THREAD)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from ctypes import c_byte
 from multiprocessing import resource_tracker, util
-from types import ModuleType
 from typing import Any
 
 from varshare_pl.envs.shared_block import SharedBlock
 from varshare_pl.envs.task_env import BEING_MADE
 from varshare_pl.envs.worker import SIGNALS, Plan, registered, work
 from varshare_pl.errors import ConfigError
-from varshare_pl.processes import one_thread
+from varshare_pl.processes import main_hidden, one_thread, start_method
 
 CLOSE_SECONDS = 5.0  # in which a worker has closed its envs
 Answer = tuple[Any, Exception | None, list[tuple[type[Warning], str]]]
@@ -94,7 +93,7 @@ def start_workers(plan: Plan, context: str | None, workers: list[WorkerProcess])
         ConfigError: if there is no such context, or the plan cannot be sent to another process.
     """
     there = multiprocessing.get_all_start_methods()
-    context = context or next(name for name in ("forkserver", "spawn") if name in there)
+    context = context or start_method()
     if context not in there:
         raise ConfigError(f"context={context!r}: allowed: {', '.join(there)}")
     kind: Any = multiprocessing.get_context(context)
@@ -107,21 +106,10 @@ def start_workers(plan: Plan, context: str | None, workers: list[WorkerProcess])
     if context == "forkserver":
         kind.set_forkserver_preload(["varshare_pl.envs.worker", *_modules(plan)])
     # A class of the main script can only be found where that is run anew; all others are spared it.
-    main = nullcontext() if isinstance(sent, bytes) and b"__main__" in sent else _main_hidden()
+    main = nullcontext() if isinstance(sent, bytes) and b"__main__" in sent else main_hidden()
     with one_thread(), _signals_blocked(), main:
         workers.extend(WorkerProcess(kind, memory, number, sent) for number in range(len(plan.shares)))
     return block
-
-
-@contextmanager
-def _main_hidden() -> Iterator[None]:
-    """Have processes that are started meanwhile not run the main script, which may do all that it did here."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
 
 
 def _pickled(plan: Plan) -> bytes:
@@ -144,7 +132,7 @@ def _modules(plan: Plan) -> list[str]:
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
     """Have processes that are started meanwhile never see what a terminal or a scheduler sends to the whole group."""
-    if not hasattr(signal, "pthread_sigmask"):
+    if sys.platform == "win32":  # has no such signals
         yield
         return
     resource_tracker.ensure_running()  # which else unblocks them

@@ -1,4 +1,7 @@
-"""Running on this machine: processes that are forked once everything is imported, so that a run starts at once."""
+"""Running on this machine: processes that are forked once everything is imported, so that a run starts at once.
+
+Windows cannot fork: there each process imports everything anew.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,11 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from multiprocessing.connection import wait
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from varshare_pl.processes import one_thread, usable_cores
+from varshare_pl.processes import main_hidden, one_thread, start_method, usable_cores
 from varshare_pl.study.executor import Ended, log_in_utf8
 from varshare_pl.study.runs import Run
 
@@ -24,22 +27,27 @@ PR_SET_PDEATHSIG = 1
 class ForkServer:
     """Python's fork server with our heavy imports done once: it has one thread, so that forks of it are safe.
 
-    Whoever asks for a process is itself free of torch. A process asks for its threads with ``threads`` as ever.
+    Whoever asks for a process is itself free of torch. A process asks for its threads with ``threads`` as ever. Where
+    Python has no fork server each process is started anew, to the same effect.
 
     Args:
         preload: Module that imports what the processes need.
     """
 
     def __init__(self, preload: str) -> None:
-        self._context = mp.get_context("forkserver")
-        self._context.set_forkserver_preload([preload])
-        with one_thread():
-            mp.forkserver.ensure_running()  # type: ignore[attr-defined]
+        self._context: Any = mp.get_context(start_method())
+        if start_method() == "forkserver":
+            self._context.set_forkserver_preload([preload])
+            with one_thread():
+                mp.forkserver.ensure_running()  # type: ignore[attr-defined]
 
-    def start(self, target: Callable[..., None], *args: Any) -> ForkServerProcess:
+    def start(self, target: Callable[..., None], *args: Any) -> BaseProcess:
         """Call a function in a process of its own."""
-        process = self._context.Process(target=_in_place, args=(str(Path.cwd()), sys.argv[0], target, *args))
-        process.start()
+        process: BaseProcess = self._context.Process(
+            target=_in_place, args=(str(Path.cwd()), sys.argv[0], target, *args)
+        )
+        with one_thread(), main_hidden():
+            process.start()
         return process
 
     def pipe(self) -> Any:
@@ -62,7 +70,7 @@ class LocalExecutor:
     ) -> None:
         self._server, self._main, self._log = server, main, log
         self.slots = slots or usable_cores()
-        self._running: dict[str, tuple[Run, ForkServerProcess]] = {}
+        self._running: dict[str, tuple[Run, BaseProcess]] = {}
 
     def attach(self, runs: Sequence[Run]) -> list[Run]:
         """None: processes end with the study."""
@@ -88,6 +96,8 @@ class LocalExecutor:
         return ended
 
     def stop(self, number: int) -> None:
+        if sys.platform == "win32" and number == signal.SIGINT:  # the console tells all processes itself
+            return
         for _, process in self._running.values():
             if process.pid is not None and process.is_alive():
                 os.kill(process.pid, number)
@@ -95,8 +105,9 @@ class LocalExecutor:
 
 def _in_place(folder: str, program: str, target: Callable[..., None], *args: Any) -> None:
     """What each process does first: it is started far from where the study was, and outlives nobody."""
-    os.setsid()  # Ctrl-C reaches the study alone, which passes it on once
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))  # a server of env workers blocks them
+    if sys.platform != "win32":
+        os.setsid()  # Ctrl-C reaches the study alone, which passes it on once
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))  # a server of workers blocks them
     signal.signal(signal.SIGINT, signal.default_int_handler)
     _end_with_parent()
     os.chdir(folder)

@@ -1,4 +1,4 @@
-"""What MkDocs makes while it builds: the table of options, pages from files elsewhere, navigation by patterns."""
+"""What the site is made of beside the pages in this folder: options, columns, files from elsewhere, navigation."""
 
 from __future__ import annotations
 
@@ -9,17 +9,12 @@ import sys
 from argparse import SUPPRESS, Action
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
-
-if TYPE_CHECKING:
-    from mkdocs.config.defaults import MkDocsConfig
-    from mkdocs.structure.files import Files
+from typing import Any
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT))  # the package beside this folder is the one that is documented
 
-FROM_NETWORK = '<script src="https://unpkg.com/iframe-worker/shim"></script>'
 COLUMNS_HERE = "<!-- columns of heartbeat.csv -->"
 SECTIONS = {
     "": "Run",
@@ -34,53 +29,33 @@ SECTIONS = {
 }
 
 
-def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put the pages that its patterns match into the navigation, each page once; a pattern without pages leaves it."""
-    named = set(re.findall(r"[\w/.-]+\.md", str(config.nav)))
-    config.nav = [entry for entry in (_expanded(entry, named) for entry in config.nav or []) if entry]
-    return config
-
-
-def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that are made from the code and from files outside the docs' folder."""
-    from mkdocs.structure.files import File
-
-    pages = {
+def made_pages() -> dict[str, str]:
+    """The pages that are no file of this folder, by their names: from the code, and from files elsewhere."""
+    return {
         "options.md": options_page(),
         "run-folder.md": "# A run's folder\n" + _after_title("logs/README.md").replace("../docs/", ""),
         "changelog.md": "# Changes\n" + _after_title("CHANGELOG.md"),
     }
-    for name, content in pages.items():
-        files.append(File.generated(config, name, content=content))
-    return files
 
 
-def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Put the table of columns in its place, and name the files outside the docs that a page links to.
-
-    Their links lead somewhere in the repository, not here.
-    """
+def filled(name: str, text: str) -> str:
+    """A page with the table of columns in its place, and the files that are not part of the site named, not linked."""
 
     def named(link: re.Match[str]) -> str:
-        target = (DOCS / page.file.src_uri).parent.joinpath(link[2]).resolve()
+        target = (DOCS / name).parent.joinpath(link[2]).resolve()
         if target.is_relative_to(DOCS) or not target.is_relative_to(ROOT) or not target.exists():
             return link[0]
         path = f"`{target.relative_to(ROOT)}`"
         return path if link[1].strip("`") in path else f"{link[1]} ({path})"
 
-    markdown = re.sub(r"(?<!!)\[([^\]]+)\]\((\.\./[^)#]+)(?:#[^)]*)?\)", named, markdown)
-    return markdown.replace(COLUMNS_HERE, columns_table()) if COLUMNS_HERE in markdown else markdown
+    text = re.sub(r"(?<!!)\[([^\]]+)\]\((\.\./[^)#]+)(?:#[^)]*)?\)", named, text)
+    return text.replace(COLUMNS_HERE, columns_table()) if COLUMNS_HERE in text else text
 
 
-def on_post_page(output: str, **_: Any) -> str:
-    """Put our own script where the theme would load one from the network; it serves the search on disk."""
-    own = f"<script>{(DOCS / 'worker.js').read_text(encoding='utf-8')}</script>"
-    return output.replace(FROM_NETWORK, own)
-
-
-def on_post_template(output_content: str, **_: Any) -> str:
-    """The same for pages that are not made from Markdown."""
-    return on_post_page(output_content)
+def navigation(entries: Sequence[Any]) -> list[Any]:
+    """The navigation with the pages that its patterns match, each page once; a pattern without pages leaves it."""
+    named = set(re.findall(r"[\w/.-]+\.md", str(entries)))
+    return [entry for entry in (_expanded(entry, named) for entry in entries) if entry]
 
 
 def _after_title(path: str) -> str:
@@ -136,32 +111,16 @@ def options_page() -> str:
 
 def fit_options() -> list[tuple[str, str, str, str]]:
     """Key, default, allowed values and explanation of every option of ``varshare fit``, in plain words."""
+    from varshare_pl.cli.completion import option_parser
     from varshare_pl.cli.help import HelpFormatter
 
-    parser, formatter, rows = _fit_parser(), HelpFormatter(prog=""), []
+    parser, formatter, rows = option_parser("fit"), HelpFormatter(prog=""), []
     known = parser.keys()
     for action in parser._actions:
         if action.dest in known and action.help is not SUPPRESS and action.dest != "print_config":
             default = parser.get_defaults().get(action.dest)
             rows.append((action.dest, _yaml(default), _allowed(action, formatter), _plain(action.help or "")))
     return rows
-
-
-def _fit_parser() -> Any:
-    from varshare_pl.cli.lightning import VarShareCLI
-
-    class Found(Exception):  # noqa: N818
-        pass
-
-    class OnlyParser(VarShareCLI):
-        def parse_arguments(self, parser: Any, args: Any) -> NoReturn:
-            raise Found(self._subcommand_parsers["fit"])
-
-    try:
-        OnlyParser(["fit"])
-    except Found as found:
-        return found.args[0]
-    raise AssertionError("LightningCLI made no parser")
 
 
 def _allowed(action: Action, formatter: Any) -> str:

@@ -35,7 +35,7 @@ def write_policy_folder(
 ) -> None:
     """Write weights and config; what the actions at the posterior mean do not depend on is left out.
 
-    That is the critic, and the standard deviations of weights: two thirds of VarShare.
+    That is the critic, and the standard deviations of weights: nearly three quarters of VarShare.
 
     Args:
         folder: Where to.

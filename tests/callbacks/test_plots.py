@@ -10,7 +10,7 @@ from varshare_pl.callbacks.plots import Plots
 def drawn(monkeypatch):
     """Count what would be drawn, without drawing it."""
     calls = []
-    monkeypatch.setattr(plots_module, "plot_run", lambda run, *facts: calls.append((run, *facts)))
+    monkeypatch.setattr(plots_module, "plot_run", lambda run, *facts, kind: calls.append((run, *facts)))
     return calls
 
 

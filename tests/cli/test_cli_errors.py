@@ -360,7 +360,7 @@ def test_gpu_where_there_is_none(here: Path, capsys: pytest.CaptureFixture[str])
         (["plot"], ["plot: the folder of a run is missing"]),
         (["plot", "nowhere"], ["nowhere is not a folder"]),
         (["plot", "."], ["no heartbeat.csv"]),
-        (["plot", "--foo"], ["--foo: unknown option"]),
+        (["plot", "--foo"], ["plot: unrecognized arguments: --foo"]),
     ],
 )
 def test_other_commands(args: list[str], parts: list[str], here: Path, capsys: pytest.CaptureFixture[str]) -> None:

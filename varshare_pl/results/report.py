@@ -13,6 +13,7 @@ from pathlib import Path
 from varshare_pl.results.analysis import Analysis, analyse
 from varshare_pl.results.document import Block, Heading, Hidden, Items, to_html, to_latex, to_markdown
 from varshare_pl.results.figures import Figure, draw_figures
+from varshare_pl.results.look import FORMATS, SCREEN, Look
 from varshare_pl.results.numbers import COLUMNS, Row, cell, score_rows, timing_rows
 from varshare_pl.results.protocol import gaps, protocol
 from varshare_pl.results.study import read_study
@@ -31,11 +32,16 @@ class Report:
     text: str
 
 
-def write_report(folder: Path | str) -> Report:
+def write_report(folder: Path | str, look: Look = SCREEN, kind: str = "svg") -> Report:
     """Write the report of a study, an experiment or a run into its folder ``report``.
 
     Files of an earlier report are replaced, or deleted if they would not be written again; others are left alone.
     Every standard deviation is over seeds, with n - 1.
+
+    Args:
+        folder: Of the study, the experiment or the run.
+        look: Of the figures.
+        kind: Of the files beside the figures' PNGs: "svg", "pdf", or "png" for none.
 
     Raises:
         ConfigError: if the folder holds no runs, if runs that belong together differ in more than the seed, or if a
@@ -46,8 +52,8 @@ def write_report(folder: Path | str) -> Report:
     target = study.folder / REPORT
     target.mkdir(exist_ok=True)
     stale = _earlier_figures(target)
-    figures = draw_figures(analysis, target / FIGURES)
-    blocks = list(_blocks(analysis, figures))
+    figures = draw_figures(analysis, target / FIGURES, look, kind)
+    blocks = list(_blocks(analysis, figures, kind))
     tables = [block for block in blocks if isinstance(block, Table) and any(block.header) and block.rows]
     files = [
         _write(target / PAGE, to_html(f"Report: {study.name}", blocks, target)),
@@ -56,13 +62,13 @@ def write_report(folder: Path | str) -> Report:
         _write(target / TIMINGS, _csv(timing_rows(analysis))),
         _write(target / LATEX, to_latex(tables)),
     ]
-    for path in stale - {figure.path for figure in figures}:
-        for image in (path, path.with_suffix(".svg")):
-            image.unlink(missing_ok=True)
+    kept = {figure.path.with_suffix(f".{kind}") for figure in figures for kind in ("png", figure.kind)}
+    for image in {path.with_suffix(f".{kind}") for path in stale for kind in FORMATS} - kept:
+        image.unlink(missing_ok=True)
     return Report(files, _text(analysis, tables))
 
 
-def _blocks(analysis: Analysis, figures: list[Figure]) -> Iterator[Block]:
+def _blocks(analysis: Analysis, figures: list[Figure], kind: str) -> Iterator[Block]:
     """The page: what was compared, then the answer in a figure and a table, then the details of each suite."""
     study = analysis.study
     yield Heading(1, f"Report: {study.name}")
@@ -83,7 +89,7 @@ def _blocks(analysis: Analysis, figures: list[Figure]) -> Iterator[Block]:
         yield from (figure for figure in own if not figure.folded)
         if len(results.suite.names) > 1 and any(found.runs for found in results.scores):
             yield Heading(3, f"Final {results.suite.measured_words} by task: {label}")
-            yield task_table(results)
+            yield task_table(study, results)
         folded = [figure for figure in own if figure.folded]
         if folded:
             yield Hidden(f"Layers and tasks of each method on {label}", folded)
@@ -93,7 +99,7 @@ def _blocks(analysis: Analysis, figures: list[Figure]) -> Iterator[Block]:
             f"{SCORES}: every number behind the figures and tables",
             f"{TIMINGS}: what depends on the clock",
             f"{LATEX}: the tables for a paper",
-            f"{FIGURES}/: every figure as PNG and SVG",
+            f"{FIGURES}/: every figure as {' and '.join(dict.fromkeys(('PNG', kind.upper())))}",
         ]
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from varshare_pl.results.analysis import Analysis, SuiteResults
 from varshare_pl.results.scores import Difference, Estimate, MethodScores, Solving
+from varshare_pl.results.study import Study
 
 NONE = "–"
 
@@ -32,7 +33,7 @@ def answer_table(analysis: Analysis) -> Table:
         header += ["solved", "at env step"] if _solvable(results) else []
     rows = []
     for method in analysis.study.methods:
-        cells = [method]
+        cells = [analysis.study.shown(method)]
         if analysis.overall:
             cells.append(iqm_cell(analysis.overall.get(method), 2))
         for results in analysis.suites:
@@ -56,12 +57,12 @@ def suite_table(analysis: Analysis, results: SuiteResults) -> Table:
     header = ["method", "runs", *(["final success"] if success else []), "final return"]
     header += [f"IQM {suite.unit} [95 %]", "worst task", "area under curve"]
     header += ["solved", "env steps to solve [95 %]"] if solvable else []
-    header += [f"transfer from {reference}"] if results.transfer else []
+    header += [f"transfer from {analysis.study.shown(reference or '')}"] if results.transfer else []
     header += ["parameters, active / stored"]
     rows = []
     for variant in suite.variants:
         found = results.by_method.get(variant.method)
-        cells = [variant.method, _runs(results, variant.method)]
+        cells = [analysis.study.shown(variant.method), _runs(results, variant.method)]
         if found is None or not found.runs:
             rows.append((*cells, *[NONE] * (len(header) - 2)))
             continue
@@ -81,17 +82,17 @@ def suite_table(analysis: Analysis, results: SuiteResults) -> Table:
     return Table(f"Results on {suite.label}", tuple(header), rows, caption)
 
 
-def task_table(results: SuiteResults) -> Table:
+def task_table(study: Study, results: SuiteResults) -> Table:
     """A row for each task, a column for each method: mean ± standard deviation of the final returns, or success."""
     done, suite = [found for found in results.scores if found.runs], results.suite
     success = suite.measure == "success"
     cells = [found.success if success else (*found.tasks, found.overall_return) for found in done]
-    runs = ", ".join(f"{found.variant.method} {_runs(results, found.variant.method)}" for found in done)
+    runs = ", ".join(f"{study.shown(found.variant.method)} {_runs(results, found.variant.method)}" for found in done)
     rows = [
         (name, *(mean_cell(column[m], 2 if success else 1) for column in cells))
         for m, name in enumerate([*suite.names, "mean"])
     ]
-    header = ("task", *(found.variant.method for found in done))
+    header = ("task", *(study.shown(found.variant.method) for found in done))
     caption = f"Final {suite.measure}, mean ± standard deviation over finished runs (n − 1). Finished runs: {runs}."
     return Table(f"Final {suite.measured_words} by task: {suite.label}", header, rows if done else [], caption)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from varshare_pl.arguments import CommandParser, path_argument
 from varshare_pl.errors import ConfigError
 from varshare_pl.results.look import add_look_options, look_of
+from varshare_pl.results.statistics import INTERVALS
 
 
 def plot_command(argv: list[str]) -> int:
@@ -38,7 +39,7 @@ def report_command(argv: list[str]) -> int:
     parser = CommandParser(
         "report",
         "Put the runs of a study, of an experiment or a single run together: mean ± standard deviation "
-        "(n - 1) and IQM with 95 % bootstrap intervals over seeds, as one page (HTML and Markdown), figures, "
+        "(n - 1) and IQM with 95 % intervals over seeds, as one page (HTML and Markdown), figures, "
         "scores.csv, timings.csv and LaTeX tables, into FOLDER/report. Runs that are not finished are in the "
         "curves as far as they have come, and not in the final scores.",
     )
@@ -48,6 +49,9 @@ def report_command(argv: list[str]) -> int:
         type=path_argument,
         metavar="FOLDER",
         help="of a study, of several experiments, of one with its seeds (logs/complex_cartpole), or of a run",
+    )
+    parser.add_argument(
+        "--interval", choices=INTERVALS, default="bootstrap", help="of IQMs; t is wider and right for few runs"
     )
     add_look_options(parser, "svg")
     options = parser.parse_args(argv)
@@ -61,7 +65,7 @@ def report_command(argv: list[str]) -> int:
 
     from varshare_pl.results.report import write_report
 
-    report = write_report(folder, look, options.format)
+    report = write_report(folder, look, options.format, options.interval)
     print(report.text)
     for path in report.files:
         print(path)

@@ -24,7 +24,7 @@ from varshare_pl.results.panels import (
 from varshare_pl.results.scores import Solving
 from varshare_pl.results.sharing_sheets import curve_sheets, energy_sheets, layer_sheets
 from varshare_pl.results.sheets import methods_panel, panel_sheet
-from varshare_pl.results.statistics import average
+from varshare_pl.results.statistics import INTERVALS, Interval, average
 from varshare_pl.results.style import LONGEST_LABEL, PANEL_HEIGHT, Panel
 from varshare_pl.text import shortened
 
@@ -68,7 +68,7 @@ def _sheets(analysis: Analysis) -> Iterator[Sheet]:
     yield from _answer(analysis, styles)
     yield from energy_sheets(analysis, styles)
     for results in analysis.suites:
-        yield from _curves(results, styles)
+        yield from _curves(results, styles, analysis.interval)
         yield from _by_task(results, styles)
         yield from _comparison(results, styles)
         yield from _transfer(analysis, results, styles)
@@ -100,8 +100,9 @@ def _answer(analysis: Analysis, styles: dict[str, Style]) -> Iterator[Sheet]:
     if not any(found.runs for results in analysis.suites for found in results.scores):
         return
     caption = (
-        "Final deterministic evaluation. Diamond and bar: IQM over runs and tasks with its 95 % bootstrap "
-        "interval, where IQM is the mean of the middle half; rings: each run's mean over tasks. Score: "
+        "Final deterministic evaluation. Diamond and bar: IQM over runs and tasks with its "
+        f"{INTERVALS[analysis.interval]}, where IQM is the mean of the middle half; "
+        "rings: each run's mean over tasks. Score: "
         f"{'; '.join(dict.fromkeys(results.suite.score_words for results in analysis.suites))}."
     )
     height = 0.55 + 0.24 * len(methods)
@@ -110,7 +111,7 @@ def _answer(analysis: Analysis, styles: dict[str, Style]) -> Iterator[Sheet]:
         yield from panel_sheet("solving", "Env steps to solve", solving, 2, SOLVING, height=height)
 
 
-def _curves(results: SuiteResults, styles: dict[str, Style]) -> Iterator[Sheet]:
+def _curves(results: SuiteResults, styles: dict[str, Style], interval: Interval) -> Iterator[Sheet]:
     suite = results.suite
     what = "Evaluation" if suite.kind == "eval" else "Training"
     panels = [
@@ -125,7 +126,7 @@ def _curves(results: SuiteResults, styles: dict[str, Style]) -> Iterator[Sheet]:
     if solving:
         panels.append(_solving_panel("Env steps to solve (runs solved)", results, solving, styles))
     caption = (
-        "Mean over tasks; bands: ± 1 standard deviation over seeds (n − 1), or the 95 % bootstrap interval of the IQM "
+        f"Mean over tasks; bands: ± 1 standard deviation over seeds (n − 1), or the {INTERVALS[interval]} of the IQM "
         "over runs and tasks. Thin: not all runs have come so far."
     )
     if any(variant.ended_solved(run) for variant in suite.started for run in variant.runs):

@@ -16,9 +16,10 @@ from varshare_pl.results.figures import Figure, draw_figures
 from varshare_pl.results.look import FORMATS, SCREEN, Look
 from varshare_pl.results.numbers import COLUMNS, Row, cell, score_rows, timing_rows
 from varshare_pl.results.protocol import gaps, protocol
+from varshare_pl.results.statistics import Interval
 from varshare_pl.results.study import read_study
 from varshare_pl.results.table import text_table
-from varshare_pl.results.tables import Table, answer_table, suite_table, task_table
+from varshare_pl.results.tables import Table, answer_table, few_runs, suite_table, task_table
 
 REPORT, FIGURES = "report", "figures"
 PAGE, MARKDOWN, SCORES, TIMINGS, LATEX = "report.html", "report.md", "scores.csv", "timings.csv", "tables.tex"
@@ -32,7 +33,9 @@ class Report:
     text: str
 
 
-def write_report(folder: Path | str, look: Look = SCREEN, kind: str = "svg") -> Report:
+def write_report(
+    folder: Path | str, look: Look = SCREEN, kind: str = "svg", interval: Interval = "bootstrap"
+) -> Report:
     """Write the report of a study, an experiment or a run into its folder ``report``.
 
     Files of an earlier report are replaced, or deleted if they would not be written again; others are left alone.
@@ -42,13 +45,14 @@ def write_report(folder: Path | str, look: Look = SCREEN, kind: str = "svg") -> 
         folder: Of the study, the experiment or the run.
         look: Of the figures.
         kind: Of the files beside the figures' PNGs: "svg", "pdf", or "png" for none.
+        interval: Of IQMs, as in ``analyse``.
 
     Raises:
         ConfigError: if the folder holds no runs, if runs that belong together differ in more than the seed, or if a
             file is spoilt.
     """
     study = read_study(folder)
-    analysis = analyse(study)
+    analysis = analyse(study, interval)
     target = study.folder / REPORT
     target.mkdir(exist_ok=True)
     stale = _earlier_figures(target)
@@ -74,7 +78,7 @@ def _blocks(analysis: Analysis, figures: list[Figure], kind: str) -> Iterator[Bl
     yield Heading(1, f"Report: {study.name}")
     yield Heading(2, "What was compared")
     yield Table("Protocol", ("", ""), protocol(study))
-    notes = gaps(study)
+    notes = [*gaps(study), *few_runs(analysis)]
     if notes:
         yield Heading(3, "Gaps and notes")
         yield Items(notes)
@@ -113,7 +117,7 @@ def _text(analysis: Analysis, tables: list[Table]) -> str:
         lines.append(table.caption)
     if not any(found.runs for results in analysis.suites for found in results.scores):
         lines = ["no finished run, so no final scores"]
-    return "\n".join([*lines, *gaps(analysis.study)])
+    return "\n".join([*lines, *gaps(analysis.study), *few_runs(analysis)])
 
 
 def _earlier_figures(target: Path) -> set[Path]:

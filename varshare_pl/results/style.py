@@ -68,6 +68,7 @@ def draw_sheet(
     scale = look.font_size / SCREEN.font_size
     with as_plain_text(_text_sizes(look)):
         figure = new_figure(layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.06)
         legends: dict[str, dict[str, Handle]] = {}
         for i, panel in enumerate(panels):
             axes = figure.add_subplot(rows, columns, i + 1)

@@ -101,7 +101,7 @@ OPTIONS: list[tuple[list[str], list[str]]] = [
         ["model.cosine_every: a number is not allowed where no parameter is"],
     ),
     (["--model.update_epochs", "0"], ["model.update_epochs: 0 is not allowed; a positive integer is"]),
-    (["--model.minibatch_size", "-64"], ["model.minibatch_size: -64 is not allowed; a positive integer is"]),
+    (["--model.minibatch_size", "-64"], ["model.minibatch_size: -64 is not allowed; a positive integer or null is"]),
     (["--model.minibatch_size", "37"], ["model.minibatch_size: 37 is not allowed; a divisor of", "40 is"]),
     (["--model.lr_actor", "0"], ["model.lr_actor: 0 is not allowed; a positive number is"]),
     (["--model.lr_critic", "-1e-3"], ["model.lr_critic: -1e-3 is not allowed; a positive number is"]),
@@ -189,12 +189,12 @@ OPTIONS: list[tuple[list[str], list[str]]] = [
     (["--trainer.logger", "{class_path: a.NoLogger}"], ["trainer.logger: a.NoLogger is not allowed; "]),
     (
         ["--model.num_minibatches", "4"],
-        ["model.num_minibatches: 4 is not allowed beside model.minibatch_size 1280; one"],
+        ["model.num_minibatches: 4 is not allowed beside model.minibatch_size 40; one of them is"],
     ),
     (["--model.minibatch_size", "null"], ["model.minibatch_size: null is not allowed without model.num_minibatches"]),
     (
         ["--model.minibatch_size", "null", "--model.num_minibatches", "7"],
-        ["model.num_minibatches: 7 is not allowed; a divisor of data.rollout_steps × data.num_envs = 5120 is"],
+        ["model.num_minibatches: 7 is not allowed; a divisor of data.rollout_steps × data.num_envs = 40 is"],
     ),
     (["--trainer.gradient_clip_val", "1"], ["trainer.gradient_clip_val: not allowed; model.max_grad_norm"]),
     (["--trainer.accumulate_grad_batches=2"], ["trainer.accumulate_grad_batches: not allowed; model.minibatch_size"]),

@@ -29,8 +29,8 @@ class PPOOptions:
         value_coef: Weight of the value loss.
         advantage_norm: Normalise advantages once per rollout within each "task", "pooled" over all rows, or "none".
         update_epochs: Passes over a rollout.
-        minibatch_size: Rows of a minibatch, over all tasks; divides rollout_steps × num_envs. null where num_minibatches
-            says it.
+        minibatch_size: Rows of a minibatch, over all tasks; divides rollout_steps × num_envs. null: num_minibatches
+            says how many there are.
         num_minibatches: Minibatches of a pass, in place of minibatch_size; divides rollout_steps × num_envs.
         target_kl: Stop a rollout's update before the step at which the policy KL exceeds this; null: off.
     """

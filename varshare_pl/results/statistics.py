@@ -23,8 +23,8 @@ CONFIDENCE = 0.95
 Interval = Literal["bootstrap", "t"]
 INTERVALS: dict[Interval, str] = {"bootstrap": "95 % bootstrap interval", "t": "95 % t interval"}
 COVERAGE: dict[Interval, dict[int, float]] = {  # of IQMs of few runs, by their number: python -m benchmarks.coverage
-    "bootstrap": {2: 0.5, 3: 0.75, 4: 0.84, 5: 0.88, 6: 0.9, 7: 0.9, 8: 0.91, 9: 0.91},
-    "t": {2: 0.95, 3: 0.95, 4: 0.95, 5: 0.95, 6: 0.95, 7: 0.95, 8: 0.95, 9: 0.95},
+    "bootstrap": {2: 0.52, 3: 0.74, 4: 0.86, 5: 0.89, 6: 0.91, 7: 0.91, 8: 0.93, 9: 0.93},
+    "t": {2: 0.94, 3: 0.94, 4: 0.97, 5: 0.97, 6: 0.96, 7: 0.96, 8: 0.96, 9: 0.96},
 }
 
 

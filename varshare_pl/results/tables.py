@@ -108,13 +108,14 @@ def few_runs(analysis: Analysis) -> list[str]:
         return []
     worst = min(few, key=lambda found: found.runs)
     return [
-        f"few runs: the {INTERVALS['bootstrap']} of {worst.runs} runs covers the true IQM in {100 * worst.coverage:.0f} % "
-        "of cases, by simulation; 'varshare report --interval t' gives wider ones, which cover it in about 95 %"
+        f"few runs: the {INTERVALS['bootstrap']} of {worst.runs} runs covers the true IQM in "
+        f"{100 * worst.coverage:.0f} % of cases, by simulation; 'varshare report --interval t' gives wider ones, "
+        "which cover it in about 95 %"
     ]
 
 
 def iqm_cell(found: Estimate | None, digits: int) -> str:
-    """``0.91 [0.85, 0.97]``, or ``0.91 [0.85, 0.97; covers 75 %]`` of few runs."""
+    """``0.91 [0.85, 0.97]``, or ``0.91 [0.85, 0.97; covers 74 %]`` of few runs."""
     if found is None or not found.runs:
         return NONE
     return f"{found.iqm:.{digits}f}{_interval(found.low, found.high, digits, found.coverage)}"

@@ -91,7 +91,7 @@ def _draw(axes: Axes, matrix: Array, names: Sequence[str]) -> list[Handle]:
     image = axes.imshow(matrix, vmin=-1.0, vmax=1.0, cmap=colormaps["RdBu"], zorder=1)  # above the grid
     axes.set_xticks(range(len(names)), names, rotation=90)
     axes.set_yticks(range(len(names)), names)
-    axes.figure.colorbar(image, ax=axes)
+    axes.figure.colorbar(image, cax=axes.inset_axes((1.03, 0.0, 0.05, 1.0)))  # as high as the map
     if len(matrix) <= LARGEST_WITH_NUMBERS:
         for (row, column), value in np.ndenumerate(matrix):
             if np.isfinite(value):

@@ -10,7 +10,7 @@ from varshare_pl.callbacks.plots import Plots
 def drawn(monkeypatch):
     """Count what would be drawn, without drawing it."""
     calls = []
-    monkeypatch.setattr(plots_module, "plot_run", lambda run, *facts: calls.append((run, *facts)))
+    monkeypatch.setattr(plots_module, "plot_run", lambda run, *facts, kind: calls.append((run, *facts)))
     return calls
 
 
@@ -19,6 +19,13 @@ def test_the_end_of_a_fit_draws_real_images(tmp_path):
     written = {path.name: path.read_bytes() for path in (tmp_path / "plots").iterdir()}
     assert {"returns.png", "losses.png"} <= written.keys()
     assert all(image.startswith(b"\x89PNG") for image in written.values())
+
+
+def test_pdf_beside_each_image(tmp_path):
+    record_run(tmp_path, [Heartbeat(), Plots(pdf=True)], suite=make_suite("up", "down"))
+    files = {path.name for path in (tmp_path / "plots").iterdir()}
+    assert {"returns.png", "returns.pdf", "losses.png", "losses.pdf"} <= files
+    assert (tmp_path / "plots" / "returns.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_drawn_at_the_end_only_with_the_suites_facts(tmp_path, drawn):

@@ -101,7 +101,7 @@ OPTIONS: list[tuple[list[str], list[str]]] = [
         ["model.cosine_every: a number is not allowed where no parameter is"],
     ),
     (["--model.update_epochs", "0"], ["model.update_epochs: 0 is not allowed; a positive integer is"]),
-    (["--model.minibatch_size", "-64"], ["model.minibatch_size: -64 is not allowed; a positive integer is"]),
+    (["--model.minibatch_size", "-64"], ["model.minibatch_size: -64 is not allowed; a positive integer or null is"]),
     (["--model.minibatch_size", "37"], ["model.minibatch_size: 37 is not allowed; a divisor of", "40 is"]),
     (["--model.lr_actor", "0"], ["model.lr_actor: 0 is not allowed; a positive number is"]),
     (["--model.lr_critic", "-1e-3"], ["model.lr_critic: -1e-3 is not allowed; a positive number is"]),
@@ -184,7 +184,18 @@ OPTIONS: list[tuple[list[str], list[str]]] = [
     (["--config"], ["--config: a value is missing"]),
     (["--data", "nope.yaml"], ["data: nope.yaml is not allowed; keys with values or a YAML file with them are"]),
     (["--data", "{num_env: 3}"], ["data.num_env: unknown key; did you mean data.num_envs?"]),
-    (["--trainer.logger", "NoLogger"], ["trainer.logger: NoLogger is not allowed"]),
+    (["--trainer.logger", "NoLogger"], ["trainer.logger: NoLogger is not allowed; the class of a Lightning logger, "]),
+    (["--trainer.logger.class_path", "a.NoLogger"], ["trainer.logger: a.NoLogger is not allowed; "]),
+    (["--trainer.logger", "{class_path: a.NoLogger}"], ["trainer.logger: a.NoLogger is not allowed; "]),
+    (
+        ["--model.num_minibatches", "4"],
+        ["model.num_minibatches: 4 is not allowed beside model.minibatch_size 40; one of them is"],
+    ),
+    (["--model.minibatch_size", "null"], ["model.minibatch_size: null is not allowed without model.num_minibatches"]),
+    (
+        ["--model.minibatch_size", "null", "--model.num_minibatches", "7"],
+        ["model.num_minibatches: 7 is not allowed; a divisor of data.rollout_steps × data.num_envs = 40 is"],
+    ),
     (["--trainer.gradient_clip_val", "1"], ["trainer.gradient_clip_val: not allowed; model.max_grad_norm"]),
     (["--trainer.accumulate_grad_batches=2"], ["trainer.accumulate_grad_batches: not allowed; model.minibatch_size"]),
     (["--trainer.default_root_dir", "x"], ["trainer.default_root_dir: not allowed; --logs_dir and --experiment"]),
@@ -360,7 +371,7 @@ def test_gpu_where_there_is_none(here: Path, capsys: pytest.CaptureFixture[str])
         (["plot"], ["plot: the folder of a run is missing"]),
         (["plot", "nowhere"], ["nowhere is not a folder"]),
         (["plot", "."], ["no heartbeat.csv"]),
-        (["plot", "--foo"], ["--foo: unknown option"]),
+        (["plot", "--foo"], ["plot: unrecognized arguments: --foo"]),
     ],
 )
 def test_other_commands(args: list[str], parts: list[str], here: Path, capsys: pytest.CaptureFixture[str]) -> None:

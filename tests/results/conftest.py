@@ -11,9 +11,7 @@ from made_up_runs import write_run
 from matplotlib.figure import Figure
 from seed_runs import SIZE, write_seed, write_summary
 
-from varshare_pl.results import figures
-from varshare_pl.results import sheets as sheets_module
-from varshare_pl.results.style import write_image
+from varshare_pl.results import images, style
 
 MakeRun = Callable[..., Path]
 
@@ -46,22 +44,20 @@ def drawn(monkeypatch):
     """What was drawn instead of images: sheet → {panel: axes}."""
     sheets = {}
 
-    def draw(title, panels, *options):
+    def draw(title, panels, *layout):
         axes = {}
         for panel in panels:
             panel.draw(axes.setdefault(panel.title, Figure().add_subplot()))
         return axes
 
     def write(axes, path):
-        if isinstance(axes, Figure):  # a heat map
-            return write_image(axes, path)
         sheets[path.stem] = axes
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"")
         return path
 
-    monkeypatch.setattr(sheets_module, "draw_sheet", draw)
-    monkeypatch.setattr(figures, "write_image", write)
+    monkeypatch.setattr(style, "draw_sheet", draw)
+    monkeypatch.setattr(images, "write_image", write)
     return sheets
 
 

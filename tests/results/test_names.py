@@ -6,8 +6,9 @@ import pytest
 
 from varshare_pl.results.document import Heading, Items, to_html, to_latex, to_markdown
 from varshare_pl.results.drawing import Line2D
+from varshare_pl.results.images import write_image
 from varshare_pl.results.plots import plot_run
-from varshare_pl.results.style import Panel, draw_sheet, write_image
+from varshare_pl.results.style import Panel, draw_sheet
 from varshare_pl.results.table import text_table
 from varshare_pl.results.tables import Table
 
@@ -23,7 +24,7 @@ def test_a_figure_shows_names_as_they_are(tmp_path):
         return [Line2D([], [], label=name) for name in NAMES]
 
     panels = [Panel(name, name, draw, "Task", name) for name in NAMES]
-    svg = write_image(draw_sheet(NAMES[0], panels, 3, "\n".join(NAMES)), tmp_path / "a.svg")
+    svg = write_image(draw_sheet(NAMES[0], panels, 3), tmp_path / "a.svg")
     texts = re.findall(r">([^<>]*)</text>", svg.read_text(encoding="utf-8"))
     for shown in ("$\\foo$", "_b", r"two\nlines", "日本 😀", r"\x1b[31m&lt;b&gt;"):
         assert texts.count(shown) >= 4, shown  # title, both labels, legend

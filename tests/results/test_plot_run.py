@@ -6,13 +6,14 @@ import pytest
 from matplotlib.figure import Figure
 
 from varshare_pl.errors import ConfigError
-from varshare_pl.results import plots
+from varshare_pl.results import images
 from varshare_pl.results.cli import plot_command
+from varshare_pl.results.colors import task_styles
 from varshare_pl.results.columns import Column
 from varshare_pl.results.files import read_diagnostics, read_heartbeat
 from varshare_pl.results.lines import draw_tasks, spread
 from varshare_pl.results.plots import plot_run
-from varshare_pl.results.style import short_label, task_colors
+from varshare_pl.results.style import short_label
 
 ALL = ["returns", "norms", "residuals", "sharing", "kl_sigma", "losses"]
 NAMES = ["baseline", "short light pole", "long heavy pole", "low gravity", "$tight_limits$"]
@@ -106,7 +107,7 @@ def test_no_text_is_cut_or_lies_on_another_panel(make_run, monkeypatch, scale, s
     path.write_text("".join(",".join(cells) + "\n" for cells in lines))
 
     figures = []
-    monkeypatch.setattr(plots, "write_image", lambda figure, path: figures.append(figure))
+    monkeypatch.setattr(images, "write_image", lambda figure, path: figures.append(figure))
     plot_run(run)
     assert len(figures) == (len(ALL) if sharing else 3)
     for figure in figures:
@@ -114,7 +115,11 @@ def test_no_text_is_cut_or_lies_on_another_panel(make_run, monkeypatch, scale, s
         ends = [axes.get_window_extent().x1 for axes in figure.axes]
         for axes in figure.axes:
             start = axes.get_window_extent().x0
-            texts = [*axes.yaxis.get_ticklabels(), *([axes.yaxis.label] if axes.get_ylabel() else [])]
+            low, high = axes.get_ylim()
+            ticks = [
+                text for text in axes.yaxis.get_ticklabels() if low <= text.get_position()[1] <= high
+            ]  # others are hidden
+            texts = [*ticks, *([axes.yaxis.label] if axes.get_ylabel() else [])]
             leftmost = min(text.get_window_extent().x0 for text in texts)
             assert leftmost > max((end for end in ends if end < start), default=0.0)
             factor, title = axes.yaxis.get_offset_text(), axes._left_title
@@ -127,7 +132,7 @@ def test_a_column_with_a_panel_is_drawn_among_the_losses(make_run, monkeypatch):
     monkeypatch.setattr("varshare_pl.results.plots.COLUMNS", panelled)
     titles = {}
     monkeypatch.setattr(
-        plots,
+        images,
         "write_image",
         lambda figure, path: titles.update({path.stem: [axes._left_title.get_text() for axes in figure.axes]}),
     )
@@ -178,7 +183,7 @@ def test_spread_over_tasks(make_run):
 
 @pytest.mark.parametrize("num_tasks", [1, 8, 9, 50])
 def test_every_task_has_a_colour_of_its_own(num_tasks):
-    assert len(set(task_colors(num_tasks))) == num_tasks
+    assert len({look.color for look in task_styles(num_tasks)}) == num_tasks
 
 
 def test_ticks():

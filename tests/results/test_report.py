@@ -78,7 +78,8 @@ def test_the_table_and_the_scores_of_three_seeds(three, capsys):
     ]
     assert lines[6].endswith("Finished runs: varshare 3/3.")
     assert lines[7] == "MadeUp: no anchors, so its returns are not turned into scores"
-    assert lines[8:] == [str(three / "report" / name) for name in FILES]
+    assert lines[8].startswith("few runs: the 95 % bootstrap interval of 3 runs covers the true IQM in 74 % of cases")
+    assert lines[9:] == [str(three / "report" / name) for name in FILES]
     assert {path.name for path in (three / "report").iterdir()} == {*FILES, "figures"}
     assert figures_in(three) == FIGURES
     assert (three / "report" / "figures" / "answer.png").read_bytes().startswith(b"\x89PNG")
@@ -100,6 +101,8 @@ def test_the_table_and_the_scores_of_three_seeds(three, capsys):
     page = (three / "report" / "report.md").read_text()
     assert "| varshare | 3/3 | 87.5 ± 12.1 |" in page
     assert "| 2/3 | 400 [200, not solved] |" in page
+    assert "; covers 74 %] |" in page
+    assert "\n- few runs: " in page
 
 
 def test_the_protocol_is_on_the_page(three, capsys):

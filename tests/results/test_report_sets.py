@@ -185,7 +185,7 @@ def test_a_spoilt_file_is_named(tmp_path, capsys, name, text, message):
     ("args", "code", "words"),
     [
         ([], 2, "report: the folder of a study, an experiment or a run is missing"),
-        (["--foo"], 2, "--foo: unknown option; 'varshare report --help' lists all"),
+        (["--foo"], 2, "report: unrecognized arguments: --foo; 'varshare report --help' lists all"),
         (["a", "b"], 2, "report: one folder at a time; b is one too many"),
         (["--help"], 0, "standard deviation (n - 1)"),
     ],

@@ -22,6 +22,7 @@ from varshare_pl.results.statistics import (
     performance_profile,
     probability_of_improvement,
     same_runs,
+    t_interval,
     worst_task,
 )
 
@@ -234,6 +235,27 @@ def test_runs_with_gaps_are_drawn_too():
     centre, low, high = iqm_interval(table, generator("a"))
     assert low < centre < high
     assert iqm(bootstrap(table, generator("a"))).max() > 20
+
+
+def test_the_t_interval_is_that_of_scipy_where_the_iqm_is_a_mean():
+    ours, theirs = np.array([[0.3], [0.9], [0.4]]), np.array([[2.0], [2.5]])  # of two or three none is left out
+    low, high = iqm_interval(ours, generator("a"), "t", 20_000)[1:]
+    right = scipy.stats.ttest_1samp(ours[:, 0], 0.0).confidence_interval()
+    assert (low, high) == pytest.approx((right.low, right.high), abs=0.03 * (right.high - right.low))
+    draws = [iqm(bootstrap(one, generator("a"), resamples=20_000)) for one in (ours, theirs)]
+    low, high = t_interval(np.array(1.0), draws, [3, 2])
+    welch = scipy.stats.ttest_ind(ours[:, 0], theirs[:, 0], equal_var=False).confidence_interval()
+    assert (low + high) / 2 == pytest.approx(1.0)
+    assert high - low == pytest.approx((welch.high - welch.low) / 2, rel=0.03)  # of a mean, not of a difference
+
+
+def test_t_intervals_of_curves_and_of_equal_runs():
+    table = np.random.default_rng(2).normal(size=(4, 5, 2))
+    found = iqm_interval(table, generator("a"), "t")
+    assert found.shape == (3, 4)
+    assert (found[1] < found[0]).all()
+    alike = iqm_interval(np.full((3, 2), 0.5), generator("a"), "t")
+    np.testing.assert_allclose(alike, 0.5)
 
 
 def test_what_is_not_finite_has_no_part():

@@ -1,5 +1,6 @@
 """The file of a study: what it may say, and one clear line for what it may not, before anything is written."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from varshare_pl.cli.configs import resolve_config, shipped_studies
 from varshare_pl.cli.main import main
 from varshare_pl.errors import ConfigError
 from varshare_pl.study.definition import read_study
+from varshare_pl.study.folder import StudyFolder
+from varshare_pl.study.shown import Shown
 from varshare_pl.study.values import seeds
 from varshare_pl.yaml_files import load, same
 
@@ -108,6 +111,23 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         {"expected_head_energy": {"dial": 0.5}},
         "expected_head_energy.dial: unknown suite; complex, mirrored are allowed",
     ),
+    "order of other methods": (
+        {"report": {"order": ["paco"]}},
+        "report.order: paco is not allowed; methods are: varshare, shared",
+    ),
+    "method twice in the order": (
+        {"report": {"order": ["shared", "shared"]}},
+        "report.order: shared is given twice; each method once is allowed",
+    ),
+    "name of two methods": (
+        {"report": {"names": {"varshare": "shared"}}},
+        "report.names: shared is the name of two methods; one is allowed",
+    ),
+    "colour": (
+        {"report": {"colors": {"shared": "blau"}}},
+        'report.colors.shared: blau is not allowed; a colour of matplotlib, such as "#0072B2" or "tab:red", is',
+    ),
+    "key of the report": ({"report": {"colours": {}}}, "report.colours: unknown key; did you mean report.colors?"),
     "workers": ({"workers": 0}, "workers: 0 is not allowed; an integer of at least 1 is"),
     "executor": ({"executor": "cloud"}, "executor: cloud is not allowed; local or slurm is"),
     "slurm": ({"slurm": {"xyz": 3}}, "slurm.xyz: unknown key; partition, hours, memory_gb, cpus, gpus,"),
@@ -154,6 +174,17 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         "complex_shared: ",
     ),
 }
+
+
+def test_how_the_report_shows_methods(tmp_path: Path) -> None:
+    shown = {"order": ["shared"], "names": {"varshare": "VarShare (ours)"}, "colors": {"shared": "0.4"}}
+    study = read(tmp_path, suites=["cartpole"], methods=["methods/varshare", "methods/shared"], report=shown)
+    assert study.shown == Shown(("shared",), {"varshare": "VarShare (ours)"}, {"shared": "0.4"})
+    assert study.methods == ["varshare", "shared"]  # in which they run
+    StudyFolder(tmp_path).describe(study, {})
+    plan = json.loads((tmp_path / "study.json").read_text())
+    assert plan["method_order"] == ["shared", "varshare"]
+    assert (plan["method_names"], plan["method_colors"]) == (shown["names"], shown["colors"])
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)

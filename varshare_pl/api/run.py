@@ -16,6 +16,7 @@ from varshare_pl.paths import user_path
 from varshare_pl.results.columns import WHOLE
 from varshare_pl.results.files import read_diagnostics, read_heartbeat
 from varshare_pl.results.info import read_json
+from varshare_pl.results.look import Look
 from varshare_pl.run_folder import SUMMARY_FILE, config_file
 
 if TYPE_CHECKING:
@@ -60,15 +61,19 @@ class Run:
 
         return load_policy(self.folder)
 
-    def plot(self, name: str) -> Figure:
+    def plot(self, name: str, **look: Any) -> Figure:
         """One of the images in the run's ``plots`` folder, by name: "returns", "sharing", "losses", …
 
+        Args:
+            name: That of its file.
+            look: For a paper, such as ``width=3.3, font_size=8, titles=False``: the attributes of ``Look``.
+
         Raises:
-            ConfigError: for a name that the run has no plot of.
+            ConfigError: for a name that the run has no plot of, or a size that no figure can have.
         """
         from varshare_pl.results.plots import run_figure
 
-        return run_figure(self.folder, name)
+        return run_figure(self.folder, name, Look(**look))
 
     def report(self) -> Report:
         """What ``varshare report`` writes: ``.files`` has the paths, ``.text`` the main table."""

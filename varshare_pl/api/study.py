@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from varshare_pl.api.frames import data_frame
 from varshare_pl.cli.configs import resolve_config, resolve_study
 from varshare_pl.errors import RunError
 from varshare_pl.paths import user_path
+from varshare_pl.results.look import Look
 from varshare_pl.study.definition import read_study
 
 if TYPE_CHECKING:
@@ -80,17 +81,21 @@ class Study:
         table = [{name: row.get(name) or None if name in WORDS else row.get(name) for name in COLUMNS} for row in rows]
         return data_frame(table, ("seed", "task", "runs")).astype(dict.fromkeys(NUMBERS, float))
 
-    def plot(self, name: str) -> Figure:
+    def plot(self, name: str, **look: Any) -> Figure:
         """One of the report's figures by the name of its file: "answer", "curves_<suite>", …
 
+        Args:
+            name: That of its file.
+            look: For a paper, such as ``width=3.3, font_size=8, titles=False``: the attributes of ``Look``.
+
         Raises:
-            ConfigError: for a name that the report has no figure of.
+            ConfigError: for a name that the report has no figure of, or a size that no figure can have.
         """
         from varshare_pl.results.analysis import analyse
         from varshare_pl.results.figures import report_figure
         from varshare_pl.results.study import read_study as read_runs
 
-        return report_figure(analyse(read_runs(self.folder)), name)
+        return report_figure(analyse(read_runs(self.folder)), name, Look(**look))
 
     def report(self) -> Report:
         """What ``varshare report`` writes: ``.files`` has the paths, ``.text`` the main table."""

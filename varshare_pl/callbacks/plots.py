@@ -23,11 +23,13 @@ class Plots(Callback):
     Args:
         every: Env steps between two drawings; 0 draws at the end of the fit only.
         enabled: Draw at all.
+        pdf: Write each plot as PDF too, under the same name.
     """
 
-    def __init__(self, every: NonNegativeInt = 0, enabled: bool = True) -> None:
+    def __init__(self, every: NonNegativeInt = 0, enabled: bool = True, pdf: bool = False) -> None:
         self.every = every
         self.enabled = enabled
+        self.kind = "pdf" if pdf else "png"
         self._drawn = 0  # multiples of `every` passed so far
 
     def on_train_batch_end(
@@ -48,7 +50,7 @@ class Plots(Callback):
         try:
             from varshare_pl.results.plots import plot_run  # loads matplotlib, half a second
 
-            images = plot_run(Path(trainer.default_root_dir), *_suite_facts(trainer))
+            images = plot_run(Path(trainer.default_root_dir), *_suite_facts(trainer), kind=self.kind)
         except Exception as error:
             reason = " ".join(str(error).split())
             rank_zero_warn(f"the plots were not drawn: {type(error).__name__}: {reason}")

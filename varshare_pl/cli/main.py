@@ -187,17 +187,12 @@ def _prune(args: list[str]) -> int:
 def _plot(args: list[str]) -> int:
     from varshare_pl.results.cli import plot_command
 
-    _check_folders(args, "the folder of a run is missing, as in: varshare plot logs/complex_cartpole/seed_1")
     return plot_command(args[1:])
 
 
 def _report(args: list[str]) -> int:
     from varshare_pl.results.cli import report_command
 
-    missing = "the folder of a study, an experiment or a run is missing, as in: varshare report logs/complex_cartpole"
-    _check_folders(args, missing)
-    if len(args) > 2 and not {"-h", "--help"} & set(args):
-        raise ConfigError(f"report: one folder at a time; {args[2]} is one too many")
     return report_command(args[1:])
 
 
@@ -211,11 +206,3 @@ def _export_hub(args: list[str]) -> int:
     from varshare_pl.cli.export_hub import export_hub
 
     return export_hub(args[1:])
-
-
-def _check_folders(args: list[str], missing: str) -> None:
-    unknown = [arg for arg in args[1:] if arg.startswith("-") and arg not in ("-h", "--help", "--")]
-    if unknown:
-        raise ConfigError(f"{unknown[0]}: unknown option; 'varshare {args[0]} --help' lists all")
-    if not args[1:]:
-        raise ConfigError(f"{args[0]}: {missing}")

@@ -22,6 +22,7 @@ _WORDS = {
     "bool": "true or false",
     "str": "text",
     "dict": "keys with values",
+    "Logger": "the class of a Lightning logger",
     "NoneType": "null",
     "null": "null",
 }
@@ -113,6 +114,8 @@ def _value(text: str) -> str:
     if "not 'NoneType'" in text:
         return "null"
     found = next((match[1] for pattern in _VALUES if (match := re.search(pattern, text))), "the value")
+    if path := re.match(r"NestedArg\(key='class_path', val='(.*?)'|\{'class_path': '(.*?)'", found):
+        found = path[1] or path[2]
     return found if len(found) <= 80 else found[:77] + "..."
 
 

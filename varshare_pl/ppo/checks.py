@@ -21,13 +21,26 @@ def warn_of_fresh_noise(mode: str, has_noise: bool) -> None:
         )
 
 
-def check_minibatches(plan: RolloutPlan, size: int) -> None:
-    """Raise ConfigError if rollouts do not split into minibatches of that size."""
-    if plan.rows % size:
+def count_minibatches(plan: RolloutPlan, size: int | None, number: int | None) -> int:
+    """Minibatches of a pass over a rollout, from their size or their number.
+
+    Raises:
+        ConfigError: if both or none of them is given, or rollouts do not split so.
+    """
+    if size is not None and number is not None:
         raise ConfigError(
-            f"model.minibatch_size: {size} is not allowed; a divisor of data.rollout_steps × data.num_envs = "
-            f"{plan.rows} is"
+            f"model.num_minibatches: {number} is not allowed beside model.minibatch_size {size}; one of them is, with "
+            "null for the other"
         )
+    for name, parts in (("minibatch_size", size), ("num_minibatches", number)):
+        if parts is not None:
+            if plan.rows % parts:
+                raise ConfigError(
+                    f"model.{name}: {parts} is not allowed; a divisor of data.rollout_steps × data.num_envs = "
+                    f"{plan.rows} is"
+                )
+            return plan.rows // parts if name == "minibatch_size" else parts
+    raise ConfigError("model.minibatch_size: null is not allowed without model.num_minibatches; one of them is needed")
 
 
 def check_compile(plan: RolloutPlan, num_tasks: int, combining: bool) -> None:

@@ -39,6 +39,7 @@ class CompiledSteps:
         options: Coefficients and limits.
         max_grad_norm: Of actor and critic each; None: no clipping.
         num_minibatches: Of an epoch.
+        rows: Of a rollout.
     """
 
     def __init__(
@@ -48,12 +49,13 @@ class CompiledSteps:
         options: PPOOptions,
         max_grad_norm: float | None,
         num_minibatches: int,
+        rows: int,
     ) -> None:
         self.optimizer = optimizer
         self._policy = policy
         self._options = options
         self._max_grad_norm = max_grad_norm
-        small = options.minibatch_size <= SMALL_MINIBATCH
+        small = rows // num_minibatches <= SMALL_MINIBATCH
         self._together = next(n for n in (4, 2, 1) if num_minibatches % n == 0) if small else 1
         self._losses = _LossesAndKL(policy, options)
         # Inputs too: they may change from rollout to rollout, and the compiler would take them for constants.

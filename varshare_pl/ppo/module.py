@@ -28,7 +28,7 @@ from varshare_pl.networks.actor_critic import ActorCritic
 from varshare_pl.networks.groups import TaskGroups
 from varshare_pl.networks.sharing_metrics import details as sharing_details
 from varshare_pl.networks.sharing_metrics import headline, measure
-from varshare_pl.ppo.checks import check_compile, check_device, check_minibatches, check_precision, warn_of_fresh_noise
+from varshare_pl.ppo.checks import check_compile, check_device, check_precision, count_minibatches, warn_of_fresh_noise
 from varshare_pl.ppo.combined import CombinedSteps, Combining
 from varshare_pl.ppo.cosine import CosineMatrix, cosine_record
 from varshare_pl.ppo.diagnostics import action_std, noise_ratio_std, update_kl
@@ -72,7 +72,7 @@ class PPOModule(pl.LightningModule):
         self.spec = spec
         self.plan = plan
         self.options = own = Options(**options)
-        check_minibatches(plan, own.minibatch_size)
+        self.num_minibatches = count_minibatches(plan, own.minibatch_size, own.num_minibatches)
         self.method_name = getattr(type(sharing), "name", type(sharing).__name__)
         try:
             widths = matched_hidden_sizes(spec, sharing, own, own.match_parameters, own)
@@ -154,7 +154,7 @@ class PPOModule(pl.LightningModule):
         if policy.return_moments is not None:
             normalise_targets(policy, rows)
 
-        noise, number = (self.actor_noise, self.critic_noise), self.plan.rows // options.minibatch_size
+        noise, number = (self.actor_noise, self.critic_noise), self.num_minibatches
         inputs = step_inputs(rows, groups, row_weight, index, number, options, *noise, options.seed)
         scale = kl_scale(options.kl_weight * (self._kl_schedule(done) if self._kl_schedule else 1.0), policy)
         taken = self.steps.run(inputs, scale, index)
@@ -221,7 +221,7 @@ class PPOModule(pl.LightningModule):
         if options.compile:
             from varshare_pl.ppo.compiled import CompiledSteps
 
-            return CompiledSteps(*basis, self.plan.rows // options.minibatch_size)
+            return CompiledSteps(*basis, self.num_minibatches, self.plan.rows)
         if self.combining is not None:
             return CombinedSteps(*basis, self.combining)
         if scaler is None:

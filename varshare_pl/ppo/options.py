@@ -29,7 +29,9 @@ class PPOOptions:
         value_coef: Weight of the value loss.
         advantage_norm: Normalise advantages once per rollout within each "task", "pooled" over all rows, or "none".
         update_epochs: Passes over a rollout.
-        minibatch_size: Rows of a minibatch, over all tasks; divides rollout_steps × num_envs.
+        minibatch_size: Rows of a minibatch, over all tasks; divides rollout_steps × num_envs. null: num_minibatches
+            says how many there are.
+        num_minibatches: Minibatches of a pass, in place of minibatch_size; divides rollout_steps × num_envs.
         target_kl: Stop a rollout's update before the step at which the policy KL exceeds this; null: off.
     """
 
@@ -43,7 +45,8 @@ class PPOOptions:
     value_coef: NonNegativeFloat = 0.5
     advantage_norm: AdvantageNorm = "task"
     update_epochs: PositiveInt = 4
-    minibatch_size: PositiveInt = 1280
+    minibatch_size: PositiveInt | None = 1280
+    num_minibatches: PositiveInt | None = None
     target_kl: PositiveFloat | None = None
 
 

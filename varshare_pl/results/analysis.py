@@ -27,6 +27,7 @@ from varshare_pl.results.scores import (
     profile,
     transfer,
 )
+from varshare_pl.results.statistics import Interval
 from varshare_pl.results.study import Study, Suite
 from varshare_pl.results.variant import Variant
 
@@ -68,48 +69,55 @@ class Analysis:
 
     study: Study
     suites: list[SuiteResults]
+    interval: Interval  # of IQMs
     overall: dict[str, Estimate]  # over all suites with scores, by method; empty if there are fewer than two
 
 
-def analyse(study: Study) -> Analysis:
-    """Work out all numbers of a study; the same files give the same numbers, bit for bit."""
-    scores = all_scores(study)
-    suites = [_suite_results(study, suite, scores[suite.label]) for suite in study.suites]
-    return Analysis(study, suites, across_suites(study, scores))
+def analyse(study: Study, interval: Interval = "bootstrap") -> Analysis:
+    """Work out all numbers of a study; the same files give the same numbers, bit for bit.
+
+    Args:
+        study: What was read.
+        interval: Of IQMs: "bootstrap", its percentiles, or "t", which covers few runs as it says.
+    """
+    scores = all_scores(study, interval)
+    suites = [_suite_results(study, suite, scores[suite.label], interval) for suite in study.suites]
+    return Analysis(study, suites, interval, across_suites(study, scores, interval))
 
 
-def _suite_results(study: Study, suite: Suite, scores: list[MethodScores]) -> SuiteResults:
+def _suite_results(study: Study, suite: Suite, scores: list[MethodScores], interval: Interval) -> SuiteResults:
     reference = {found.variant.method: found for found in scores}.get(study.reference or "")
     others = [found for found in scores if reference is not None and found is not reference]
     done = [found for found in scores if found.runs]
     return SuiteResults(
         suite,
         scores,
-        {variant.method: _bands(suite, variant) for variant in suite.started},
+        {variant.method: _bands(suite, variant, interval) for variant in suite.started},
         {variant.method: FinalLayers.of(variant) for variant in suite.started},
-        {variant.method: _over_seconds(suite, variant) for variant in suite.started},
+        {variant.method: _over_seconds(suite, variant, interval) for variant in suite.started},
         improvements(suite, scores),
         {found.variant.method: rows for found in others if reference and (rows := transfer(suite, found, reference))},
         {found.variant.method: profile(suite, found) for found in done} if suite.scored else {},
     )
 
 
-def _bands(suite: Suite, variant: Variant) -> list[Band]:
-    found = []
+def _bands(suite: Suite, variant: Variant, interval: Interval) -> list[Band]:
+    found, names = [], (interval, suite.label, variant.method)
     for kind in KINDS:
         for measure in dict.fromkeys(("return", suite.measure)):
             curve = task_curve(variant, kind, measure)
-            found += bands(curve, suite.label, variant.method)
+            found += bands(curve, *names)
         if suite.scored:
-            found += bands(_scored(suite, curve), suite.label, variant.method, tasks=False)
+            found += bands(_scored(suite, curve), *names, tasks=False)
     for curve in sharing_curves(variant):
-        found += bands(curve, suite.label, variant.method)
+        found += bands(curve, *names)
     return found
 
 
-def _over_seconds(suite: Suite, variant: Variant) -> list[Band]:
+def _over_seconds(suite: Suite, variant: Variant, interval: Interval) -> list[Band]:
+    names = (interval, suite.label, variant.method, "seconds")
     curves = [_scored(suite, wall_time_curve(variant, suite.kind)), *wall_time_sharing(variant)]
-    return [band for curve in curves for band in bands(curve, suite.label, variant.method, "seconds", tasks=False)]
+    return [band for curve in curves for band in bands(curve, *names, tasks=False)]
 
 
 def _scored(suite: Suite, curve: Curve) -> Curve:

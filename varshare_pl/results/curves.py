@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 
 from varshare_pl.results.lines import NETWORKS, by_task, spread
 from varshare_pl.results.run_tables import RunTables
-from varshare_pl.results.statistics import average, carry_forward, generator, iqm_interval, mean_and_std, same_runs
+from varshare_pl.results.statistics import (
+    Interval,
+    average,
+    carry_forward,
+    generator,
+    iqm_interval,
+    mean_and_std,
+    same_runs,
+)
 from varshare_pl.results.variant import Variant
 
 Array = NDArray[np.float64]
@@ -50,7 +58,7 @@ class Band:
     mean: Array  # over runs of each one's mean over tasks
     std: Array
     iqm: Array  # over runs and tasks
-    low: Array  # the 95 % bootstrap interval of the IQM
+    low: Array  # the 95 % interval of the IQM
     high: Array
     runs: NDArray[np.int64]
 
@@ -113,34 +121,36 @@ def sharing_curves(variant: Variant) -> list[Curve]:
     return [curve for curve in (*columns, *layers, *tasks) if np.isfinite(curve.values).any()]
 
 
-def bands(curve: Curve, *names: str, tasks: bool = True) -> list[Band]:
+def bands(curve: Curve, kind: Interval, *names: str, tasks: bool = True) -> list[Band]:
     """The band of all tasks, and one for each if there are several and ``tasks`` are asked for.
 
-    The names are those of the suite and the method: they decide what is drawn at random.
+    Intervals are of that kind. The names are those of the suite and the method: they decide what is drawn at random.
     """
-    found = [_band(curve, None, names)]
+    found = [_band(curve, None, kind, names)]
     if tasks and curve.by_task and curve.values.shape[2] > 1:
-        found += [_band(replace(curve, values=curve.values[:, :, [m]]), m, names) for m in range(curve.values.shape[2])]
+        found += [
+            _band(replace(curve, values=curve.values[:, :, [m]]), m, kind, names) for m in range(curve.values.shape[2])
+        ]
     return [band for band in found if len(band.x)]
 
 
-def _band(curve: Curve, task: int | None, names: Sequence[str]) -> Band:
+def _band(curve: Curve, task: int | None, kind: Interval, names: Sequence[str]) -> Band:
     means = average(curve.values, axis=2)  # NaN until all tasks have a value
     mean, std, runs = mean_and_std(means)
     centre = np.full((3, len(curve.x)), np.nan)
     for part in same_runs(means):
         present = np.isfinite(means[:, part.start])
         rng = generator(*names, curve.metric, curve.network, curve.layer, task)
-        centre[:, part] = _intervals(curve.values[present, part], rng)
+        centre[:, part] = _intervals(curve.values[present, part], rng, kind)
     kept = runs > 0
     columns = (curve.x, mean, std, *centre, runs)
     x, mean, std, middle, low, high, runs = (column[kept] for column in columns)
     return Band(curve.metric, curve.network, curve.layer, task, x, mean, std, middle, low, high, runs.astype(np.int64))
 
 
-def _intervals(values: Array, rng: np.random.Generator) -> Array:
+def _intervals(values: Array, rng: np.random.Generator, kind: Interval) -> Array:
     """IQM and its interval (3, P) of (num_runs, P, num_tasks), all points resampled alike."""
-    return iqm_interval(values.swapaxes(0, 1), rng, resamples=RESAMPLES)
+    return iqm_interval(values.swapaxes(0, 1), rng, kind, RESAMPLES)
 
 
 def _layer_curves(variant: Variant, metric: str) -> Iterator[Curve]:

@@ -51,7 +51,7 @@ figcaption, .caption { color: #555; font-size: 13px; max-width: 60em; } summary 
 
 
 def to_html(title: str, blocks: Sequence[Block], folder: Path) -> str:
-    """One page that needs no other file: the images are inside. Links to their SVGs are relative to the folder."""
+    """One page that needs no other file: the images are inside. Links to SVGs or PDFs are relative to the folder."""
     headings = [block.text for block in blocks if isinstance(block, Heading) and block.level == 2]
     nav = "".join(f'<a href="#{_anchor(text)}">{html(text)}</a>' for text in headings)
     body = "\n".join(_html(block, folder, nav) for block in blocks)
@@ -84,10 +84,11 @@ def _html(block: Block, folder: Path, nav: str) -> str:
         inside = "\n".join(_html(figure, folder, nav) for figure in block.figures)
         return f"<details><summary>{html(block.title)}</summary>\n{inside}\n</details>"
     data = base64.b64encode(block.path.read_bytes()).decode()
-    link = html(block.path.with_suffix(".svg").relative_to(folder).as_posix())
+    path = html(block.path.with_suffix(f".{block.kind}").relative_to(folder).as_posix())
+    link = "" if block.kind == "png" else f' <a href="{path}">{block.kind.upper()}</a>'
     return (
         f'<figure><img alt="{html(block.title)}" src="data:image/png;base64,{data}">\n'
-        f'<figcaption>{html(block.caption)} <a href="{link}">SVG</a></figcaption></figure>'
+        f"<figcaption>{html(block.caption)}{link}</figcaption></figure>"
     )
 
 

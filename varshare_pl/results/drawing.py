@@ -35,8 +35,8 @@ with _without_backend():
     from matplotlib import colormaps, rc_context
     from matplotlib.axes import Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.colors import is_color_like as is_color
     from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
     from matplotlib.ticker import AutoLocator, FuncFormatter, MaxNLocator
@@ -44,7 +44,6 @@ with _without_backend():
 __all__ = [
     "AutoLocator",
     "Axes",
-    "AxesImage",
     "Figure",
     "FigureCanvasAgg",
     "FuncFormatter",
@@ -53,6 +52,7 @@ __all__ = [
     "Patch",
     "as_plain_text",
     "colormaps",
+    "is_color",
 ]
 
 
@@ -60,9 +60,11 @@ __all__ = [
 def as_plain_text(settings: Mapping[str, Any] = MappingProxyType({})) -> Iterator[None]:
     """Draw names as they are: no formulas between dollars, whatever the user's matplotlibrc says.
 
-    A character that the font lacks becomes a box in the PNG; the SVG, whose text is text, has it.
+    Text stays text: an SVG names its font, a PDF holds it, as TrueType, which publishers ask for. A character that
+    the font lacks becomes a box in PNG and PDF; the SVG has it.
     """
-    chosen: Any = {"text.parse_math": False, "text.usetex": False, **settings}
+    chosen: Any = {"text.parse_math": False, "text.usetex": False, "svg.fonttype": "none", "pdf.fonttype": 42}
+    chosen |= settings
     with rc_context(chosen), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)
         yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from varshare_pl.results.analysis import Analysis, SuiteResults
+from varshare_pl.results.colors import Style, method_styles
 from varshare_pl.results.drawing import Figure as Drawn
+from varshare_pl.results.images import Sheet, by_name, draw_one, write_images
 from varshare_pl.results.lines import return_limits
+from varshare_pl.results.look import SCREEN, Look
 from varshare_pl.results.panels import (
     dot_panel,
     improvement_panel,
@@ -21,75 +23,57 @@ from varshare_pl.results.panels import (
 )
 from varshare_pl.results.scores import Solving
 from varshare_pl.results.sharing_sheets import curve_sheets, energy_sheets, layer_sheets
-from varshare_pl.results.sheets import Sheet, methods_panel, panel_sheet
-from varshare_pl.results.statistics import average
-from varshare_pl.results.style import (
-    LONGEST_LABEL,
-    PANEL_HEIGHT,
-    Panel,
-    Style,
-    chosen,
-    method_styles,
-    write_image,
-)
+from varshare_pl.results.sheets import methods_panel, panel_sheet
+from varshare_pl.results.statistics import INTERVALS, Interval, average
+from varshare_pl.results.style import LONGEST_LABEL, PANEL_HEIGHT, Panel
 from varshare_pl.text import shortened
 
 MOST_TASKS = 24  # panels of a sheet by task
-SOLVING = "Env steps to solve: a dot a run, their median as a line; ▷ a run that ended unsolved."
+SOLVING = "Env steps to solve: a ring a run, their median as a line; ▷ a run that ended unsolved."
 
 
 @dataclass(frozen=True)
 class Figure:
-    """An image of a report; its SVG lies beside it."""
+    """An image of a report; the same as a file of another kind may lie beside it."""
 
     path: Path
+    kind: str  # "png" where it is alone
     title: str
     caption: str
     suite: str = ""  # "" where it is of all suites
     folded: bool = False  # whether it is a detail, shown when asked for
 
 
-def draw_figures(analysis: Analysis, folder: Path) -> list[Figure]:
-    """Draw every sheet for which there are numbers, as PNG and SVG, into a folder."""
+def draw_figures(analysis: Analysis, folder: Path, look: Look, kind: str) -> list[Figure]:
+    """Draw every sheet for which there are numbers into a folder, as PNG and as files of that kind."""
     figures: list[Figure] = []
-    for name, sheet in _named(analysis).items():
-        image = sheet.draw()
-        path = folder / f"{name}.png"
-        write_image(image, path.with_suffix(".svg"))
-        figures.append(Figure(write_image(image, path), sheet.title, sheet.caption, sheet.suite, sheet.folded))
+    for name, sheet in by_name([*_sheets(analysis)], look).items():
+        path = write_images(sheet.draw(look), folder, name, kind)
+        figures.append(Figure(path, kind, sheet.title, sheet.caption, sheet.suite, sheet.folded))
     return figures
 
 
-def report_figure(analysis: Analysis, name: str) -> Drawn:
+def report_figure(analysis: Analysis, name: str, look: Look = SCREEN) -> Drawn:
     """One of the figures of a report by the name of its file, to be shown or changed.
 
     Raises:
         ConfigError: for a name that the report has no figure of.
     """
-    return chosen(name, {found: sheet.draw for found, sheet in _named(analysis).items()})
-
-
-def _named(analysis: Analysis) -> dict[str, Sheet]:
-    """The sheets by names that files can have, each once."""
-    found: dict[str, Sheet] = {}
-    for sheet in _sheets(analysis):
-        name = re.sub(r"[^\w.+-]+", "_", sheet.name)
-        clashes = sum(re.fullmatch(rf"{re.escape(name)}(-\d+)?", other) is not None for other in found)
-        found[f"{name}-{clashes + 1}" if clashes else name] = sheet
-    return found
+    return draw_one(name, by_name([*_sheets(analysis)], look), look)
 
 
 def _sheets(analysis: Analysis) -> Iterator[Sheet]:
-    styles = method_styles(analysis.study.methods)
+    study = analysis.study
+    styles = method_styles({method: study.kind_of(method) for method in study.methods}, study.names, study.colors)
     yield from _answer(analysis, styles)
-    yield from energy_sheets(analysis)
+    yield from energy_sheets(analysis, styles)
     for results in analysis.suites:
-        yield from _curves(results, styles)
+        yield from _curves(results, styles, analysis.interval)
         yield from _by_task(results, styles)
         yield from _comparison(results, styles)
         yield from _transfer(analysis, results, styles)
         yield from curve_sheets(results, styles)
-        yield from layer_sheets(results)
+        yield from layer_sheets(results, styles)
 
 
 def _answer(analysis: Analysis, styles: dict[str, Style]) -> Iterator[Sheet]:
@@ -98,9 +82,8 @@ def _answer(analysis: Analysis, styles: dict[str, Style]) -> Iterator[Sheet]:
     columns = min(3, len(analysis.suites))
     finals: list[Panel] = []
     solving: list[Panel] = []
-    for number, results in enumerate(analysis.suites):
+    for results in analysis.suites:
         done = {found.variant.method: found for found in results.scores if found.runs}
-        labelled = number % columns == 0
         finals.append(
             dot_panel(
                 results.suite.label,
@@ -109,7 +92,6 @@ def _answer(analysis: Analysis, styles: dict[str, Style]) -> Iterator[Sheet]:
                 styles,
                 {method: found.overall for method, found in done.items()},
                 {method: average(found.scores, axis=1) for method, found in done.items()},
-                labelled,
             )
         )
         solved = {method: found.solving for method, found in done.items() if found.solving is not None}
@@ -118,8 +100,9 @@ def _answer(analysis: Analysis, styles: dict[str, Style]) -> Iterator[Sheet]:
     if not any(found.runs for results in analysis.suites for found in results.scores):
         return
     caption = (
-        "Final deterministic evaluation. Diamond and bar: IQM over runs and tasks with its 95 % bootstrap "
-        "interval, where IQM is the mean of the middle half; dots: each run's mean over tasks. Score: "
+        "Final deterministic evaluation. Diamond and bar: IQM over runs and tasks with its "
+        f"{INTERVALS[analysis.interval]}, where IQM is the mean of the middle half; "
+        "rings: each run's mean over tasks. Score: "
         f"{'; '.join(dict.fromkeys(results.suite.score_words for results in analysis.suites))}."
     )
     height = 0.55 + 0.24 * len(methods)
@@ -128,7 +111,7 @@ def _answer(analysis: Analysis, styles: dict[str, Style]) -> Iterator[Sheet]:
         yield from panel_sheet("solving", "Env steps to solve", solving, 2, SOLVING, height=height)
 
 
-def _curves(results: SuiteResults, styles: dict[str, Style]) -> Iterator[Sheet]:
+def _curves(results: SuiteResults, styles: dict[str, Style], interval: Interval) -> Iterator[Sheet]:
     suite = results.suite
     what = "Evaluation" if suite.kind == "eval" else "Training"
     panels = [
@@ -143,7 +126,7 @@ def _curves(results: SuiteResults, styles: dict[str, Style]) -> Iterator[Sheet]:
     if solving:
         panels.append(_solving_panel("Env steps to solve (runs solved)", results, solving, styles))
     caption = (
-        "Mean over tasks; bands: ± 1 standard deviation over seeds (n − 1), or the 95 % bootstrap interval of the IQM "
+        f"Mean over tasks; bands: ± 1 standard deviation over seeds (n − 1), or the {INTERVALS[interval]} of the IQM "
         "over runs and tasks. Thin: not all runs have come so far."
     )
     if any(variant.ended_solved(run) for variant in suite.started for run in variant.runs):
@@ -188,7 +171,7 @@ def _comparison(results: SuiteResults, styles: dict[str, Style]) -> Iterator[She
     if results.profiles:
         panels.append(profile_panel(results.profiles, styles))
     if results.improvements:
-        panels.append(improvement_panel(methods, results.improvements))
+        panels.append(improvement_panel(methods, results.improvements, styles))
     if len(methods) > 1:
         caption = (
             "Profile: share of runs and tasks whose final score is above the threshold, with its 95 % bootstrap "
@@ -202,7 +185,7 @@ def _comparison(results: SuiteResults, styles: dict[str, Style]) -> Iterator[She
 
 def _transfer(analysis: Analysis, results: SuiteResults, styles: dict[str, Style]) -> Iterator[Sheet]:
     if results.transfer:
-        suite, reference = results.suite, analysis.study.reference
+        suite, reference = results.suite, analysis.study.shown(analysis.study.reference or "")
         panel = transfer_panel(results.transfer, [*suite.names, "mean"], styles, suite.unit)
         caption = (
             f"Mean final {suite.unit} less that of {reference} on the same task after the same env steps, with its "

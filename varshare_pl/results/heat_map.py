@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
-from varshare_pl.results.drawing import Axes, AxesImage, Figure, as_plain_text, colormaps
+from varshare_pl.results.drawing import Axes, colormaps
 from varshare_pl.results.files import Diagnostics
 from varshare_pl.results.run_tables import Array
-from varshare_pl.results.style import LONGEST_TITLE, new_figure
-from varshare_pl.text import shortened, text_width
+from varshare_pl.results.style import Handle, Panel
+from varshare_pl.text import shortened
 
-MAP, BESIDE, ABOVE, BELOW, CHARACTER = 3.4, 0.9, 0.75, 0.45, 0.075  # inches
+MAP = 3.4  # inches
 LARGEST_WITH_NUMBERS = 12  # tasks
 LONGEST_NAME = 24
 Layer = tuple[str, str]  # network and layer, "" where there are none
@@ -60,54 +61,40 @@ def similar_first(matrix: Array) -> Array:
     return np.roll(order, -int(np.argmax(gaps)) - 1)
 
 
-def draw_similarity(title: str, matrices: Mapping[Layer, Array], names: Sequence[str]) -> Figure:
-    """Draw the cosines of the tasks' own weights, a row of maps a network, with tasks that are alike side by side.
+def similarity_panels(matrices: Mapping[Layer, Array], names: Sequence[str]) -> list[Panel]:
+    """Maps of the cosines of the tasks' own weights, with tasks that are alike side by side.
 
-    The arguments are those of ``draw_heat_maps``.
+    The arguments are those of ``heat_map_panels``.
     """
     order = similar_first(np.mean([np.nan_to_num(matrix) for matrix in matrices.values()], axis=0))
     ordered = {layer: matrix[np.ix_(order, order)] for layer, matrix in matrices.items()}
-    columns = -(-len(matrices) // len({network for network, _ in matrices}))
-    return draw_heat_maps(title, ordered, [names[m] for m in order], columns)
+    return heat_map_panels(ordered, [names[m] for m in order])
 
 
-@as_plain_text()
-def draw_heat_maps(title: str, matrices: Mapping[Layer, Array], names: Sequence[str], columns: int = 2) -> Figure:
-    """Draw matrices (M, M), from −1 to 1, side by side.
-
-    Args:
-        title: Of the image.
-        matrices: By network and layer.
-        names: Of the tasks.
-        columns: How many stand side by side.
-    """
+def heat_map_panels(matrices: Mapping[Layer, Array], names: Sequence[str]) -> list[Panel]:
+    """A map of each matrix (M, M), from −1 to 1, by network and layer, with the names of the tasks."""
     names = [shortened(name, LONGEST_NAME) for name in names]
-    room = 0.3 + CHARACTER * max(map(text_width, names))
-    columns = min(columns, len(matrices))
-    rows = -(-len(matrices) // columns)
-    width, height = columns * (MAP + BESIDE) + room, ABOVE + rows * MAP + (rows - 1) * BELOW + room
-    figure = new_figure(figsize=(width, height))
-    figure.text(0.12 / width, 1 - 0.1 / height, shortened(title, LONGEST_TITLE), va="top", fontsize=13, weight="bold")
-    for i, ((network, layer), matrix) in enumerate(matrices.items()):
-        row, column = divmod(i, columns)
-        left, bottom = room + column * (MAP + BESIDE), height - ABOVE - (row + 1) * MAP - row * BELOW
-        axes = figure.add_axes((left / width, bottom / height, MAP / width, MAP / height))
-        axes.set_title(f"{network.capitalize()} {layer.replace('_', ' ')}", fontsize=10.5, loc="left", pad=5)
-        lowest = i + columns >= len(matrices)
-        axes.set_xticks(range(len(names)), names if lowest else [""] * len(names), rotation=90)
-        axes.set_yticks(range(len(names)), names if column == 0 else [""] * len(names))
-        image = _draw(axes, matrix)
-        scale = figure.add_axes(((left + MAP + 0.1) / width, bottom / height, 0.12 / width, MAP / height))
-        figure.colorbar(image, cax=scale).ax.tick_params(labelsize=8)
-    return figure
+    return [
+        Panel(
+            f"{network.capitalize()} {layer.replace('_', ' ')}",
+            "",
+            partial(_draw, matrix=matrix, names=names),
+            xlabel="",
+            from_zero=False,
+            shared_rows=True,
+        )
+        for (network, layer), matrix in matrices.items()
+    ]
 
 
-def _draw(axes: Axes, matrix: Array) -> AxesImage:
-    image = axes.imshow(matrix, vmin=-1.0, vmax=1.0, cmap=colormaps["RdBu"])
-    axes.tick_params(labelsize=9, color="#888888")
+def _draw(axes: Axes, matrix: Array, names: Sequence[str]) -> list[Handle]:
+    image = axes.imshow(matrix, vmin=-1.0, vmax=1.0, cmap=colormaps["RdBu"], zorder=1)  # above the grid
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.set_yticks(range(len(names)), names)
+    axes.figure.colorbar(image, cax=axes.inset_axes((1.03, 0.0, 0.05, 1.0)))  # as high as the map
     if len(matrix) <= LARGEST_WITH_NUMBERS:
         for (row, column), value in np.ndenumerate(matrix):
             if np.isfinite(value):
                 color = "white" if abs(value) > 0.6 else "black"
-                axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color=color)
-    return image
+                axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize="x-small", color=color)
+    return []

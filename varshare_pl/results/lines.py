@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from varshare_pl.results.colors import BLACK, GREY, marked, task_styles
 from varshare_pl.results.drawing import Axes, Line2D, Patch
 from varshare_pl.results.files import Diagnostics
-from varshare_pl.results.style import BLACK, GREY, Handle, task_colors
+from varshare_pl.results.style import Handle
 
 Array = NDArray[np.float64]
 MANY_TASKS = 8  # beyond that many, tasks get no legend entries of their own
@@ -29,13 +30,13 @@ def draw_tasks(
     """A line per task and one for their mean; gaps are bridged. Many tasks share one colour ramp and a band."""
     lines: list[Line2D] = []
     many = len(names) > MANY_TASKS
-    for m, (name, color) in enumerate(zip(names, task_colors(len(names)), strict=True)):
+    for m, (name, look) in enumerate(zip(names, task_styles(len(names)), strict=True)):
         seen = np.isfinite(values[:, m])
-        style: dict[str, Any] = {"marker": marker, "markersize": 2.5 if many else 4} if marker else dot(seen)
-        (line,) = axes.plot(
-            steps[seen], values[seen, m], color=color, linewidth=0.6 if many else 1.0, label=name, **style
-        )
-        lines.append(line)
+        points = int(seen.sum())
+        style: dict[str, Any] = {"marker": look.marker or marker or "o", "markersize": 2.5 if many else 4}
+        style["markevery"] = range(points) if marker or points == 1 else marked(look, points)
+        style |= {"color": look.color, "linestyle": look.dashes, "linewidth": 0.6 if many else 1.0}
+        lines += axes.plot(steps[seen], values[seen, m], label=name, **style)
     handles = tasks_legend(lines)
     if many:
         known, low, high = _range(steps, values)

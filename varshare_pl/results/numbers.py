@@ -74,7 +74,7 @@ def _at(results: SuiteResults, method: str) -> Row:
 
 def _estimate(found: Estimate) -> Row:
     names = ("value", "std", "iqm", "low", "high", "runs")
-    return dict(zip(names, found, strict=True))
+    return {name: getattr(found, own) for name, own in zip(names, found._fields, strict=False)}
 
 
 def _state_rows(variant: Variant) -> Iterator[Row]:

@@ -9,17 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from varshare_pl.results.colors import BLACK, GREY, Style, marked
 from varshare_pl.results.curves import Band
 from varshare_pl.results.drawing import Axes, Line2D
 from varshare_pl.results.lines import solved_line
 from varshare_pl.results.scores import THRESHOLDS, Difference, Estimate, Solving
 from varshare_pl.results.statistics import mean_and_std
-from varshare_pl.results.style import BLACK, ENV_STEPS, GREY, LONGEST_LABEL, Handle, Panel, Style
+from varshare_pl.results.style import ENV_STEPS, LONGEST_LABEL, Handle, Panel
 from varshare_pl.text import shortened
 
 Array = NDArray[np.float64]
 Line = tuple[str, Style, Band]
 ALPHA = 0.14
+SETTLED, BEYOND = 0.05, 1.15  # of the lines' range; of where the last one has settled
 
 
 def band_panel(
@@ -46,23 +48,50 @@ def band_panel(
             axes.set_ylim(*limits)
         return handles
 
-    return Panel(title, ylabel, draw, legend, xlabel) if lines else None
+    if not lines:
+        return None
+    end, last = axis_end([(band.x, _middle(band, centre)) for _, _, band in lines])
+    return Panel(title, ylabel, draw, legend, xlabel, end=end, last=last)
+
+
+def _middle(band: Band, centre: str) -> Array:
+    return band.mean if centre == "mean" else band.iqm
+
+
+def axis_end(lines: Sequence[tuple[Array, Array]]) -> tuple[float, float]:
+    """Where x may end, and the last x: lines (P,), (P,) that have settled early would fill most of it.
+
+    A line has settled from where on it stays as near to its last value as a twentieth of the range of all. If half
+    of the lines have within a third of x, it may end a little beyond where the last of them has.
+    """
+    last = max(float(x[-1]) for x, _ in lines)
+    every = np.concatenate([y for _, y in lines])
+    room = SETTLED * (every.max() - every.min())
+    settled = []
+    for x, y in lines:
+        away = np.flatnonzero(np.abs(y - y[-1]) > room)
+        settled.append(float(x[away[-1] + 1]) if len(away) else float(x[0]))
+    early = np.median(settled) <= last / 3
+    return (min(last, BEYOND * max(settled)) if early else last), last
 
 
 def _line(axes: Axes, label: str, style: Style, band: Band, centre: str, alpha: float) -> Line2D:
     """Thin where fewer runs have a value than elsewhere, broken where their number changes."""
-    color, dashes = style
-    middle = band.mean if centre == "mean" else band.iqm
+    color, dashes, middle = style.color, style.dashes, _middle(band, centre)
     low, high = (band.mean - band.std, band.mean + band.std) if centre == "mean" else (band.low, band.high)
     ends = [0, *(np.flatnonzero(np.diff(band.runs)) + 1).tolist(), len(band.x)]
     for start, end in pairwise(ends):
         part = slice(start, end)
         full = band.runs[start] == band.runs.max()
-        look: dict[str, Any] = {"marker": "o", "markersize": 3.0} if end - start == 1 else {}
-        axes.plot(band.x[part], middle[part], color=color, linestyle=dashes, linewidth=1.6 if full else 0.7, **look)
+        marks = [i - start for i in marked(style, len(band.x)) if start <= i < end]
+        look: dict[str, Any] = {"marker": style.marker or "o", "markersize": 4.0}
+        look["markevery"] = marks if end - start > 1 else None
+        axes.plot(band.x[part], middle[part], color=color, linestyle=dashes, linewidth=1.5 if full else 0.7, **look)
         if np.isfinite(low[part]).all() and end - start > 1:
             axes.fill_between(band.x[part], low[part], high[part], color=color, alpha=alpha, linewidth=0)
-    return Line2D([], [], color=color, linestyle=dashes, linewidth=1.8, label=label)
+    return Line2D(
+        [], [], color=color, linestyle=dashes, marker=style.marker, markersize=4.0, linewidth=1.4, label=label
+    )
 
 
 def dot_panel(
@@ -72,25 +101,28 @@ def dot_panel(
     styles: Mapping[str, Style],
     estimates: Mapping[str, Estimate],
     dots: Mapping[str, Array],
-    labelled: bool = True,
 ) -> Panel:
     """A row for each method: IQM with its interval, and a dot for each run."""
 
     def draw(axes: Axes) -> list[Handle]:
         for y, method in enumerate(methods):
-            color = styles[method][0]
+            color = styles[method].color
             if method in estimates:
                 _interval(axes, y, *estimates[method][2:5], color)
-            values = dots.get(method, np.zeros(0))
-            axes.plot(values, np.full(len(values), y + 0.28), "o", color=color, markersize=3.2, alpha=0.55, mew=0)
-        _rows(axes, methods if labelled else [""] * len(methods))
+            _dots(axes, dots.get(method, np.zeros(0)), y + 0.28, color)
+        _rows(axes, [styles[method].name for method in methods])
         axes.margins(x=0.06)
         if unit == "score":
             low, high = axes.dataLim.intervalx
             axes.set_xlim(min(0.0, low) - 0.03, max(1.0, high) + 0.03)
         return []
 
-    return Panel(title, "", draw, xlabel=unit, from_zero=False)
+    return Panel(title, "", draw, xlabel=unit, from_zero=False, shared_rows=True)
+
+
+def _dots(axes: Axes, values: Array, y: float | Array, color: str) -> None:
+    """A ring for each run, so that those that lie on each other show."""
+    axes.plot(values, np.full(len(values), y), "o", color=color, markersize=3.2, mfc="none", mew=0.7)
 
 
 def seed_panel(
@@ -113,9 +145,9 @@ def seed_panel(
     def draw(axes: Axes) -> list[Handle]:
         places = np.arange(len(rows))
         handles: list[Handle] = []
-        for label, (color, dashes), values in lines:
+        for label, (color, dashes, *_), values in lines:
             for y, dots in enumerate(values):
-                axes.plot(dots, np.full(len(dots), y), "o", color=color, markersize=4, alpha=0.55, mew=0)
+                _dots(axes, dots, y, color)
             means = [mean_and_std(dots[:, np.newaxis])[0].item() for dots in values]
             handles += axes.plot(means, places, color=color, linestyle=dashes, linewidth=1.4, label=label)
         if expected is not None and np.isfinite(expected).any():
@@ -124,12 +156,12 @@ def seed_panel(
         _rows(axes, rows)
         return handles
 
-    return Panel(title, "", draw, "Layer", xlabel)
+    return Panel(title, "", draw, "Layer", xlabel, shared_rows=True)
 
 
 def _interval(axes: Axes, y: float, centre: float, low: float, high: float, color: str) -> None:
-    axes.plot([low, high], [y, y], color=color, linewidth=5, alpha=0.35, solid_capstyle="butt")
-    axes.plot([centre], [y], "D", color=color, markersize=5.5)
+    axes.plot([low, high], [y, y], color=color, linewidth=1.6, solid_capstyle="butt")
+    axes.plot([centre], [y], "D", color=color, markersize=4.5)
 
 
 def _rows(axes: Axes, names: Sequence[str]) -> None:
@@ -143,9 +175,9 @@ def solving_panel(title: str, solving: Mapping[str, Solving], styles: Mapping[st
 
     def draw(axes: Axes) -> list[Handle]:
         for y, (method, found) in enumerate(solving.items()):
-            color = styles[method][0]
+            color = styles[method].color
             solved = np.sort(found.steps[np.isfinite(found.steps)])
-            axes.plot(solved, _apart(len(solved), y), "o", color=color, markersize=4, alpha=0.7, mew=0)
+            _dots(axes, solved, _apart(len(solved), y), color)
             unsolved = len(found.steps) - len(solved)
             places = _apart(unsolved, y)
             axes.plot(np.full(unsolved, 1.04 * budget), places, ">", color=color, mfc="white", markersize=5)
@@ -153,7 +185,7 @@ def solving_panel(title: str, solving: Mapping[str, Solving], styles: Mapping[st
                 axes.vlines(found.median, y - 0.35, y + 0.35, color=color, linewidth=2)
         axes.axvline(budget, color=GREY, linewidth=1, linestyle=(0, (4, 2)))
         axes.dataLim.update_from_data_x([0.0, 1.08 * budget], ignore=False)
-        counts = [f"{method} ({found.solved}/{len(found.steps)})" for method, found in solving.items()]
+        counts = [f"{styles[method].name} ({found.solved}/{len(found.steps)})" for method, found in solving.items()]
         _rows(axes, counts)
         return []
 
@@ -171,8 +203,13 @@ def profile_panel(profiles: Mapping[str, tuple[Array, Array, Array]], styles: Ma
     def draw(axes: Axes) -> list[Handle]:
         handles: list[Handle] = []
         for method, (share, low, high) in profiles.items():
-            color, dashes = styles[method]
-            handles += axes.plot(THRESHOLDS, share, color=color, linestyle=dashes, linewidth=1.6, label=method)
+            color, dashes, marker, name = styles[method]
+            look: dict[str, Any] = {
+                "marker": marker,
+                "markersize": 4.0,
+                "markevery": marked(styles[method], len(share)),
+            }
+            handles += axes.plot(THRESHOLDS, share, color=color, linestyle=dashes, linewidth=1.4, label=name, **look)
             if np.isfinite(low).all():
                 axes.fill_between(THRESHOLDS, low, high, color=color, alpha=ALPHA, linewidth=0)
         axes.set_ylim(-0.02, 1.02)
@@ -181,7 +218,9 @@ def profile_panel(profiles: Mapping[str, tuple[Array, Array, Array]], styles: Ma
     return Panel("Performance profile", "share above", draw, "Method", "score")
 
 
-def improvement_panel(methods: Sequence[str], pairs: Mapping[tuple[str, str], Difference]) -> Panel:
+def improvement_panel(
+    methods: Sequence[str], pairs: Mapping[tuple[str, str], Difference], styles: Mapping[str, Style]
+) -> Panel:
     """A matrix of the probabilities that the method on the left is better than that above."""
 
     def draw(axes: Axes) -> list[Handle]:
@@ -193,9 +232,11 @@ def improvement_panel(methods: Sequence[str], pairs: Mapping[tuple[str, str], Di
             weight = "bold" if sure else "normal"
             dark = abs(found.value - 0.5) > 0.35
             color = "white" if dark else BLACK
-            axes.text(x, y, f"{found.value:.2f}", ha="center", va="center", fontsize=8, weight=weight, color=color)
+            axes.text(
+                x, y, f"{found.value:.2f}", ha="center", va="center", fontsize="small", weight=weight, color=color
+            )
         axes.imshow(values, cmap="PuOr_r", vmin=0, vmax=1, aspect="auto", zorder=1)  # above the grid
-        _rows(axes, [f"{method}  {k + 1}" for k, method in enumerate(methods)])
+        _rows(axes, [f"{styles[method].name}  {k + 1}" for k, method in enumerate(methods)])
         axes.set_xticks(range(len(methods)), labels=[str(k + 1) for k in range(len(methods))])
         axes.set_ylim(len(methods) - 0.5, -0.5)
         return []
@@ -212,12 +253,12 @@ def transfer_panel(
         handles: list[Handle] = []
         step = 0.8 / len(transfer)
         for k, (method, rows) in enumerate(transfer.items()):
-            color = styles[method][0]
+            color = styles[method].color
             for y, found in enumerate(rows):
                 place = y - 0.4 + (k + 0.5) * step
-                axes.plot([found.low, found.high], [place, place], color=color, linewidth=2, alpha=0.5)
+                axes.plot([found.low, found.high], [place, place], color=color, linewidth=1.2)
                 axes.plot([found.value], [place], "D" if y == len(rows) - 1 else "o", color=color, markersize=4)
-            handles.append(Line2D([], [], color=color, marker="o", linewidth=2, label=method))
+            handles.append(Line2D([], [], color=color, marker="o", linewidth=1.2, label=styles[method].name))
         axes.axvline(0.0, color=GREY, linewidth=1.2)
         _rows(axes, names)
         axes.margins(x=0.06)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,11 @@ from numpy.typing import NDArray
 
 from varshare_pl.errors import ConfigError
 from varshare_pl.paths import user_path
+from varshare_pl.results.colors import COLORS, GREY, layer_styles, marked
 from varshare_pl.results.columns import COLUMNS
 from varshare_pl.results.drawing import Axes, Figure, Patch
-from varshare_pl.results.heat_map import draw_heat_maps, draw_similarity, pair_matrices
+from varshare_pl.results.heat_map import MAP, heat_map_panels, pair_matrices, similarity_panels
+from varshare_pl.results.images import Sheet, by_name, draw_one, write_images
 from varshare_pl.results.lines import (
     by_task,
     dot,
@@ -27,18 +28,10 @@ from varshare_pl.results.lines import (
     solved_line,
     spread,
 )
+from varshare_pl.results.look import SCREEN, Look
 from varshare_pl.results.run_tables import RunTables, read_tables
 from varshare_pl.results.statistics import average
-from varshare_pl.results.style import (
-    GREY,
-    OKABE_ITO,
-    Handle,
-    Panel,
-    chosen,
-    draw_sheet,
-    layer_styles,
-    write_image,
-)
+from varshare_pl.results.style import Handle, Panel
 
 Array = NDArray[np.float64]
 
@@ -48,6 +41,8 @@ def plot_run(
     solved_return: float | None = None,
     task_names: Sequence[str] | None = None,
     title: str | None = None,
+    look: Look = SCREEN,
+    kind: str = "png",
 ) -> list[Path]:
     """Draw a run's plots into its ``plots`` folder, from its files alone.
 
@@ -59,31 +54,33 @@ def plot_run(
         solved_return: The mean return at which a task counts as solved, drawn as a line.
         task_names: A name for each task.
         title: What the run was, shown at the top of each plot.
+        look: Of the plots.
+        kind: "svg" or "pdf" for such a file beside each PNG.
 
     Returns:
-        The images written.
+        The PNGs written.
     """
     folder = user_path(run)
-    drawings = _drawings(folder, solved_return, task_names, title)
-    return [write_image(draw(), folder / "plots" / f"{name}.png") for name, draw in drawings.items()]
+    sheets = by_name(_sheets(folder, solved_return, task_names, title), look)
+    return [write_images(sheet.draw(look), folder / "plots", name, kind) for name, sheet in sheets.items()]
 
 
-def run_figure(run: Path | str, name: str) -> Figure:
+def run_figure(run: Path | str, name: str, look: Look = SCREEN) -> Figure:
     """One of the plots that ``plot_run`` writes, to be shown or changed.
 
     Raises:
         ConfigError: for a name that the run has no plot of.
     """
-    return chosen(name, _drawings(user_path(run)))
+    return draw_one(name, by_name(_sheets(user_path(run)), look), look)
 
 
-def _drawings(
+def _sheets(
     run: Path,
     solved_return: float | None = None,
     task_names: Sequence[str] | None = None,
     title: str | None = None,
-) -> dict[str, Callable[[], Figure]]:
-    """What draws each plot for which there are values, by name; the arguments are those of ``plot_run``."""
+) -> list[Sheet]:
+    """The plots for which there are values; the arguments are those of ``plot_run``."""
     data = read_tables(run)
     given: dict[str, Any] = {} if solved_return is None else {"solved": solved_return}
     if task_names:
@@ -100,25 +97,20 @@ def _drawings(
         ("kl_sigma", "KL and σ" if networks_of(data.details, "sharing/sigma") else "KL", _kl_sigma(data), 2),
         ("losses", "Losses", _losses(data), 4),
     ]
-    drawings: dict[str, Callable[[], Figure]] = {
-        name: partial(draw_sheet, f"{topic}: {heading}" if heading else topic, panels, columns)
-        for name, topic, panels, columns in sheets
-        if panels
-    }
-    return drawings | _matrices(data, f": {heading}" if heading else "")
+    suffix = f": {heading}" if heading else ""
+    found = [Sheet(name, f"{topic}{suffix}", panels, columns) for name, topic, panels, columns in sheets if panels]
+    return [*found, *_matrices(data, suffix)]
 
 
-def _matrices(run: RunTables, suffix: str) -> dict[str, Callable[[], Figure]]:
+def _matrices(run: RunTables, suffix: str) -> Iterator[Sheet]:
     """What there is of pairs of tasks: how alike their own weights are in the end, and their gradients over the run."""
     details = run.details
-    drawings: dict[str, Callable[[], Figure]] = {}
     if alike := pair_matrices(details.at_end_of("sharing/energy"), "sharing/cosine", run.num_tasks):
         title = f"Cosine of the tasks' own weights{suffix}"
-        drawings["similarity"] = partial(draw_similarity, title, alike, run.names)
+        yield Sheet("similarity", title, similarity_panels(alike, run.names), 2, MAP)
     if of_gradients := pair_matrices(details, "gradients/cosine", run.num_tasks):
         title = f"Cosine of the tasks' gradients, mean over the run{suffix}"
-        drawings["cosine"] = partial(draw_heat_maps, title, of_gradients, run.names)
-    return drawings
+        yield Sheet("cosine", title, heat_map_panels(of_gradients, run.names), 2, MAP)
 
 
 def _returns(run: RunTables) -> list[Panel]:
@@ -226,7 +218,7 @@ def _column_panel(run: RunTables, name: str, title: str, unit: str) -> Panel:
     def draw(axes: Axes) -> list[Handle]:
         values = run.column(name)
         seen = np.isfinite(values)
-        axes.plot(run.beats["env_steps"][seen], values[seen], color=OKABE_ITO[0], linewidth=1.2, **dot(seen))
+        axes.plot(run.beats["env_steps"][seen], values[seen], color=COLORS[0], linewidth=1.2, **dot(seen))
         return []
 
     return Panel(title, unit, draw)
@@ -242,13 +234,14 @@ def _layer_panel(
     def draw(axes: Axes) -> list[Handle]:
         handles: list[Handle] = []
         band = False
-        for layer, (color, dashes) in zip(layers, layer_styles(layers), strict=True):
+        for layer, look in zip(layers, layer_styles(layers), strict=True):
             steps, mean, low, high = spread(rows.where(layer=layer))
-            label = layer.replace("_", " ")
-            handles += axes.plot(steps, mean, color=color, linestyle=dashes, linewidth=1.6, label=label, **dot(steps))
+            style: dict[str, Any] = {"color": look.color, "linestyle": look.dashes, "linewidth": 1.4, "markersize": 4.0}
+            style |= {"marker": look.marker, "markevery": marked(look, len(steps)) if len(steps) > 1 else None}
+            handles += axes.plot(steps, mean, label=layer.replace("_", " "), **style)
             if (high - low > 1e-3 * np.abs(high)).any():
                 band = True
-                axes.fill_between(steps, low, high, color=color, alpha=0.15, linewidth=0)
+                axes.fill_between(steps, low, high, color=look.color, alpha=0.15, linewidth=0)
         if band:
             handles.append(Patch(color=GREY, alpha=0.35, linewidth=0, label="range over tasks"))
         if limits is None:

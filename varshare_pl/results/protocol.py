@@ -19,7 +19,7 @@ def protocol(study: Study) -> list[tuple[str, str]]:
     rows = [
         ("description", study.description),
         ("suites", "; ".join(_suite(suite.label, suite.started[0]) for suite in study.suites)),
-        ("methods", ", ".join(study.methods)),
+        ("methods", ", ".join(map(study.shown, study.methods))),
         ("env steps", _of(finals, _final_steps) or _planned(study)),
         ("evaluation", _evaluation(runs, finals)),
         ("success", "; ".join(dict.fromkeys(suite.info.rule for suite in study.suites if suite.info.rule))),

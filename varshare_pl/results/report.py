@@ -13,11 +13,13 @@ from pathlib import Path
 from varshare_pl.results.analysis import Analysis, analyse
 from varshare_pl.results.document import Block, Heading, Hidden, Items, to_html, to_latex, to_markdown
 from varshare_pl.results.figures import Figure, draw_figures
+from varshare_pl.results.look import FORMATS, SCREEN, Look
 from varshare_pl.results.numbers import COLUMNS, Row, cell, score_rows, timing_rows
 from varshare_pl.results.protocol import gaps, protocol
+from varshare_pl.results.statistics import Interval
 from varshare_pl.results.study import read_study
 from varshare_pl.results.table import text_table
-from varshare_pl.results.tables import Table, answer_table, suite_table, task_table
+from varshare_pl.results.tables import Table, answer_table, few_runs, suite_table, task_table
 
 REPORT, FIGURES = "report", "figures"
 PAGE, MARKDOWN, SCORES, TIMINGS, LATEX = "report.html", "report.md", "scores.csv", "timings.csv", "tables.tex"
@@ -31,23 +33,31 @@ class Report:
     text: str
 
 
-def write_report(folder: Path | str) -> Report:
+def write_report(
+    folder: Path | str, look: Look = SCREEN, kind: str = "svg", interval: Interval = "bootstrap"
+) -> Report:
     """Write the report of a study, an experiment or a run into its folder ``report``.
 
     Files of an earlier report are replaced, or deleted if they would not be written again; others are left alone.
     Every standard deviation is over seeds, with n - 1.
+
+    Args:
+        folder: Of the study, the experiment or the run.
+        look: Of the figures.
+        kind: Of the files beside the figures' PNGs: "svg", "pdf", or "png" for none.
+        interval: Of IQMs, as in ``analyse``.
 
     Raises:
         ConfigError: if the folder holds no runs, if runs that belong together differ in more than the seed, or if a
             file is spoilt.
     """
     study = read_study(folder)
-    analysis = analyse(study)
+    analysis = analyse(study, interval)
     target = study.folder / REPORT
     target.mkdir(exist_ok=True)
     stale = _earlier_figures(target)
-    figures = draw_figures(analysis, target / FIGURES)
-    blocks = list(_blocks(analysis, figures))
+    figures = draw_figures(analysis, target / FIGURES, look, kind)
+    blocks = list(_blocks(analysis, figures, kind))
     tables = [block for block in blocks if isinstance(block, Table) and any(block.header) and block.rows]
     files = [
         _write(target / PAGE, to_html(f"Report: {study.name}", blocks, target)),
@@ -56,19 +66,19 @@ def write_report(folder: Path | str) -> Report:
         _write(target / TIMINGS, _csv(timing_rows(analysis))),
         _write(target / LATEX, to_latex(tables)),
     ]
-    for path in stale - {figure.path for figure in figures}:
-        for image in (path, path.with_suffix(".svg")):
-            image.unlink(missing_ok=True)
+    kept = {figure.path.with_suffix(f".{kind}") for figure in figures for kind in ("png", figure.kind)}
+    for image in {path.with_suffix(f".{kind}") for path in stale for kind in FORMATS} - kept:
+        image.unlink(missing_ok=True)
     return Report(files, _text(analysis, tables))
 
 
-def _blocks(analysis: Analysis, figures: list[Figure]) -> Iterator[Block]:
+def _blocks(analysis: Analysis, figures: list[Figure], kind: str) -> Iterator[Block]:
     """The page: what was compared, then the answer in a figure and a table, then the details of each suite."""
     study = analysis.study
     yield Heading(1, f"Report: {study.name}")
     yield Heading(2, "What was compared")
     yield Table("Protocol", ("", ""), protocol(study))
-    notes = gaps(study)
+    notes = [*gaps(study), *few_runs(analysis)]
     if notes:
         yield Heading(3, "Gaps and notes")
         yield Items(notes)
@@ -83,7 +93,7 @@ def _blocks(analysis: Analysis, figures: list[Figure]) -> Iterator[Block]:
         yield from (figure for figure in own if not figure.folded)
         if len(results.suite.names) > 1 and any(found.runs for found in results.scores):
             yield Heading(3, f"Final {results.suite.measured_words} by task: {label}")
-            yield task_table(results)
+            yield task_table(study, results)
         folded = [figure for figure in own if figure.folded]
         if folded:
             yield Hidden(f"Layers and tasks of each method on {label}", folded)
@@ -93,7 +103,7 @@ def _blocks(analysis: Analysis, figures: list[Figure]) -> Iterator[Block]:
             f"{SCORES}: every number behind the figures and tables",
             f"{TIMINGS}: what depends on the clock",
             f"{LATEX}: the tables for a paper",
-            f"{FIGURES}/: every figure as PNG and SVG",
+            f"{FIGURES}/: every figure as {' and '.join(dict.fromkeys(('PNG', kind.upper())))}",
         ]
     )
 
@@ -107,7 +117,7 @@ def _text(analysis: Analysis, tables: list[Table]) -> str:
         lines.append(table.caption)
     if not any(found.runs for results in analysis.suites for found in results.scores):
         lines = ["no finished run, so no final scores"]
-    return "\n".join([*lines, *gaps(analysis.study)])
+    return "\n".join([*lines, *gaps(analysis.study), *few_runs(analysis)])
 
 
 def _earlier_figures(target: Path) -> set[Path]:

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from varshare_pl.results.statistics import (
+    COVERAGE,
     RESAMPLES,
+    Interval,
     area_under_curve,
     average,
     bootstrap,
@@ -21,6 +23,7 @@ from varshare_pl.results.statistics import (
     median_steps,
     performance_profile,
     probability_of_improvement,
+    t_interval,
     worst_task,
 )
 from varshare_pl.results.study import Study, Suite
@@ -37,9 +40,10 @@ class Estimate(NamedTuple):
     mean: float  # over runs, of each one's mean over tasks
     std: float  # over runs, n - 1
     iqm: float  # over runs and tasks
-    low: float  # 95 % bootstrap interval of the IQM
+    low: float  # 95 % interval of the IQM
     high: float
     runs: int
+    coverage: float = NAN  # of such an interval, as simulated; NaN where the runs are not few
 
 
 class Difference(NamedTuple):
@@ -86,18 +90,18 @@ class MethodScores:
         return len(self.returns)
 
 
-def estimate(scores: Array, *names: object) -> Estimate:
-    """Of (num_runs, num_tasks) without gaps; the names say which random numbers to draw."""
+def estimate(scores: Array, kind: Interval, *names: object) -> Estimate:
+    """Of (num_runs, num_tasks) without gaps, with an interval of that kind; the names say which numbers to draw."""
     if not scores.size:
         return Estimate(NAN, NAN, NAN, NAN, NAN, 0)
     (mean,), (std,), (runs,) = mean_and_std(average(scores, axis=1)[:, np.newaxis])
-    middle, low, high = map(float, iqm_interval(scores, generator(*names)))
-    return Estimate(float(mean), float(std), middle, low, high, int(runs))
+    middle, low, high = map(float, iqm_interval(scores, generator(*names), kind))
+    return Estimate(float(mean), float(std), middle, low, high, int(runs), COVERAGE[kind].get(int(runs), NAN))
 
 
-def method_scores(suite: Suite, variant: Variant) -> MethodScores:
+def method_scores(suite: Suite, variant: Variant, kind: Interval) -> MethodScores:
     """All numbers of a method on a suite."""
-    names = (suite.label, variant.method)
+    names = (kind, suite.label, variant.method)
     finals = variant.finals
     returns = np.array([run.final.returns for run in finals if run.final]).reshape(len(finals), len(suite.names))
     measured = np.array([run.final.measured for run in finals if run.final]).reshape(returns.shape)
@@ -115,12 +119,12 @@ def method_scores(suite: Suite, variant: Variant) -> MethodScores:
         estimate(worst_task(scores)[:, np.newaxis] if len(finals) else scores, *names, "worst"),
         estimate(areas[np.isfinite(areas), np.newaxis], *names, "area"),
         areas,
-        _solving(variant, *names),
+        _solving(variant, *names[1:]),
     )
 
 
-def _of_tasks(values: Array, *names: object) -> tuple[Estimate, ...]:
-    return tuple(estimate(values[:, [m]], *names, m) for m in range(values.shape[1]))
+def _of_tasks(values: Array, kind: Interval, *names: object) -> tuple[Estimate, ...]:
+    return tuple(estimate(values[:, [m]], kind, *names, m) for m in range(values.shape[1]))
 
 
 def run_area(suite: Suite, variant: Variant, run: int) -> float:
@@ -196,7 +200,7 @@ def profile(suite: Suite, found: MethodScores) -> tuple[Array, Array, Array]:
     return share, low, high
 
 
-def across_suites(study: Study, found: dict[str, list[MethodScores]]) -> dict[str, Estimate]:
+def across_suites(study: Study, found: dict[str, list[MethodScores]], kind: Interval) -> dict[str, Estimate]:
     """The mean over suites of the IQM on each, of every method that is finished in all suites that have scores.
 
     Not the IQM of all scores together: that one leaves out the lowest quarter, and with it a small suite on which a
@@ -216,15 +220,19 @@ def across_suites(study: Study, found: dict[str, list[MethodScores]]) -> dict[st
         if len(parts) == len(suites):
             centre = float(average(np.array([iqm(part) for part in parts])))
             low = high = NAN
-            if min(map(len, parts)) > 1:
+            runs = [len(part) for part in parts]
+            if min(runs) > 1:
                 rng = generator(method, "all suites")
-                draws = average(np.array([iqm(bootstrap(part, rng)) for part in parts]), axis=0)
-                low, high = map(float, interval(draws, centre))
+                draws = np.array([iqm(bootstrap(part, rng)) for part in parts])
+                of_mean = average(draws, axis=0)
+                found_interval = interval(of_mean, centre) if kind == "bootstrap" else t_interval(centre, draws, runs)
+                low, high = map(float, found_interval)
             mean = float(average(np.array([average(part) for part in parts])))
-            overall[method] = Estimate(mean, NAN, centre, low, high, sum(map(len, parts)))
+            coverage = COVERAGE[kind].get(min(runs), NAN)
+            overall[method] = Estimate(mean, NAN, centre, low, high, sum(runs), coverage)
     return overall
 
 
-def all_scores(study: Study) -> dict[str, list[MethodScores]]:
+def all_scores(study: Study, kind: Interval) -> dict[str, list[MethodScores]]:
     """The numbers of each method that has a run, for each suite by its label."""
-    return {suite.label: [method_scores(suite, variant) for variant in suite.started] for suite in study.suites}
+    return {suite.label: [method_scores(suite, variant, kind) for variant in suite.started] for suite in study.suites}

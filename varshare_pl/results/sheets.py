@@ -1,29 +1,17 @@
-"""The sheets of a report: what is drawn on each image, and what is said of it."""
+"""What the sheets of a report are made of: panels that have numbers, with x axes that end alike."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from varshare_pl.results.analysis import SuiteResults
-from varshare_pl.results.drawing import Figure
+from varshare_pl.results.colors import Style
+from varshare_pl.results.images import Sheet
 from varshare_pl.results.panels import band_panel
-from varshare_pl.results.style import ENV_STEPS, PANEL_HEIGHT, Panel, Style, draw_sheet
+from varshare_pl.results.style import ENV_STEPS, PANEL_HEIGHT, Panel, short_label
 
 SECONDS = "seconds of training"
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """An image of a report before it is drawn."""
-
-    name: str  # of its file
-    title: str
-    caption: str
-    draw: Callable[[], Figure]
-    suite: str = ""  # "" where it is of all suites
-    folded: bool = False  # whether it is a detail, shown when asked for
 
 
 def panel_sheet(
@@ -40,7 +28,21 @@ def panel_sheet(
     """A sheet of the panels that are there; none where there are none."""
     drawn = [panel for panel in panels if panel is not None]
     if drawn:
-        yield Sheet(name, title, caption, partial(draw_sheet, title, drawn, columns, "", height), suite, folded)
+        yield Sheet(name, title, _ending_alike(drawn), columns, height, caption, suite, folded)
+
+
+def _ending_alike(panels: Sequence[Panel]) -> list[Panel]:
+    """Curves over the same x end where those that need most of it do; where that is not the last value, x says so."""
+    ends: dict[str, float] = {}
+    for panel in panels:
+        if panel.end is not None:
+            ends[panel.xlabel] = max(panel.end, ends.get(panel.xlabel, 0.0))
+    return [panel if panel.end is None else _ending_at(panel, ends[panel.xlabel]) for panel in panels]
+
+
+def _ending_at(panel: Panel, end: float) -> Panel:
+    cut = f"{panel.xlabel} (of {short_label(float(f'{panel.last:.2g}'))})" if end < panel.last else panel.xlabel
+    return replace(panel, end=min(end, panel.last), xlabel=cut)
 
 
 def methods_panel(
@@ -56,7 +58,7 @@ def methods_panel(
 ) -> Panel | None:
     """A line for each method that has the metric, of whole networks."""
     lines = [
-        (method, styles[method], band)
+        (styles[method].name, styles[method], band)
         for method in results.bands
         for band in results.pick(method, metric, seconds)
         if band.task == task and not band.network

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from varshare_pl.errors import ConfigError
 from varshare_pl.paths import user_path
 from varshare_pl.results.anchors import anchors_of, anchors_text
+from varshare_pl.results.drawing import is_color
 from varshare_pl.results.info import RunInfo, read_json
 from varshare_pl.results.variant import SeedRun, Variant, is_run, listed, read_run, read_runs
 from varshare_pl.types import Anchors
@@ -102,7 +103,21 @@ class Study:
     reference: str | None = None  # the method that transfer is measured against
     tuning: dict[str, Any] | None = None
     expected_head_energy: Mapping[str, float] = field(default_factory=dict)  # of the actor, by suite
+    names: Mapping[str, str] = field(default_factory=dict)  # to show in place of methods' labels
+    colors: Mapping[str, str] = field(default_factory=dict)  # of methods in figures, by label
     notes: tuple[str, ...] = ()  # what a reader has to know of what was left out
+
+    def shown(self, method: str) -> str:
+        """What a method is called in figures and tables."""
+        return self.names.get(method, method)
+
+    def kind_of(self, method: str) -> str:
+        """What a method is, whatever its label: the sharing method, with the combiner if there is one."""
+        runs = [run for variant in self.variants if variant.method == method for run in variant.runs if run.info.method]
+        if not runs:
+            return method
+        combiner = runs[0].options.get("model.combiner.class_path", "").rpartition(".")[2]
+        return " ".join(filter(None, (runs[0].info.method, combiner)))
 
     @property
     def variants(self) -> list[Variant]:
@@ -188,8 +203,17 @@ def _planned_study(folder: Path) -> Study:
         None if reference is None else str(reference),
         plan.get("tuning"),
         plan.get("expected_head_energy") or {},
+        plan.get("method_names") or {},
+        _colors(path, plan.get("method_colors") or {}),
         tuple(notes),
     )
+
+
+def _colors(path: Path, colors: Mapping[str, str]) -> Mapping[str, str]:
+    for method, color in colors.items():
+        if not is_color(color):
+            raise ConfigError(f"{path}: method_colors.{method}: {color} is not allowed; a colour of matplotlib is")
+    return colors
 
 
 def _suites(folder: Path, variants: Sequence[Variant], labels: Sequence[str]) -> tuple[Suite, ...]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from varshare_pl.results.analysis import Analysis, SuiteResults
 from varshare_pl.results.scores import Difference, Estimate, MethodScores, Solving
+from varshare_pl.results.statistics import INTERVALS
+from varshare_pl.results.study import Study
 
 NONE = "–"
 
@@ -32,7 +34,7 @@ def answer_table(analysis: Analysis) -> Table:
         header += ["solved", "at env step"] if _solvable(results) else []
     rows = []
     for method in analysis.study.methods:
-        cells = [method]
+        cells = [analysis.study.shown(method)]
         if analysis.overall:
             cells.append(iqm_cell(analysis.overall.get(method), 2))
         for results in analysis.suites:
@@ -40,7 +42,9 @@ def answer_table(analysis: Analysis) -> Table:
             cells += [iqm_cell(found.overall if found else None, _digits(results)), _runs(results, method)]
             cells += _solving(found.solving if found else None, interval=False) if _solvable(results) else []
         rows.append(tuple(cells))
-    caption = "IQM over runs and tasks of the final evaluation [95 % bootstrap interval]; runs: finished / planned."
+    caption = (
+        f"IQM over runs and tasks of the final evaluation [{INTERVALS[analysis.interval]}]; runs: finished / planned."
+    )
     if any(map(_solvable, analysis.suites)):
         caption += " At env step: the median run's, from where on all its evaluations are solved."
     if analysis.overall:
@@ -56,12 +60,12 @@ def suite_table(analysis: Analysis, results: SuiteResults) -> Table:
     header = ["method", "runs", *(["final success"] if success else []), "final return"]
     header += [f"IQM {suite.unit} [95 %]", "worst task", "area under curve"]
     header += ["solved", "env steps to solve [95 %]"] if solvable else []
-    header += [f"transfer from {reference}"] if results.transfer else []
+    header += [f"transfer from {analysis.study.shown(reference or '')}"] if results.transfer else []
     header += ["parameters, active / stored"]
     rows = []
     for variant in suite.variants:
         found = results.by_method.get(variant.method)
-        cells = [variant.method, _runs(results, variant.method)]
+        cells = [analysis.study.shown(variant.method), _runs(results, variant.method)]
         if found is None or not found.runs:
             rows.append((*cells, *[NONE] * (len(header) - 2)))
             continue
@@ -81,26 +85,40 @@ def suite_table(analysis: Analysis, results: SuiteResults) -> Table:
     return Table(f"Results on {suite.label}", tuple(header), rows, caption)
 
 
-def task_table(results: SuiteResults) -> Table:
+def task_table(study: Study, results: SuiteResults) -> Table:
     """A row for each task, a column for each method: mean ± standard deviation of the final returns, or success."""
     done, suite = [found for found in results.scores if found.runs], results.suite
     success = suite.measure == "success"
     cells = [found.success if success else (*found.tasks, found.overall_return) for found in done]
-    runs = ", ".join(f"{found.variant.method} {_runs(results, found.variant.method)}" for found in done)
+    runs = ", ".join(f"{study.shown(found.variant.method)} {_runs(results, found.variant.method)}" for found in done)
     rows = [
         (name, *(mean_cell(column[m], 2 if success else 1) for column in cells))
         for m, name in enumerate([*suite.names, "mean"])
     ]
-    header = ("task", *(found.variant.method for found in done))
+    header = ("task", *(study.shown(found.variant.method) for found in done))
     caption = f"Final {suite.measure}, mean ± standard deviation over finished runs (n − 1). Finished runs: {runs}."
     return Table(f"Final {suite.measured_words} by task: {suite.label}", header, rows if done else [], caption)
 
 
+def few_runs(analysis: Analysis) -> list[str]:
+    """What a reader has to know of bootstrap intervals of few runs; nothing where there are none."""
+    every = [found.overall for results in analysis.suites for found in results.scores if found.runs > 1]
+    few = [found for found in every if not math.isnan(found.coverage)]
+    if not few or analysis.interval != "bootstrap":
+        return []
+    worst = min(few, key=lambda found: found.runs)
+    return [
+        f"few runs: the {INTERVALS['bootstrap']} of {worst.runs} runs covers the true IQM in "
+        f"{100 * worst.coverage:.0f} % of cases, by simulation; 'varshare report --interval t' gives wider ones, "
+        "which cover it in about 95 %"
+    ]
+
+
 def iqm_cell(found: Estimate | None, digits: int) -> str:
-    """``0.91 [0.85, 0.97]``."""
+    """``0.91 [0.85, 0.97]``, or ``0.91 [0.85, 0.97; covers 74 %]`` of few runs."""
     if found is None or not found.runs:
         return NONE
-    return f"{found.iqm:.{digits}f}{_interval(found.low, found.high, digits)}"
+    return f"{found.iqm:.{digits}f}{_interval(found.low, found.high, digits, found.coverage)}"
 
 
 def mean_cell(found: Estimate, digits: int) -> str:
@@ -110,8 +128,11 @@ def mean_cell(found: Estimate, digits: int) -> str:
     return f"{found.mean:.{digits}f}" + ("" if math.isnan(found.std) else f" ± {found.std:.{digits}f}")
 
 
-def _interval(low: float, high: float, digits: int) -> str:
-    return "" if math.isnan(low) else f" [{low:.{digits}f}, {high:.{digits}f}]"
+def _interval(low: float, high: float, digits: int, coverage: float) -> str:
+    if math.isnan(low):
+        return ""
+    covers = "" if math.isnan(coverage) else f"; covers {100 * coverage:.0f} %"
+    return f" [{low:.{digits}f}, {high:.{digits}f}{covers}]"
 
 
 def _difference(found: Sequence[Difference] | None, digits: int) -> str:

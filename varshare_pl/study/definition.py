@@ -13,6 +13,7 @@ from varshare_pl.paths import user_path
 from varshare_pl.results.info import read_json
 from varshare_pl.study import values
 from varshare_pl.study.search import BUDGET_FILE, Tuning, read_tuning
+from varshare_pl.study.shown import Shown, expected_energies, read_shown
 from varshare_pl.study.values import (
     arguments,
     check_keys,
@@ -29,7 +30,7 @@ from varshare_pl.study.values import (
 EXECUTORS = ("local", "slurm")
 KEYS = (
     *("name", "description", "configs", "suites", "methods", "grid", "seeds", "overrides", "reference", "tuned"),
-    *("expected_head_energy", "workers", "executor", "slurm", "tune"),
+    *("expected_head_energy", "report", "workers", "executor", "slurm", "tune"),
 )
 SLURM_KEYS = ("partition", "hours", "memory_gb", "cpus", "gpus", "notice", "setup", "options")
 OWN_OPTIONS = {  # options of `varshare fit` that a study decides about
@@ -90,6 +91,7 @@ class Study:
     tuning: Tuning | None
     budget: dict[str, Any] | None  # of the tuning that its configs come from
     expected_head_energy: Mapping[str, float]  # sharing energy that is right for the actor's head, by suite
+    shown: Shown  # how the report shows the methods
 
     @property
     def suites(self) -> list[str]:
@@ -162,18 +164,9 @@ def read_study(path: Path, resolve: Callable[[str], str], for_tuning: bool = Fal
         _slurm(mapping(content.get("slurm"), "slurm")),
         read_tuning(content["tune"], seeds, set_by_file) if "tune" in content else None,
         None if tuned is None else _budget(tuned, seeds),
-        _expected(mapping(content.get("expected_head_energy"), "expected_head_energy"), suites),
+        expected_energies(mapping(content.get("expected_head_energy"), "expected_head_energy"), suites),
+        read_shown(mapping(content.get("report"), "report"), methods),
     )
-
-
-def _expected(energies: dict[str, Any], suites: Mapping[str, Any]) -> dict[str, float]:
-    for suite, energy in energies.items():
-        key = f"expected_head_energy.{suite}"
-        if suite not in suites:
-            raise ConfigError(f"{key}: unknown suite; {', '.join(suites)} are allowed")
-        if isinstance(energy, bool) or not isinstance(energy, int | float) or not 0 <= energy <= 1:
-            raise refuse(key, energy, "a number from 0 to 1 is")
-    return energies
 
 
 def _axis(content: dict[str, Any], axis: str, resolve: Callable[[str], str]) -> dict[str, _Entry]:

@@ -34,7 +34,10 @@ TEXTS = Texts(
         ),
         *(("grid", "data.suite", "*", *place) for place in SUITE_NAMES),
     ),
-    names=(("name",), ("description",), ("suites", KEYS), ("methods", KEYS), ("reference",)),
+    names=(
+        *(("name",), ("description",), ("suites", KEYS), ("methods", KEYS), ("reference",), ("report", "order", "*")),
+        *(("report", "names", KEYS), ("report", "names", "*"), ("report", "colors", KEYS), ("report", "colors", "*")),
+    ),
 )
 
 

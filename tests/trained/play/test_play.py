@@ -189,7 +189,7 @@ def test_gymnasiums_envs_are_drawn():
     ("args", "message"),
     [
         ([], "play: the following arguments are required: RUN"),
-        (["nowhere"], "--output: needed, as nowhere is not the folder of a run"),
+        (["nowhere"], "play: nowhere does not exist; the folder of a run or a checkpoint is allowed"),
         (["."], "load_policy: checkpoints/last.ckpt is missing; it is not the folder of a run"),
         ([".", "--output", "a.png"], "--output: a.png is not allowed; a file that ends in .gif or .mp4 is"),
         ([".", "--output", "none/a.gif"], "--output: none is not a folder"),

@@ -55,9 +55,9 @@ def _check_free(folder: Path, overwrite: bool) -> None:
 def _export(run: Path, folder: Path, checkpoint: Literal["last", "best"], episodes: int, seed: int) -> None:
     # torch and matplotlib take a second to load: a mistake or --help need not wait for them
     from varshare_pl.files import write_text
+    from varshare_pl.results.images import write_image
     from varshare_pl.results.info import read_run_info
     from varshare_pl.results.plots import run_figure
-    from varshare_pl.results.style import write_image
     from varshare_pl.trained.card import card
     from varshare_pl.trained.evaluation import evaluate
     from varshare_pl.trained.policy import load_policy

@@ -86,7 +86,7 @@ def _options(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--logs_dir", metavar="DIR", type=path_argument, default=Path("logs"), help="where runs go; default: logs"
     )
-    options = parser.parse_args(argv)
+    options: argparse.Namespace = parser.parse_args(argv)
     if options.workers is not None:
         number = int(options.workers) if options.workers.isdecimal() else options.workers
         options.workers = integer(number, "--workers")

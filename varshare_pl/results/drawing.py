@@ -37,6 +37,7 @@ with _without_backend():
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import is_color_like as is_color
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
     from matplotlib.ticker import AutoLocator, FuncFormatter, MaxNLocator
@@ -44,6 +45,7 @@ with _without_backend():
 __all__ = [
     "AutoLocator",
     "Axes",
+    "ConstrainedLayoutEngine",
     "Figure",
     "FigureCanvasAgg",
     "FuncFormatter",

@@ -223,10 +223,11 @@ def across_suites(study: Study, found: dict[str, list[MethodScores]], kind: Inte
             runs = [len(part) for part in parts]
             if min(runs) > 1:
                 rng = generator(method, "all suites")
-                draws = np.array([iqm(bootstrap(part, rng)) for part in parts])
-                of_mean = average(draws, axis=0)
-                found_interval = interval(of_mean, centre) if kind == "bootstrap" else t_interval(centre, draws, runs)
-                low, high = map(float, found_interval)
+                draws = [iqm(bootstrap(part, rng)) for part in parts]
+                if kind == "bootstrap":
+                    low, high = map(float, interval(average(np.array(draws), axis=0), centre))
+                else:
+                    low, high = map(float, t_interval(np.array(centre), draws, runs))
             mean = float(average(np.array([average(part) for part in parts])))
             coverage = COVERAGE[kind].get(min(runs), NAN)
             overall[method] = Estimate(mean, NAN, centre, low, high, sum(runs), coverage)

@@ -14,6 +14,7 @@ from typing import Any
 from varshare_pl.results.drawing import (
     AutoLocator,
     Axes,
+    ConstrainedLayoutEngine,
     Figure,
     FigureCanvasAgg,
     FuncFormatter,
@@ -32,7 +33,7 @@ PANEL_HEIGHT, NARROWEST = (
     2.3,
 )  # inches of a panel: its axes are that high, its share of the width is that at least
 AROUND, TITLE, LEGEND_LINE, CHARACTER, HANDLE = 0.62, 0.3, 0.21, 0.077, 0.5  # inches at the font size of a screen
-DPI = 110
+DPI, PAD = 110, 0.06  # inches around each panel
 LONGEST_LABEL, LONGEST_PANEL, LONGEST_TITLE = 36, 60, 90  # characters that have room
 
 
@@ -67,8 +68,7 @@ def draw_sheet(
     rows = math.ceil(len(panels) / columns)
     scale = look.font_size / SCREEN.font_size
     with as_plain_text(_text_sizes(look)):
-        figure = new_figure(layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.06)
+        figure = new_figure(layout=ConstrainedLayoutEngine(w_pad=PAD, h_pad=PAD))
         legends: dict[str, dict[str, Handle]] = {}
         for i, panel in enumerate(panels):
             axes = figure.add_subplot(rows, columns, i + 1)

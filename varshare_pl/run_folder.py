@@ -16,6 +16,7 @@ CONFIG_FILE = "config.yaml"
 SUMMARY_FILE = "summary.json"
 CHECKPOINTS = "checkpoints"
 LOCK_FILE = ".lock"
+TRIAL = ("WANDB_SWEEP_ID", "WANDB_RUN_ID")  # variables by which a sweep's agent names a trial
 
 
 def run_folder(logs_dir: Path | str, experiment: str, seed: int) -> Path:
@@ -34,7 +35,7 @@ def of_trial(experiment: str) -> str:
 
     A sweep's agent gives all trials the same command but for what it varies, so they would meet in one folder.
     """
-    trial = [os.environ.get(name, "") for name in ("WANDB_SWEEP_ID", "WANDB_RUN_ID")]
+    trial = [os.environ.get(name, "") for name in TRIAL]
     return "/".join([experiment, *trial]) if all(trial) else experiment
 
 

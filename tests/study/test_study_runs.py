@@ -27,7 +27,10 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished study; not to be changed."""
     folder = tmp_path_factory.mktemp("undisturbed")
     small.write(folder, reference="shared", description="Short runs")
-    code, out, err = small.study(folder)
+    with pytest.MonkeyPatch.context() as patch:  # an agent of a sweep may have started it
+        patch.setenv("WANDB_SWEEP_ID", "sweep")
+        patch.setenv("WANDB_RUN_ID", "trial")
+        code, out, err = small.study(folder)
     assert (code, err) == (0, "")
     assert out.splitlines()[-2:] == ["report: varshare report logs/small", "8 finished"]
     return folder / "logs" / "small"

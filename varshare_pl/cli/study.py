@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 from varshare_pl.arguments import CommandParser, path_argument
 from varshare_pl.cli.configs import resolve_config, resolve_study
 from varshare_pl.errors import ConfigError, RunError
+from varshare_pl.run_folder import TRIAL
 from varshare_pl.study.definition import EXECUTORS, Study, read_study
 from varshare_pl.study.executor import Executor
 from varshare_pl.study.folder import StudyFolder
@@ -39,6 +41,8 @@ def study_command(argv: list[str], main: Main) -> int:
         main: Runs a command line of ``varshare``, in the process of each run, and gives its exit code.
     """
     options = _options(argv)
+    for name in TRIAL:
+        os.environ.pop(name, None)  # its runs are its own, not trials of a sweep whose agent has started it
     path = resolve_study(options.study)
     study = read_study(path, resolve_config, options.tune)
     if options.tune and study.tuning is None:

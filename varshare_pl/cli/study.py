@@ -41,8 +41,7 @@ def study_command(argv: list[str], main: Main) -> int:
         main: Runs a command line of ``varshare``, in the process of each run, and gives its exit code.
     """
     options = _options(argv)
-    for name in TRIAL:
-        os.environ.pop(name, None)  # its runs are its own, not trials of a sweep whose agent has started it
+    _leave_sweep()
     path = resolve_study(options.study)
     study = read_study(path, resolve_config, options.tune)
     if options.tune and study.tuning is None:
@@ -75,6 +74,12 @@ def study_command(argv: list[str], main: Main) -> int:
     if counts.get(State.FINISHED):
         print(f"report: varshare report {folder.path}")
     return _end(counts, signal)
+
+
+def _leave_sweep() -> None:
+    """A study's runs are its own, not trials of a sweep whose agent has started it."""
+    for name in TRIAL:
+        os.environ.pop(name, None)
 
 
 def _options(argv: list[str]) -> argparse.Namespace:

@@ -246,9 +246,11 @@ def test_help_explains_every_option_of_ours(
     flags = re.findall(rf"^  --((?:{OURS})\.\w+)", out, re.MULTILINE)
     assert len(flags) > 35
     singles = {"config", "seed_everything", "experiment", "logs_dir", "overwrite", "threads"}
-    assert singles <= set(re.findall(r"^  (?:-c CONFIG, )?--(\w+)", out, re.MULTILINE))
+    assert singles <= set(re.findall(r"^  (?:-c(?: CONFIG)?, )?--(\w+)", out, re.MULTILINE))
     for flag in [*flags, *singles]:
-        entry = re.search(rf"^  (?:-c CONFIG, )?--{re.escape(flag)} .*?(?=^  -|^\S|\Z)", out, re.MULTILINE | re.DOTALL)
+        entry = re.search(
+            rf"^  (?:-c(?: CONFIG)?, )?--{re.escape(flag)},? .*?(?=^  -|^\S|\Z)", out, re.MULTILINE | re.DOTALL
+        )
         assert entry is not None, flag
         words = re.sub(r"\((?:[^()]|\([^()]*\))*default: .*", "", entry[0].replace("\n", " ")).split(maxsplit=2)
         assert len(words) == 3, f"{flag} has no help text"

@@ -35,6 +35,7 @@ def python(folder: Path, *args: str, **environment: str) -> subprocess.Completed
     return subprocess.run([sys.executable, *args], cwd=folder, env=env, check=False, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_a_run_and_what_is_made_of_it(tmp_path: Path) -> None:
     options = [word for key, value in SMALL.items() for word in (f"--{key}", json.dumps(value))]
     run = "logs/run/seed_1"

@@ -62,7 +62,7 @@ def draw(results: Results, path: Path) -> bool:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from varshare_pl.results.style import OKABE_ITO
+    from varshare_pl.results.colors import COLORS
 
     lines = {method: found for method in TASK_METHODS if len(found := costs(results, method)) > 1}
     if not lines:
@@ -70,7 +70,7 @@ def draw(results: Results, path: Path) -> bool:
     figure = Figure(figsize=(7.2, 4.2), dpi=160, facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    for (method, found), color, marker in zip(lines.items(), OKABE_ITO, "os^Dvp", strict=False):
+    for (method, found), color, marker in zip(lines.items(), COLORS, "os^Dvp", strict=False):
         axes.plot(list(found), list(found.values()), color=color, marker=marker, label=method)
     axes.set_xscale("log")
     axes.set_xticks(TASK_COUNTS, [str(count) for count in TASK_COUNTS])

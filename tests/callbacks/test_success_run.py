@@ -86,9 +86,9 @@ def test_the_runs_files(done: SimpleNamespace, capsys: pytest.CaptureFixture[str
     assert final["success_mean"] == pytest.approx(result.success.mean())
     assert final["solved_per_task"] == [value >= -0.2 for value in final["success_per_task"]]
     assert len(summary["shared_only_success_per_task"]) == 2
-    logged = results_to_log(summary)
+    logged = results_to_log(summary, ["near", "far"])
     assert logged["final/success_mean"] == final["success_mean"]
-    assert logged["final/success_task_1"] == final["success_per_task"][1]
+    assert logged["final/success/far"] == final["success_per_task"][1]
     details = read_diagnostics(done.folder).where("eval/success_shared_only")
     assert details.task.tolist() == [0, 1]
     table = result.table(["near", "far"]).splitlines()
@@ -137,11 +137,11 @@ def test_the_report_scores_success_as_it_is(done: SimpleNamespace) -> None:
 def test_the_plots_show_both(done: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: dict[str, list[str]] = {}
 
-    def note(heading: str, panels: list[Any], columns: int) -> None:
+    def note(heading: str, panels: list[Any], *layout: Any) -> None:
         drawn[heading.partition(":")[0]] = [panel.ylabel for panel in panels]
 
-    monkeypatch.setattr("varshare_pl.results.plots.draw_sheet", note)
-    monkeypatch.setattr("varshare_pl.results.plots.write_image", lambda image, path: path)
+    monkeypatch.setattr("varshare_pl.results.style.draw_sheet", note)
+    monkeypatch.setattr("varshare_pl.results.images.write_image", lambda image, path: path)
     plot_run(done.folder)
     assert drawn["Success and returns"] == ["mean success", "mean success", "mean return", "mean return"]
 

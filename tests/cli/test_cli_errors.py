@@ -185,8 +185,8 @@ OPTIONS: list[tuple[list[str], list[str]]] = [
     (["--data", "nope.yaml"], ["data: nope.yaml is not allowed; keys with values or a YAML file with them are"]),
     (["--data", "{num_env: 3}"], ["data.num_env: unknown key; did you mean data.num_envs?"]),
     (["--trainer.logger", "NoLogger"], ["trainer.logger: NoLogger is not allowed; the class of a Lightning logger, "]),
-    (["--trainer.logger.class_path", "a.NoLogger"], ["trainer.logger: a.NoLogger is not allowed; "]),
-    (["--trainer.logger", "{class_path: a.NoLogger}"], ["trainer.logger: a.NoLogger is not allowed; "]),
+    (["--trainer.logger.class_path", "a.NoLogger"], ["trainer.logger: a.NoLogger cannot be used: No module named 'a'"]),
+    (["--trainer.logger", "{class_path: a.NoLogger}"], ["trainer.logger: a.NoLogger cannot be used: "]),
     (
         ["--model.num_minibatches", "4"],
         ["model.num_minibatches: 4 is not allowed beside model.minibatch_size 40; one of them is"],

@@ -133,7 +133,7 @@ def test_every_command_makes_the_envs_that_were_meant(
         check_made(made, name)
     again = read_yaml("logs/again/seed_1/config.yaml")["data"]["suite"]
     assert same(again, read_yaml(config)["data"]["suite"])
-    assert same(yaml.safe_load(Path("logs/again/seed_1/csv/hparams.yaml").read_text())["data/suite"], again)
+    assert same(yaml.safe_load(Path("logs/again/seed_1/csv/hparams.yaml").read_text())["data.suite"], again)
 
 
 @pytest.mark.parametrize("mapping", [False, True])

@@ -61,6 +61,7 @@ AT_LEAST = {"actor_noise"}
 OTHERS = {"hidden_sizes", "match_parameters", "anneal_lr", "diagnostics_every", "compile"}
 OTHERS |= {"normalize_observations", "normalize_returns", "popart", "normalize_rewards"}  # networks get other names
 OTHERS |= {"cosine_every", "encoder"}  # the latter has its effect on images only, which are tested elsewhere
+OTHERS |= {"num_minibatches"}  # in place of minibatch_size; its tests are those of the command line
 SPEC = get_suite("MirroredCartPole").env_spec()
 
 

@@ -175,7 +175,8 @@ class SharedMemory:
                 combine(result, other, out=result)
 
     def _wait(self) -> None:
-        assert sys.platform == "linux"  # others have no such memory
+        if sys.platform != "linux":
+            raise AssertionError("others have no such memory")
         start = time.monotonic()
         while min(self._flags) < self._count:
             if time.monotonic() - start < 0.02:

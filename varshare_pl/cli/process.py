@@ -26,7 +26,10 @@ _LOGGERS = ("lightning.pytorch", "lightning.fabric")
 _SEED_VARIABLES = ("PL_GLOBAL_SEED", "PL_SEED_WORKERS")
 LARGEST_PORT = 65535
 # No handler hears it; on Windows that is so of SIGTERM from another process.
-AT_ONCE = signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL
+if sys.platform == "win32":
+    AT_ONCE = signal.SIGTERM
+else:
+    AT_ONCE = signal.SIGKILL
 _NOISE = (
     # Calls of Lightning 2.6 and ours that must do with older versions of jsonargparse too.
     (r"[\s\S]*(JsonargparseDeprecationWarning|instantiate_classes|skip_none)", DeprecationWarning),

@@ -1,6 +1,7 @@
 """Whatever file operation a command dies at, and whatever a power cut takes of its files: it comes to the same end."""
 
 import csv
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -148,7 +149,7 @@ def test_fit(crashes: Crashes, power: bool) -> None:
 def test_resume(crashes: Crashes, power: bool) -> None:
     half = crashes.folder / "half"
     shutil.rmtree(half, ignore_errors=True)
-    crashes.run(*fit(half), kill_at=40)
+    crashes.run(*fit(half), kill_at=60)
     assert (run_of(half) / "checkpoints" / "last.ckpt").exists()
 
     def prepare(logs: Path) -> list[str]:
@@ -194,7 +195,8 @@ def test_what_is_made_of_a_run(crashes: Crashes, whole: Path, command: str, powe
     def go_on(logs: Path) -> None:
         crashes.run(*words(logs))
 
-    die_at_every_point(crashes, power, prepare, go_on, same_bytes)
+    every = EVERY if command == "prune" else 5 * EVERY  # all that is drawn takes seconds
+    die_at_every_point(crashes, power, prepare, go_on, same_bytes, every)
 
 
 def test_study(crashes: Crashes) -> None:
@@ -211,6 +213,7 @@ def test_study(crashes: Crashes) -> None:
 
     def result(logs: Path) -> dict[str, Any]:
         runs = sorted((logs / "small").glob("*/seed_*"))
-        return {run.parent.name: left(run) for run in runs} | {"plan": (logs / "small" / "study.json").read_text()}
+        plan = json.loads((logs / "small" / "study.json").read_text())
+        return {run.parent.name: left(run) for run in runs} | {"plan": {**plan, "created": None}}
 
     die_at_every_point(crashes, False, prepare, go_on, result, every=4 * EVERY)

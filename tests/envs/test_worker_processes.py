@@ -18,7 +18,8 @@ SHARED = Path("/dev/shm")
 
 
 SCRIPT = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what runs in its background ignore Ctrl-C
 sys.path.insert(0, {here!r})
 from worker_envs import make
 print("script", flush=True)
@@ -86,7 +87,7 @@ def test_no_worker_outlives_a_parent_that_is_killed(fault):
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc and /dev/shm")
 def test_signals_to_all_reach_the_parent_alone_and_nothing_is_left():
     before = set(SHARED.iterdir())
-    with script("import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)" + STEPS) as (process, pids):
+    with script("signal.signal(signal.SIGTERM, signal.SIG_IGN)" + STEPS) as (process, pids):
         time.sleep(0.3)
         os.killpg(process.pid, signal.SIGTERM)
         time.sleep(0.3)

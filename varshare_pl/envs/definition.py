@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from varshare_pl.envs.success import Reduction, SuccessMeasure
-from varshare_pl.envs.tasks import GymTask, TaskSpec
+from varshare_pl.envs.tasks import GymTask, TaskSpec, told
 from varshare_pl.envs.values import is_vector_key
 from varshare_pl.envs.wrapping import parse_wrappers
 from varshare_pl.errors import ConfigError
@@ -114,7 +114,8 @@ def _check_task_name(k: int, name: Any) -> None:
 def _names(tasks: Sequence[GymTask]) -> list[str]:
     names: list[str] = []
     for k, task in enumerate(tasks):
-        changes = [f"{key}={value}" for key, value in {**task.kwargs, **task.attributes}.items()]
+        values = {**task.kwargs, **task.attributes}
+        changes = [f"{key}={value if isinstance(value, str) else told(value)}" for key, value in values.items()]
         name = task.name if task.name is not None else " ".join([task.id, *changes])
         if name in names:
             if task.name is not None:

@@ -23,14 +23,14 @@ from varshare_pl.errors import ConfigError
 from varshare_pl.types import Anchors, EnvSpec
 
 
-def _told(value: Any) -> str:
+def told(value: Any) -> str:
     """A value in words that equal values share, in every process: in a fixed order and without addresses."""
     if isinstance(value, Mapping):
-        return f"{{{', '.join(sorted(f'{key!r}: {_told(item)}' for key, item in value.items()))}}}"
+        return f"{{{', '.join(sorted(f'{key!r}: {told(item)}' for key, item in value.items()))}}}"
     if isinstance(value, set | frozenset):
-        return f"{{{', '.join(sorted(map(_told, value)))}}}"
+        return f"{{{', '.join(sorted(map(told, value)))}}}"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_told, value))}]"
+        return f"[{', '.join(map(told, value))}]"
     return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
@@ -94,8 +94,8 @@ class TaskSpec:
     def identity(self) -> str:
         """What the task is, in words that are the same for equal tasks."""
         limit = "" if self.time_limit is None else f" time_limit {self.time_limit}"
-        around = f" wrappers {_told([[w.path, w.kwargs] for w in self.wrappers])}" if self.wrappers else ""
-        return f"{self.name}: {self.env_id} {_told(self.kwargs)} {_told(self.attributes)}{limit}{around}"
+        around = f" wrappers {told([[w.path, w.kwargs] for w in self.wrappers])}" if self.wrappers else ""
+        return f"{self.name}: {self.env_id} {told(self.kwargs)} {told(self.attributes)}{limit}{around}"
 
 
 class OwnObservations(gym.ObservationWrapper[Any, Any, Any]):

@@ -216,4 +216,4 @@ def test_study(crashes: Crashes) -> None:
         plan = json.loads((logs / "small" / "study.json").read_text())
         return {run.parent.name: left(run) for run in runs} | {"plan": {**plan, "created": None}}
 
-    die_at_every_point(crashes, False, prepare, go_on, result, every=4 * EVERY)
+    die_at_every_point(crashes, False, prepare, go_on, result, every=8 * EVERY)

@@ -129,7 +129,7 @@ def test_intervals_are_of_episodes() -> None:
     assert scores(values)[0][1].mean == pytest.approx(values[1, 1:].mean())
 
 
-def test_the_hub_is_asked_by_its_own_package(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hub_is_asked_by_its_own_package(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, Any, Any]] = []
 
     def snapshot_download(name: str, revision: str | None, allow_patterns: list[str]) -> str:
@@ -143,6 +143,8 @@ def test_the_hub_is_asked_by_its_own_package(exported: Path, monkeypatch: pytest
     assert load_policy("hf://me/policy").env_steps == 1280
     assert load_policy("hf://me/policy@v2").env_steps == 1280
     assert asked == [("me/policy", None, files), ("me/policy", "v2", files)]
+    assert main(["play", "hf://me/policy", "--output", str(tmp_path / "a.gif"), "--max_steps", "3"]) == 0
+    assert (tmp_path / "a.gif").stat().st_size > 1000
     with pytest.raises(ConfigError, match=r"^load_policy: hf://me/none cannot be loaded: OSError: 404: no such"):
         load_policy("hf://me/none")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)

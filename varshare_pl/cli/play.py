@@ -20,7 +20,7 @@ def play_command(args: list[str]) -> int:
             raise ConfigError(f"--{name}: {getattr(options, name)} is not allowed; a positive integer is")
     if options.seed < 0:
         raise ConfigError(f"--seed: {options.seed} is not allowed; an integer of at least 0 is")
-    if not options.run.exists():
+    if isinstance(options.run, Path) and not options.run.exists():
         raise ConfigError(f"play: {options.run} does not exist; the folder of a run or a checkpoint is allowed")
     output = _output(options)
 

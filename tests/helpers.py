@@ -1,7 +1,9 @@
 """Small things that several tests need."""
 
+import importlib
 import multiprocessing.forkserver
 import re
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
@@ -35,6 +37,7 @@ from varshare_pl.types import EnvSpec, Record, Rollout
 
 torch.set_num_threads(1)
 
+DOCS = Path(__file__).parents[1] / "docs"
 ACTIONS = tuple(field.name for field in fields(ActionOptions))
 
 METHODS = {"varshare": VarShare, "shared": Shared, "shared_onehot": SharedOneHot, "independent": Independent}
@@ -52,6 +55,15 @@ VARIANTS: dict[str, Callable[[], SharingMethod]] = {
     "varshare task_bias": partial(VarShare, task_bias=True),
     "varshare_low_rank layers, task_bias": partial(VarShareLowRank, rank=2, layers="last 2", task_bias=True),
 }
+
+
+def docs_script(name: str) -> Any:
+    """A module beside the pages of docs, which is no package."""
+    sys.path.insert(0, str(DOCS))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(str(DOCS))
 
 
 def generator(seed: int = 0) -> torch.Generator:

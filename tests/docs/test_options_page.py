@@ -1,24 +1,16 @@
 """The page of all options is made from the parser: nothing is missing, nothing in it is out of date."""
 
 import re
-import sys
-from pathlib import Path
 
 import pytest
+from helpers import docs_script
 
 from varshare_pl.cli import main
-
-DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.fixture(scope="module")
 def pages():
-    sys.path.insert(0, str(DOCS))
-    try:
-        import pages
-    finally:
-        sys.path.remove(str(DOCS))
-    return pages
+    return docs_script("pages")
 
 
 @pytest.fixture(scope="module")

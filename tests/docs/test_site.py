@@ -1,22 +1,14 @@
 """The site is built whole, opens without a network, and a link that leads nowhere stops it."""
 
 import re
-import sys
-from pathlib import Path
 
 import pytest
-
-DOCS = Path(__file__).parents[2] / "docs"
+from helpers import docs_script
 
 
 @pytest.fixture(scope="module")
 def make_site():
-    sys.path.insert(0, str(DOCS))
-    try:
-        import make_site
-    finally:
-        sys.path.remove(str(DOCS))
-    return make_site
+    return docs_script("make_site")
 
 
 def test_what_is_not_there_is_told(make_site, tmp_path):

@@ -2,10 +2,10 @@
 
 import csv
 import re
-import sys
 from pathlib import Path
 
 import pytest
+from helpers import DOCS, docs_script
 
 from varshare_pl.callbacks.heartbeat import heartbeat_row
 from varshare_pl.cli.main import main
@@ -13,19 +13,13 @@ from varshare_pl.results import columns as columns_module
 from varshare_pl.results.columns import COLUMNS, heartbeat_columns
 from varshare_pl.types import Record
 
-DOCS = Path(__file__).parents[2] / "docs"
 OFTEN_EMPTY = ("without variational weights", "without task weights", "without weight noise")
 
 
 @pytest.fixture(scope="module")
 def tables() -> list[list[list[str]]]:
     """The rows of both tables of the built page as their cells."""
-    sys.path.insert(0, str(DOCS))
-    try:
-        import pages
-    finally:
-        sys.path.remove(str(DOCS))
-    text = pages.filled("heartbeat.md", (DOCS / "heartbeat.md").read_text(encoding="utf-8"))
+    text = docs_script("pages").filled("heartbeat.md", (DOCS / "heartbeat.md").read_text(encoding="utf-8"))
     found = []
     for part in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
         lines = [line for line in part.splitlines() if line.startswith("| `")]
@@ -76,9 +70,10 @@ def test_a_column_is_declared_in_one_place(
     record = Record(256, {"train/worst_task_1": 2.5}, [])
     line = heartbeat_row(record, heartbeat_columns(2))
     assert line == "256" + "," * (len(heartbeat_columns(2)) - 1) + "2.5\n"
-    import pages
-
-    assert pages.columns_table().splitlines()[-1] == "| `train/worst_task_m` | the worst \\| of all | never |"
+    assert (
+        docs_script("pages").columns_table().splitlines()[-1]
+        == "| `train/worst_task_m` | the worst \\| of all | never |"
+    )
 
 
 def test_what_is_never_empty(tables: list[list[list[str]]], run: Path) -> None:

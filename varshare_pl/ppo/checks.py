@@ -32,15 +32,16 @@ def count_minibatches(plan: RolloutPlan, size: int | None, number: int | None) -
             f"model.num_minibatches: {number} is not allowed beside model.minibatch_size {size}; one of them is, with "
             "null for the other"
         )
-    for name, parts in (("minibatch_size", size), ("num_minibatches", number)):
-        if parts is not None:
-            if plan.rows % parts:
-                raise ConfigError(
-                    f"model.{name}: {parts} is not allowed; a divisor of data.rollout_steps × data.num_envs = "
-                    f"{plan.rows} is"
-                )
-            return plan.rows // parts if name == "minibatch_size" else parts
-    raise ConfigError("model.minibatch_size: null is not allowed without model.num_minibatches; one of them is needed")
+    name, parts = ("minibatch_size", size) if number is None else ("num_minibatches", number)
+    if parts is None:
+        raise ConfigError(
+            "model.minibatch_size: null is not allowed without model.num_minibatches; one of them is needed"
+        )
+    if plan.rows % parts:
+        raise ConfigError(
+            f"model.{name}: {parts} is not allowed; a divisor of data.rollout_steps × data.num_envs = {plan.rows} is"
+        )
+    return plan.rows // parts if number is None else parts
 
 
 def check_compile(plan: RolloutPlan, num_tasks: int, combining: bool) -> None:

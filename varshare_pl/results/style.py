@@ -28,10 +28,8 @@ from varshare_pl.text import plain, shortened, text_width
 
 Handle = Line2D | Patch
 ENV_STEPS = "env steps"
-PANEL_HEIGHT, NARROWEST = (
-    2.35,
-    2.3,
-)  # inches of a panel: its axes are that high, its share of the width is that at least
+PANEL_HEIGHT = 2.35  # inches of a panel's axes
+NARROWEST = 2.3  # inches of the width that a panel has at least
 AROUND, TITLE, LEGEND_LINE, CHARACTER, HANDLE = 0.62, 0.3, 0.21, 0.077, 0.5  # inches at the font size of a screen
 DPI, PAD = 110, 0.06  # inches around each panel
 LONGEST_LABEL, LONGEST_PANEL, LONGEST_TITLE = 36, 60, 90  # characters that have room

@@ -21,7 +21,7 @@ from varshare_pl.results.info import read_json, read_run_info
 from varshare_pl.study.definition import Study, Variant
 from varshare_pl.study.folder import StudyFolder
 from varshare_pl.study.runs import Run, State, make_run, mean_over_run
-from varshare_pl.study.search import LENGTH, Parameter, Tuning, saved_name
+from varshare_pl.study.search import Parameter, Tuning, saved_name
 from varshare_pl.study.values import arguments
 from varshare_pl.yaml_files import dump, same
 
@@ -150,7 +150,7 @@ class Search:
         return study.ask({key: _distribution(parameter) for key, parameter in self._tuning.parameters.items()})
 
     def _runs(self, trial: int, params: dict[str, Any]) -> list[Run]:
-        options = [*self.variant.args, *arguments({**params, LENGTH: self._tuning.env_steps})]
+        options = [*self.variant.args, *arguments(params), *self._tuning.length()]
         place = ("tuning", self.variant.name, f"trial_{trial}")
         return [
             make_run(self._study.name, place, options, seed, self._logs_dir, self._tuning.env_steps)

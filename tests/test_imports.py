@@ -44,7 +44,7 @@ ORDER = [
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 ALONE = {
     "envs": {"errors", "types", "processes"},
-    "networks": {"errors", "earlier", "random", "types", "parallel"},
+    "networks": {"errors", "earlier", "random", "types", "parallel", "compilation"},
     "sharing": {"errors", "types", "networks", "discovery"},
     "combiners": {"errors", "discovery"},
 }

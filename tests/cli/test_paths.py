@@ -8,7 +8,7 @@ from helpers import end_fork_server
 
 import varshare_pl
 from varshare_pl.cli.main import main
-from varshare_pl.compilation import cache_dir
+from varshare_pl.compilation.cache import cache_dir
 
 TINY = ["--data.num_envs", "5", "--data.rollout_steps", "8", "--data.total_env_steps", "40"]
 TINY += ["--model.minibatch_size", "40", "--model.hidden_sizes", "[8]", "--evaluation.episodes", "1"]

@@ -3,7 +3,7 @@
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from varshare_pl.compilation import _digest
+from varshare_pl.compilation.functions import _digest
 
 
 def digest_of(constant, argument=None):

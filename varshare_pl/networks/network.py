@@ -151,6 +151,7 @@ class TaskMLP(TaskNetwork):
     ) -> None:
         super().__init__(spec.num_tasks)
         self.activation = ACTIVATIONS[spec.activation]
+        self.through_layers = mlp  # or what does the same, in C++
         sizes = [spec.in_features, *spec.hidden_sizes, spec.out_features]
         names = [f"layer_{i}" for i in range(1, len(spec.hidden_sizes) + 1)] + ["head"]
         self.stack = nn.ModuleDict()
@@ -171,7 +172,7 @@ class TaskMLP(TaskNetwork):
         return [layer.prepare_shared(group_task) for layer in self._layers]
 
     def compute(self, prepared: Sequence[Any], x: Tensor) -> Tensor:
-        return mlp(x, prepared, self.activation)
+        return self.through_layers(x, prepared, self.activation)
 
     def with_local_noise(self, prepared: Sequence[Any], noise: Sequence[LocalNoise | None]) -> list[Any]:
         return [w if eps is None else w.with_noise(eps) for w, eps in zip(prepared, noise, strict=True)]

@@ -1,4 +1,4 @@
-"""Gradient steps as machine code: losses, gradient, clipping and Adam of several minibatches in one call.
+"""Gradient steps as machine code: losses, gradient, clipping and Adam of a minibatch in one call.
 
 The losses are traced as they stand. Adam and the clipping are formulas here, where the eager path calls torch's own
 kernels; a test holds the two together.
@@ -8,26 +8,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from varshare_pl.compilation import Compiled, compile_function
+from varshare_pl.compilation.functions import Compiled, compile_function
 from varshare_pl.errors import NonFiniteError
 from varshare_pl.learning.optimizer import GradientNorms, PolicyAdam
 from varshare_pl.networks.actor_critic import ActorCritic
 from varshare_pl.networks.layer import Noise
+from varshare_pl.networks.native import make_native
 from varshare_pl.networks.network import tensors_of
 from varshare_pl.ppo.losses import Losses, StepInput, compute_losses, policy_kl, total_loss
 from varshare_pl.ppo.options import PPOOptions
 from varshare_pl.ppo.update import StepsTaken, non_finite_parts, place
 from varshare_pl.types import Minibatch
 
-SMALL_MINIBATCH = 256  # rows, up to which steps are several in a call: the call's own cost shows
-CONTROLS = ("rates", "limit", "kl_scale", "going_on")
-BATCH = ("obs", "actions", "log_prob", "values", "advantages", "returns", "weight")
+STATE = 4  # tensors: values, both moments of Adam, and the count of steps
+BATCH = ("group_task", "obs", "actions", "log_prob", "values", "advantages", "returns", "weight")
 
 
 class CompiledSteps:
@@ -38,25 +37,15 @@ class CompiledSteps:
         optimizer: Of the policy, from ``build_optimizer``.
         options: Coefficients and limits.
         max_grad_norm: Of actor and critic each; None: no clipping.
-        num_minibatches: Of an epoch.
-        rows: Of a rollout.
     """
 
     def __init__(
-        self,
-        policy: ActorCritic,
-        optimizer: PolicyAdam,
-        options: PPOOptions,
-        max_grad_norm: float | None,
-        num_minibatches: int,
-        rows: int,
+        self, policy: ActorCritic, optimizer: PolicyAdam, options: PPOOptions, max_grad_norm: float | None
     ) -> None:
         self.optimizer = optimizer
         self._policy = policy
         self._options = options
         self._max_grad_norm = max_grad_norm
-        small = rows // num_minibatches <= SMALL_MINIBATCH
-        self._together = next(n for n in (4, 2, 1) if num_minibatches % n == 0) if small else 1
         self._losses = _LossesAndKL(policy, options)
         # Inputs too: they may change from rollout to rollout, and the compiler would take them for constants.
         kept = policy.state_dict().keys()
@@ -68,90 +57,57 @@ class CompiledSteps:
             for index, group in enumerate(optimizer.param_groups)
             for parameter in group["params"]
         ]
+        make_native(policy)
 
     def run(self, inputs: Iterable[StepInput], kl_scale: float, rollout: int) -> StepsTaken:
         """See ``GradientSteps``."""
-        state, steps, target_kl = self._state(), iter(inputs), self._options.target_kl
-        like = state[0]
-        rates = torch.tensor([group["lr"] for group in self.optimizer.param_groups]).to(like)
-        limit = torch.tensor(math.inf if target_kl is None else target_kl).to(like)
-        scale = like.new_tensor(kl_scale)  # an input: it may change from rollout to rollout
-        going_on = torch.ones((), dtype=torch.bool, device=like.device)
-        buffers = [self._losses.get_buffer(name) for name in self._buffers]
-        kept: list[list[Tensor]] = []
-        weights: list[Tensor] = []
+        state, target_kl = self._state(), self._options.target_kl
+        rates = torch.tensor([group["lr"] for group in self.optimizer.param_groups]).to(state[0])
+        scale = state[0].new_tensor(kl_scale)  # an input: it may change from rollout to rollout
+        always = [rates, scale, *(self._losses.get_buffer(name) for name in self._buffers)]
+        kept: list[tuple[Tensor, ...]] = []
         norms: list[GradientNorms] = []
-        while several := list(islice(steps, self._together)):
-            tensors, layout = _flatten(several)
-            arguments = [*state, rates, limit, scale, going_on, *tensors, *buffers]
-            outputs = self._function(layout, len(state), arguments)(*arguments)
-            state, (going_on, of_networks, *parts) = outputs[: len(state)], outputs[len(state) :]
-            kept.append(parts)
-            weights += [step.batch.weight for step in several]
-            norms += [(actor, critic) for actor, critic in of_networks.tolist()]
-            if not bool(going_on):
+        for step in inputs:
+            tensors, kinds = _flatten(step)
+            arguments = [*state, *always, *tensors]
+            outputs = self._function(kinds, len(always), arguments)(*arguments)
+            after, (numbers, *losses, kl) = outputs[:STATE], outputs[STATE:]
+            kept.append((step.batch.weight, *losses, kl))
+            actor, critic, of_policy = numbers.tolist()
+            if target_kl is not None and of_policy > target_kl:
                 break
-        *losses, kl = (torch.cat(column) for column in zip(*kept, strict=True))
-        of_kl = kl if self._policy.num_variational else None
-        taken = StepsTaken(Losses(*losses), of_kl, torch.stack(weights), norms, stopped_early=False)
-        if not bool(going_on):
-            taken = self._stopped(taken, rollout)
+            if not math.isfinite(actor + critic):
+                network = "critic" if math.isfinite(actor) else "actor"
+                cause = non_finite_parts(Losses(*losses), kl if self._policy.num_variational else None)
+                where = place(rollout, len(norms))
+                raise NonFiniteError(f"the gradient of the {network} is not finite {where}; {cause}")
+            norms.append((actor, critic))
+            state = after
         self._store(state)
-        return taken
+        weights, sums, log_ratios, kls = (torch.stack(column) for column in zip(*kept, strict=True))
+        of_kl = kls if self._policy.num_variational else None
+        return StepsTaken(Losses(sums, log_ratios), of_kl, weights, norms, len(norms) < len(kept))
 
-    def _stopped(self, taken: StepsTaken, rollout: int) -> StepsTaken:
-        """The steps up to the one that was not taken.
-
-        Raises:
-            NonFiniteError: if that was because of its gradient.
-        """
-        target_kl = self._options.target_kl
-        kls = policy_kl(taken.losses.log_ratio, taken.weights).tolist()
-        for number, (kl, norms) in enumerate(zip(kls, taken.norms, strict=True)):
-            if target_kl is not None and kl > target_kl:
-                losses = Losses(*(part[: number + 1] for part in taken.losses))
-                of_kl = None if taken.kl is None else taken.kl[: number + 1]
-                return StepsTaken(losses, of_kl, taken.weights[: number + 1], taken.norms[:number], stopped_early=True)
-            if not math.isfinite(sum(norms)):
-                network = "critic" if math.isfinite(norms[0]) else "actor"
-                losses = Losses(*(part[number] for part in taken.losses))
-                cause = non_finite_parts(losses, None if taken.kl is None else taken.kl[number])
-                raise NonFiniteError(f"the gradient of the {network} is not finite {place(rollout, number)}; {cause}")
-        raise AssertionError("a step was not taken for no reason")
-
-    def _function(self, layout: Any, state_size: int, arguments: Sequence[Tensor]) -> Compiled:
-        first = state_size + len(CONTROLS)
-        key = (layout, arguments[first + 1].shape)
+    def _function(self, kinds: Any, always: int, arguments: Sequence[Tensor]) -> Compiled:
+        key = (kinds, arguments[-1].shape)
         if key not in self._functions:
 
-            def steps(*arguments: Tensor) -> list[Tensor]:
-                state = list(arguments[:state_size])
-                rates, limit, kl_scale, going_on = arguments[state_size:first]
-                edge = len(arguments) - len(self._buffers)
-                buffers = dict(zip(self._buffers, arguments[edge:], strict=True))
-                results = []
-                for step in _unflatten(arguments[first:edge], layout):
-                    state, going_on, result = self._one(state, rates, limit, kl_scale, going_on, buffers, step)
-                    results.append(result)
-                return [*state, going_on, *(torch.stack(column) for column in zip(*results, strict=True))]
+            def step(*arguments: Tensor) -> list[Tensor]:
+                state, (rates, kl_scale, *buffers) = list(arguments[:STATE]), arguments[STATE : STATE + always]
+                inputs = _unflatten(arguments[STATE + always :], kinds)
+                return self._step(state, rates, kl_scale, dict(zip(self._buffers, buffers, strict=True)), inputs)
 
-            self._functions[key] = compile_function(steps, arguments, "update")
+            self._functions[key] = compile_function(step, arguments, "update")
         return self._functions[key]
 
-    def _one(
-        self,
-        state: list[Tensor],
-        rates: Tensor,
-        limit: Tensor,
-        kl_scale: Tensor,
-        going_on: Tensor,
-        buffers: dict[str, Tensor],
-        step: StepInput,
-    ) -> tuple[list[Tensor], Tensor, list[Tensor]]:
+    def _step(
+        self, state: list[Tensor], rates: Tensor, kl_scale: Tensor, buffers: dict[str, Tensor], inputs: StepInput
+    ) -> list[Tensor]:
+        """The state after a step, norms and the policy's KL as (3,), and the parts of the loss."""
         values = self._split(state[0].detach())
         with torch.enable_grad():
             by_name = {name: value.requires_grad_() for (name, *_), value in zip(self._members, values, strict=True)}
-            losses, kl = torch.func.functional_call(self._losses, by_name | buffers, (step,))
+            losses, kl = torch.func.functional_call(self._losses, by_name | buffers, (inputs,))
             of_kl = kl if self._policy.num_variational else None
             total = total_loss(losses, of_kl, kl_scale, self._options)
             gradients = torch.autograd.grad(total, values, materialize_grads=True)
@@ -159,14 +115,12 @@ class CompiledSteps:
             of_networks: dict[str, list[Tensor]] = {"actor": [], "critic": []}
             for (_, network, _, _), gradient in zip(self._members, gradients, strict=True):
                 of_networks[network].append(gradient.square().sum())
-            norms = torch.stack([torch.stack(squares).sum().sqrt() for squares in of_networks.values()])
-            going_on = going_on & (policy_kl(losses.log_ratio, step.batch.weight) <= limit) & norms.isfinite().all()
-            state = self._adam(state, gradients, norms, rates, going_on)
-        return state, going_on, [norms, *(part.detach() for part in losses), kl.detach()]
+            norms = [torch.stack(squares).sum().sqrt() for squares in of_networks.values()]
+            state = self._adam(state, gradients, torch.stack(norms), rates)
+            numbers = torch.stack([*norms, policy_kl(losses.log_ratio, inputs.batch.weight)])
+        return [*state, numbers, *(part.detach() for part in losses), kl.detach()]
 
-    def _adam(
-        self, state: list[Tensor], gradients: Sequence[Tensor], norms: Tensor, rates: Tensor, going_on: Tensor
-    ) -> list[Tensor]:
+    def _adam(self, state: list[Tensor], gradients: Sequence[Tensor], norms: Tensor, rates: Tensor) -> list[Tensor]:
         """Kingma and Ba 2015 (arXiv 1412.6980), algorithm 1, as torch computes it, on clipped gradients.
 
         Parameter by parameter: a vector of all gradients would be written and read once more.
@@ -188,9 +142,9 @@ class CompiledSteps:
             mean = mean + (gradient - mean) * (1.0 - beta1)
             square = square * beta2 + gradient * gradient * (1.0 - beta2)
             value = value - sizes[group] * mean / (square.sqrt() * scale + groups[group]["eps"])
-            for column, new, kept in zip(after, (value, mean, square), before, strict=True):
-                column.append(torch.where(going_on, new, kept).reshape(-1))
-        return [*(torch.cat(column) for column in after), torch.where(going_on, steps, count)]
+            for column, new in zip(after, (value, mean, square), strict=True):
+                column.append(new.reshape(-1))
+        return [*(torch.cat(column) for column in after), steps]
 
     def _split(self, vector: Tensor) -> list[Tensor]:
         """A vector with something for each weight as one tensor for each parameter."""
@@ -234,28 +188,18 @@ class _LossesAndKL(nn.Module):
         return compute_losses(self.policy, step, self.options), self.policy.kl()
 
 
-def _flatten(several: Sequence[StepInput]) -> tuple[list[Tensor], Any]:
-    """All tensors of some steps, and what it takes to put them together again."""
-    tensors = [several[0].batch.group_task]
-    layout = []
-    for batch, *noises in several:
-        tensors += [getattr(batch, name).contiguous() for name in BATCH]
-        kinds = []
-        for noise in noises:
-            kinds.append(None if noise is None else tuple(type(eps) for eps in noise))
-            tensors += [tensor.contiguous() for tensor in tensors_of(noise)]
-        layout.append(tuple(kinds))
-    return tensors, tuple(layout)
+def _flatten(step: StepInput) -> tuple[list[Tensor], Any]:
+    """All tensors of a step, and what it takes to put them together again."""
+    tensors = tensors_of(list(step[1:]))
+    tensors += [getattr(step.batch, name) for name in BATCH]
+    kinds = tuple(None if noise is None else tuple(type(eps) for eps in noise) for noise in step[1:])
+    return [tensor.contiguous() for tensor in tensors], kinds
 
 
-def _unflatten(tensors: Sequence[Tensor], layout: Any) -> list[StepInput]:
-    group_task, *rest = tensors
-    left = iter(rest)
-    several = []
-    for kinds in layout:
-        batch = Minibatch(group_task, **{name: next(left) for name in BATCH})
-        several.append(StepInput(batch, *(None if kind is None else [_noise(k, left) for k in kind] for kind in kinds)))
-    return several
+def _unflatten(tensors: Sequence[Tensor], kinds: Any) -> StepInput:
+    left = iter(tensors)
+    noises = [None if kind is None else [_noise(k, left) for k in kind] for kind in kinds]
+    return StepInput(Minibatch(**{name: next(left) for name in BATCH}), *noises)
 
 
 def _noise(kind: type[Any], tensors: Iterator[Tensor]) -> Noise:

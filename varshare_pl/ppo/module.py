@@ -221,7 +221,7 @@ class PPOModule(pl.LightningModule):
         if options.compile:
             from varshare_pl.ppo.compiled import CompiledSteps
 
-            return CompiledSteps(*basis, self.num_minibatches, self.plan.rows)
+            return CompiledSteps(*basis)
         if self.combining is not None:
             return CombinedSteps(*basis, self.combining)
         if scaler is None:

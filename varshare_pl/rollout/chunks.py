@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from varshare_pl.compilation import Compiled, compile_function
+from varshare_pl.compilation.functions import Compiled, compile_function
 from varshare_pl.envs.torch_backend import EnvState, TorchVectorEnv
 from varshare_pl.networks.groups import TaskGroups
 

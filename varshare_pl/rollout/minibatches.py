@@ -53,9 +53,9 @@ def minibatches(
     shuffled = groups.index.gather(1, _orders(groups, generator).to(device)).expand(number, -1, -1)
     index = shuffled.gather(2, position * real)
     weight = number * row_weight[groups.group_task][:, None] * real
-    columns = {name: _take(rows[name], index) for name in ROW_FIELDS if name in rows}
-    for b in range(number):
-        yield Minibatch(groups.group_task, weight=weight[b], **{name: column[b] for name, column in columns.items()})
+    columns = {"weight": weight} | {name: _take(rows[name], index) for name in ROW_FIELDS if name in rows}
+    for parts in zip(*(column.unbind() for column in columns.values()), strict=True):
+        yield Minibatch(groups.group_task, **dict(zip(columns, parts, strict=True)))
 
 
 def _take(column: Tensor, index: Tensor) -> Tensor:

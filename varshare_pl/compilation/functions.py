@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import platform
 import sys
 import tempfile
 import time
@@ -22,17 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from varshare_pl.errors import ConfigError
-from varshare_pl.paths import user_path
+from varshare_pl.compilation import library, mlp
+from varshare_pl.compilation.cache import cache_dir, machine, no_compiler
 
 Compiled = Callable[..., list[Tensor]]
-
-
-def cache_dir() -> Path:
-    """Where compiled functions are kept: $VARSHARE_CACHE, else varshare/ in the user's cache folder."""
-    if named := os.environ.get("VARSHARE_CACHE"):
-        return user_path(named)
-    return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "varshare"
 
 
 def compile_function(function: Callable[..., Sequence[Tensor]], arguments: Sequence[Tensor], name: str) -> Compiled:
@@ -75,13 +66,11 @@ def _compile(graph: torch.fx.GraphModule, arguments: tuple[Tensor, ...], path: P
         package = str(Path(folder) / "package.pt2")
         try:
             program = torch.export.export(graph, arguments)
-            torch._inductor.aoti_compile_and_package(program, package_path=package, inductor_configs=_options())
+            options = _options() | mlp.compiler_options()
+            torch._inductor.aoti_compile_and_package(program, package_path=package, inductor_configs=options)
         except (InductorError, RuntimeError) as error:
             if "compiler" in str(error).lower():
-                raise ConfigError(
-                    "model.compile: needs a C++ compiler, and torch found none that works; install g++ or clang++, or "
-                    "name one in the environment variable CXX"
-                ) from error
+                raise no_compiler() from error
             raise
         Path(package).replace(path)  # another process may have done the same meanwhile
 
@@ -107,18 +96,9 @@ def _digest(graph: torch.fx.GraphModule, arguments: Sequence[Tensor]) -> str:
     for argument in arguments:
         digest.update(f"{tuple(argument.shape)} {argument.stride()} {argument.dtype} {argument.device}\n".encode())
     device = arguments[0].device
-    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
-    digest.update(f"{torch.__version__} {torch.get_num_threads()} {platform.machine()} {machine} {_options()}".encode())
+    card = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    digest.update(f"{machine()} {card} {torch.get_num_threads()} {library.digest()} {_options()}".encode())
     return digest.hexdigest()[:16]
-
-
-def _processor() -> str:
-    """What the CPU can do: code compiled for one may not run on another that shares the home folder."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() + torch.backends.cpu.get_cpu_capability()
-    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
 
 
 class _Quiet:

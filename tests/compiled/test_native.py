@@ -1,5 +1,7 @@
 """Layers in C++ against the plain functions: outputs, and gradients of all that has one."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -18,7 +20,7 @@ def randn(*shape):
 
 def make_layers(groups, rows, sizes, own_weights=True, own_biases=False, local=()):
     layers = []
-    for number, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for number, (inputs, outputs) in enumerate(pairwise(sizes)):
         weight = randn(*([groups] * own_weights), outputs, inputs) / inputs**0.5
         bias = randn(groups, 1, outputs) if own_biases else randn(outputs)
         noise = (randn(groups, outputs, inputs).square() / inputs, randn(groups, rows, outputs))

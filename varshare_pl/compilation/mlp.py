@@ -120,7 +120,8 @@ def _register() -> Any:
     """The operators exist for as long as what this gives."""
     operators: Any = torch.library.Library
     made = operators("varshare", "DEF")
-    for name, empty, compute in zip(SIGNATURES, (_empty_forward, _empty_backward), (_forward, _backward), strict=True):
+    functions: list[tuple[Any, Any]] = [(_empty_forward, _forward), (_empty_backward, _backward)]
+    for name, (empty, compute) in zip(SIGNATURES, functions, strict=True):
         made.define(name + SIGNATURES[name])
         made.impl(name, compute, "CPU")
         torch.library.register_fake(f"varshare::{name}", empty, lib=made)

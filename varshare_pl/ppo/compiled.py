@@ -190,10 +190,9 @@ class _LossesAndKL(nn.Module):
 
 def _flatten(step: StepInput) -> tuple[list[Tensor], Any]:
     """All tensors of a step, and what it takes to put them together again."""
-    tensors = tensors_of(list(step[1:]))
-    tensors += [getattr(step.batch, name) for name in BATCH]
+    tensors = [tensor.contiguous() for tensor in tensors_of(list(step[1:]))]  # stored noise is cut from wider rows
     kinds = tuple(None if noise is None else tuple(type(eps) for eps in noise) for noise in step[1:])
-    return [tensor.contiguous() for tensor in tensors], kinds
+    return [*tensors, *(getattr(step.batch, name) for name in BATCH)], kinds
 
 
 def _unflatten(tensors: Sequence[Tensor], kinds: Any) -> StepInput:

@@ -92,8 +92,20 @@ def test_what_the_cpp_does_not_know_is_computed_as_ever(activation):
 
 def test_without_a_compiler_there_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setenv("VARSHARE_CACHE", str(tmp_path))
-    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("no-such-compiler",))
-    torch._inductor.cpp_builder.cpp_compiler_search.cache_clear()
-    with pytest.raises(ConfigError, match=r"model\.compile: needs a C\+\+ compiler"):
+    search = torch._inductor.cpp_builder.cpp_compiler_search
+    search.cache_clear()
+    told = pytest.raises(ConfigError, match=r"model\.compile: needs a C\+\+ compiler")
+    with torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",)}), told:
         library.load.__wrapped__()
+    search.cache_clear()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_compiler_cannot_build_is_told_in_one_line(monkeypatch, tmp_path):
+    broken = tmp_path / "broken.cpp"
+    broken.write_text("int main() { return nothing; }\n")
+    monkeypatch.setenv("VARSHARE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(library, "SOURCE", broken)
+    with pytest.raises(ConfigError, match=r"model\.compile: \S+ could not build broken\.cpp: .*error.*nothing"):
+        library.load.__wrapped__()
+    assert list((tmp_path / "cache").iterdir()) == []

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from varshare_pl.compilation.cache import cache_dir, machine, no_compiler
+from varshare_pl.errors import ConfigError
 
 SOURCE = Path(__file__).with_name("mlp.cpp")
 # The kernels take no notice of floating-point exceptions, without which the compiler may use vectors.
@@ -31,7 +32,7 @@ def load() -> ctypes.CDLL:
     Its names can be seen by what is loaded later: compiled functions call them.
 
     Raises:
-        ConfigError: if the machine has no C++ compiler.
+        ConfigError: if the machine has no C++ compiler that can build it.
     """
     path = cache_dir() / f"mlp-{digest()}.so"
     if not path.exists():
@@ -56,4 +57,5 @@ def _build(path: Path) -> None:
     command = [compiler, *FLAGS, *places, str(SOURCE), "-o", str(path), "-ltorch_cpu"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"{compiler} could not build {SOURCE.name}: {done.stderr.strip()}")
+        said = next((line for line in done.stderr.splitlines() if "error" in line), f"exit code {done.returncode}")
+        raise ConfigError(f"model.compile: {compiler} could not build {SOURCE.name}: {said.strip()}")

@@ -1,7 +1,7 @@
 // A grouped multilayer perceptron on small matrices: forward, and backward to the gradients of its weights.
 //
 // Rows come in groups, (G, R, in), and a layer's weights are those of all groups or each group's own. Rows are taken
-// through all layers in chunks that stay in the cache. What a value means is said in kernels/mlp.py; what the numbers
+// through all layers in chunks that stay in the cache. What a value means is said in mlp.py; what the numbers
 // are, the plain functions of networks/ say, to which the tests hold this.
 #include <algorithm>
 #include <cmath>
@@ -146,7 +146,7 @@ struct Network {
   int64_t groups, rows, activation;
   std::vector<Layer> layers;
 
-  // See kernels/mlp.py for the layout.
+  // See mlp.py for the layout.
   Network(const int64_t* layout, const float* const* tensors, float* tape, float* gradients) {
     groups = layout[0], rows = layout[1], activation = layout[2];
     layers.resize(layout[3]);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,12 +18,13 @@ from varshare_pl.networks.network import TaskMLP, mlp
 def make_native(policy: nn.Module) -> None:
     """Have the multilayer perceptrons in a module on the CPU computed in C++ from now on.
 
-    Not with several threads: torch's products share themselves out over them.
+    Not with several threads: torch's products share themselves out over them. Nor on Windows: the C++ is written for
+    g++ and clang++.
 
     Raises:
         ConfigError: if the machine has no C++ compiler.
     """
-    if next(policy.parameters()).device.type != "cpu" or torch.get_num_threads() > 1:
+    if next(policy.parameters()).device.type != "cpu" or torch.get_num_threads() > 1 or sys.platform == "win32":
         return
     library.load()
     for module in policy.modules():

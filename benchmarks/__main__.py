@@ -5,6 +5,7 @@ python -m benchmarks --only rival gemm   some ratios or groups of them
 python -m benchmarks check               the quick ratios beside the recorded ones; exit code 1 if one got worse
 python -m benchmarks docs FILE           tables and charts of a --json file into docs
 python -m benchmarks pages [RUNS]        docs/methods: text and options from the code, curves from a folder of runs
+python -m benchmarks gpu                 whether runs on a GPU are right, and how fast; eight minutes
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ def main(args: Sequence[str] | None = None) -> int:
             return _docs(Path(options.file))
         if options.command == "pages":
             return _pages(options.runs)
+        if options.command == "gpu":
+            return _gpu(options)
         return _check(options) if options.command == "check" else _run(options)
     except UsageError as error:
         print(f"python -m benchmarks: {error}", file=sys.stderr)
@@ -84,6 +87,18 @@ def _pages(runs: Path | None) -> int:
     return 0
 
 
+def _gpu(options: argparse.Namespace) -> int:
+    import torch
+
+    from benchmarks.gpu import page
+
+    if options.accelerator == "gpu" and not torch.cuda.is_available():
+        raise UsageError("gpu: torch finds no CUDA device here; --accelerator cpu --scale 0.01 tries the script")
+    text, good = page(options.accelerator, options.scale, options.minutes)
+    print(text)
+    return 0 if good else 1
+
+
 def _exit_code(results: Results) -> int:
     """A bar that is missed is told in the table; a case that should have run and did not is an error."""
     for name in results.failed():
@@ -102,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_common(parser, rounds=5)
     parser.add_argument("--record", action="store_true", help="add the ratios to the history")
-    commands = parser.add_subparsers(dest="command", metavar="{check,docs,pages}")
+    commands = parser.add_subparsers(dest="command", metavar="{check,docs,pages,gpu}")
     check = commands.add_parser("check", help="compare the quick ratios with the recorded ones")
     _add_common(check, rounds=3)
     check.add_argument(
@@ -115,6 +130,10 @@ def _parser() -> argparse.ArgumentParser:
     docs.add_argument("file", help="what --json wrote")
     pages = commands.add_parser("pages", help="bring docs/methods up to date")
     pages.add_argument("runs", nargs="?", type=Path, help="folder of runs of every method, for curves and tables")
+    gpu = commands.add_parser("gpu", help="runs on a GPU: right or not, and how fast")
+    gpu.add_argument("--accelerator", choices=["gpu", "cpu"], default="gpu", help="cpu tries the script")
+    gpu.add_argument("--minutes", type=float, default=8.0, help="after which no further row is begun (default 8)")
+    gpu.add_argument("--scale", type=float, default=1.0, help="work of a speed row")
     case = commands.add_parser("case")  # what the harness starts
     case.add_argument("name", choices=list(CASES))
     case.add_argument("--scale", type=float, default=1.0)

@@ -43,3 +43,16 @@ def gemm_rate(rows: int, width: int, seconds: float = 0.5) -> float:
             torch.mm(x, weight, out=output)
         stretches.append(time.perf_counter() - start)
     return 2 * rows * width * width * repeats / statistics.median(stretches)
+
+
+def device_gemm_rate(device: torch.device, dtype: torch.dtype, size: int, repeats: int = 20) -> float:
+    """Operations per second of a product of two (size × size) matrices on a device: the most that it reaches."""
+    x = torch.randn(size, size, device=device, dtype=dtype)
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    x @ x  # the first call prepares
+    wait()
+    start = time.perf_counter()
+    for _ in range(repeats):
+        x @ x
+    wait()
+    return 2 * size**3 * repeats / (time.perf_counter() - start)

@@ -2,6 +2,7 @@
 
 import importlib
 import multiprocessing.forkserver
+import os
 import re
 import sys
 import warnings
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from gymnasium.spaces import Box, Discrete
 from torch import Tensor
@@ -55,6 +57,12 @@ VARIANTS: dict[str, Callable[[], SharingMethod]] = {
     "varshare task_bias": partial(VarShare, task_bias=True),
     "varshare_low_rank layers, task_bias": partial(VarShareLowRank, rank=2, layers="last 2", task_bias=True),
 }
+
+
+# Where tests marked gpu run; "cpu" tries the tests themselves where there is none.
+ACCELERATOR = os.environ.get("VARSHARE_TEST_ACCELERATOR", "gpu")
+_NO_GPU = ACCELERATOR == "gpu" and not torch.cuda.is_available()
+NEEDS_GPU = [pytest.mark.gpu, pytest.mark.skipif(_NO_GPU, reason="needs a GPU")]
 
 
 def docs_script(name: str) -> Any:

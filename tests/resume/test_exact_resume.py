@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import ACCELERATOR, NEEDS_GPU
 
 from varshare_pl.callbacks import checkpoint as checkpoint_module
 from varshare_pl.cli.main import main
@@ -107,6 +108,7 @@ def assert_same(a: Any, b: Any, where: str = "") -> None:
         (["--model.actor_noise", "stored"], 3),
         (["--model.normalize_rewards", "task", "--model.normalize_returns", "task", "--model.popart", "true"], 3),
         pytest.param(["--model.compile", "true"], 10, marks=pytest.mark.slow),
+        pytest.param(["--trainer.accelerator", ACCELERATOR], 10, marks=NEEDS_GPU),
     ],
     ids=lambda value: "-".join(value[1::2]) if isinstance(value, list) else str(value),
 )

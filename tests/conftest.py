@@ -1,1 +1,45 @@
-"""Puts this folder on the import path, so that tests can import ``helpers``."""
+"""Puts this folder on the import path, so that tests can import ``helpers``; spares tests what takes long."""
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ask_packages_once() -> Iterator[None]:
+    """Each Trainer asks every installed package for callbacks, which takes as long as a short run."""
+    from lightning.pytorch.trainer.connectors import callback_connector
+
+    name = "_load_external_callbacks"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(callback_connector, name, functools.cache(getattr(callback_connector, name)))
+        yield
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
+    """What was drawn instead of images, which take seconds: sheet → {panel: axes}. The files are empty."""
+    from matplotlib.figure import Figure
+
+    from varshare_pl.results import images, style
+
+    sheets = {}
+
+    def draw(title: str, panels: Any, *layout: Any) -> dict[str, Any]:
+        axes: dict[str, Any] = {}
+        for panel in panels:
+            panel.draw(axes.setdefault(panel.title, Figure().add_subplot()))
+        return axes
+
+    def write(axes: dict[str, Any], path: Path) -> Path:
+        sheets[path.stem] = axes
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
+        return path
+
+    monkeypatch.setattr(style, "draw_sheet", draw)
+    monkeypatch.setattr(images, "write_image", write)
+    return sheets

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -21,18 +22,15 @@ def _ask_packages_once() -> Iterator[None]:
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
-    """What was drawn instead of images, which take seconds: sheet → {panel: axes}. The files are empty."""
-    from matplotlib.figure import Figure
-
+    """What was drawn, sheet → {panel: axes}, neither laid out nor rendered, which takes seconds: files are empty."""
     from varshare_pl.results import images, style
 
     sheets = {}
+    draw_sheet = style.draw_sheet
 
     def draw(title: str, panels: Any, *layout: Any) -> dict[str, Any]:
-        axes: dict[str, Any] = {}
-        for panel in panels:
-            panel.draw(axes.setdefault(panel.title, Figure().add_subplot()))
-        return axes
+        figure = draw_sheet(title, panels, *layout)
+        return dict(zip((panel.title for panel in panels), figure.axes, strict=True))
 
     def write(axes: dict[str, Any], path: Path) -> Path:
         sheets[path.stem] = axes
@@ -40,6 +38,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, Any]]:
         path.write_bytes(b"")
         return path
 
+    monkeypatch.setattr(style, "ConstrainedLayoutEngine", Mock())
     monkeypatch.setattr(style, "draw_sheet", draw)
     monkeypatch.setattr(images, "write_image", write)
     return sheets

@@ -5,12 +5,10 @@ import shutil
 import subprocess
 import sys
 from contextlib import redirect_stdout
-from pathlib import Path
 
 import pytest
 
 from varshare_pl.cli.main import main
-
 
 ASKED: list[tuple[list[str], set[str]]] = [
     (["re"], {"resume", "report"}),

@@ -84,7 +84,7 @@ def test_each_panel_alone(three, capsys):
 
 
 def test_plots_of_a_run_as_pdf(make_run, capsys):
-    run = make_run(2)
+    run = make_run(2, sharing=False)
     assert main(["plot", str(run), *PAPER]) == 0
     plots = run / "plots"
     assert {path.stem for path in plots.glob("*.pdf")} == {path.stem for path in plots.glob("*.png")}

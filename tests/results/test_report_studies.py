@@ -8,6 +8,8 @@ import pytest
 from made_up_runs import write_run
 from seed_runs import numbers_of, report, rows_of, write_seed
 
+pytestmark = pytest.mark.usefixtures("drawn")
+
 SUITES = {"mirrored": ("MirroredCartPole", 0), "made up": ("MadeUp", 3)}
 LOW = 22.3  # the anchors of MirroredCartPole, to 500
 

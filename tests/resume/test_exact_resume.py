@@ -15,7 +15,7 @@ from varshare_pl.cli.main import main
 TIMING = {"wall_time_s", "sps"}
 SMALL = ["--config", "complex_cartpole", "--data.rollout_steps", "16", "--model.hidden_sizes", "[16,16]"]
 SMALL += ["--evaluation.episodes", "2", "--plots.enabled", "false", "--model.diagnostics_every", "2"]
-SMALL += ["--checkpoint.every", "1", "--experiment", "x"]
+SMALL += ["--checkpoint.every", "1", "--experiment", "x", "--model.update_epochs", "2"]
 
 
 def fit(logs: Path, *options: str, envs: int = 10, rollouts: int = 6, every: int = 2) -> Path:

@@ -294,13 +294,13 @@ def test_the_seconds_are_those_of_all_sessions(tmp_path: Path) -> None:
     assert first * 0.5 < seconds(run) < first + time.perf_counter() - begin
 
 
-LONG = ["fit", *SMALL, "--data.num_envs", "10", "--data.total_env_steps", "9600", "--model.minibatch_size", "40"]
-LONG += ["--checkpoint.every", "0", "--evaluation.every", "3200"]
+LONG = ["fit", *SMALL, "--data.num_envs", "10", "--data.total_env_steps", "4800", "--model.minibatch_size", "40"]
+LONG += ["--checkpoint.every", "0", "--evaluation.every", "1600"]
 
 
 @pytest.fixture(scope="module")
 def long_run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a run of 60 rollouts leaves that nobody stopped."""
+    """What a run of 30 rollouts leaves that nobody stopped."""
     logs = tmp_path_factory.mktemp("long")
     assert main([*LONG, "--logs_dir", str(logs)]) == 0
     return state(logs / "x" / "seed_1")

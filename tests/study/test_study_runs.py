@@ -250,7 +250,7 @@ def test_twenty_runs_killed_five_times(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for folder in (whole, killed):
         folder.mkdir()
-        small.write(folder, seeds="1-5", overrides={"data.total_env_steps": 9600})
+        small.write(folder, seeds="1-5", overrides={"data.total_env_steps": 3200})
     assert small.study(whole)[0] == 0
     expected = small.all_left(whole / "logs" / "small")
     assert len(expected) == 20

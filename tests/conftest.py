@@ -9,6 +9,16 @@ from unittest.mock import Mock
 import pytest
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, of those that tell: one that starts last would leave the other workers with nothing to do."""
+
+    def seconds(item: pytest.Item) -> float:
+        marker = item.get_closest_marker("slow")
+        return marker.kwargs.get("seconds", 0.0) if marker else 0.0
+
+    items.sort(key=seconds, reverse=True)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _ask_packages_once() -> Iterator[None]:
     """Each Trainer asks every installed package for callbacks, which takes as long as a short run."""

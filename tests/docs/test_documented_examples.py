@@ -61,7 +61,7 @@ def test_methods_need_one_import(page):
         assert set(re.findall(r"(?:from|import) (varshare_pl[\w.]*)", block)) == {"varshare_pl.sharing"}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=80)
 def test_the_tutorial_runs_as_it_stands(folder):
     names = run_page("tutorial.md")
     assert (folder / "logs" / "complex_cartpole" / "seed_1" / "play.gif").exists()

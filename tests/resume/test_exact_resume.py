@@ -106,7 +106,7 @@ def assert_same(a: Any, b: Any, where: str = "") -> None:
         (["--data.backend", "torch", "--model.critic_noise", "weights"], 5),
         (["--model.actor_noise", "stored"], 3),
         (["--model.normalize_rewards", "task", "--model.normalize_returns", "task", "--model.popart", "true"], 3),
-        pytest.param(["--model.compile", "true"], 10, marks=pytest.mark.slow),
+        pytest.param(["--model.compile", "true"], 10, marks=pytest.mark.slow(seconds=200)),
     ],
     ids=lambda value: "-".join(value[1::2]) if isinstance(value, list) else str(value),
 )

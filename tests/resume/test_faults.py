@@ -321,7 +321,7 @@ def test_a_signal_ends_a_run_between_rollouts(tmp_path: Path, long_run: dict[str
     assert_same(long_run, state(run))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=80)
 def test_thirty_kills(tmp_path: Path) -> None:
     """SIGKILL at random moments: rollout, update, evaluation, checkpoint. The driver forks, to spare the start-up."""
     driver = [sys.executable, str(HERE / "kill_driver.py"), str(tmp_path)]

@@ -7,6 +7,8 @@ PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 # Neighbours in a file share what they prepare, so each process gets half of the tests in their order, and takes from
 # the other once it is done.
 TWO := -n 2 --dist worksteal
+# Byte code is kept, whatever the shell says: tests start a hundred processes, and pytest rewrites each test's file.
+test test-slow test-crash: export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow test-crash test-python lint docs bench bench-check clean

@@ -4,6 +4,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+# Neighbours in a file share what they prepare, so each process gets half of the tests in their order, and takes from
+# the other once it is done.
+TWO := -n 2 --dist worksteal
+# Byte code is kept, whatever the shell says: tests start a hundred processes, and pytest rewrites each test's file.
+test test-slow test-crash: export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow test-crash test-python lint docs bench bench-check clean
@@ -35,13 +40,13 @@ demo: $(VENV)/.installed  ## train VarShare on five CartPoles, ten to twenty sec
 	$(BIN)/varshare fit --config complex_cartpole
 
 test: $(VENV)/.installed-test  ## run the fast tests
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest $(TWO) -m "not slow"
 
 test-slow: $(VENV)/.installed-test  ## run the slow tests: learning runs with a known answer and the like
-	$(BIN)/python -m pytest -n 2 -m slow
+	$(BIN)/python -m pytest $(TWO) -m slow
 
 test-crash: $(VENV)/.installed-test  ## kill commands at each of their file operations; about half an hour
-	VARSHARE_CRASH_EVERY=1 $(BIN)/python -m pytest -n 2 -m slow tests/crash
+	VARSHARE_CRASH_EVERY=1 $(BIN)/python -m pytest $(TWO) -m slow tests/crash
 
 test-python:  ## run all tests on another Python, in an environment of its own: make test-python PYTHON=3.13
 	$(if $(filter 3.%,$(PYTHON)),,$(error PYTHON=$(PYTHON): a version is needed, as in: make test-python PYTHON=3.13))

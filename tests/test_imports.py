@@ -1,6 +1,7 @@
 """Imports point one way, and heavy packages are loaded only where they are needed."""
 
 import ast
+import functools
 import graphlib
 import subprocess
 import sys
@@ -52,6 +53,7 @@ ALONE = {
 OUTSIDE = {"__init__", "__main__"}
 
 
+@functools.cache
 def imported(module):
     """Names of our own and of other modules that a module's import statements load, lazily or not."""
     tree = ast.parse((PACKAGE.parent / (module.replace(".", "/") + ".py")).read_text(encoding="utf-8"))

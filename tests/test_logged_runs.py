@@ -33,6 +33,7 @@ SMALL += [
     "--checkpoint.every",
     "1",
 ]
+UNDRAWN = ["--plots.enabled", "false"]
 STEPS = list(range(80, 481, 80))
 NAMES = column_names(["baseline", "short light pole", "long heavy pole", "low gravity", "tight limits"])
 
@@ -48,7 +49,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run without loggers."""
     logs = tmp_path_factory.mktemp("plain")
-    assert main(["fit", *SMALL, "--logs_dir", str(logs), "--plots.enabled", "false"]) == 0
+    assert main(["fit", *SMALL, *UNDRAWN, "--logs_dir", str(logs)]) == 0
     return logs / "e" / "seed_1"
 
 
@@ -224,7 +225,7 @@ def test_all_files_are_in_the_run(logged: Path) -> None:
 
 def test_loggers_may_change_when_a_run_goes_on(logged: Path, tmp_path: Path) -> None:
     run = shutil.copytree(logged, tmp_path / "seed_1", symlinks=True)
-    assert main(["resume", str(run), "--data.total_env_steps", "640", "--logger", "csv"]) == 0
+    assert main(["resume", str(run), "--data.total_env_steps", "640", "--logger", "csv", *UNDRAWN]) == 0
     assert [int(row["step"]) for row in csv_rows(run)] == [*STEPS, 560, 640]
     assert len(read_offline(run)) == 1
     assert yaml.safe_load((run / "config.yaml").read_text())["logger"] == ["csv"]
@@ -234,7 +235,7 @@ def test_lightnings_own_loggers_come_on_top(tmp_path: Path) -> None:
     config = tmp_path / "own.yaml"
     own = {"class_path": "CSVLogger", "init_args": {"save_dir": str(tmp_path / "logs" / "e" / "seed_1")}}
     config.write_text(yaml.safe_dump({"logger": ["csv"], "trainer": {"logger": own}}))
-    assert main(["fit", *SMALL, "--config", str(config), "--logs_dir", str(tmp_path / "logs")]) == 0
+    assert main(["fit", *SMALL, *UNDRAWN, "--config", str(config), "--logs_dir", str(tmp_path / "logs")]) == 0
     run = tmp_path / "logs" / "e" / "seed_1"
     with (run / "lightning_logs" / "version_0" / "metrics.csv").open(newline="") as table:
         assert [int(row["step"]) for row in csv.DictReader(table)] == STEPS

@@ -17,6 +17,7 @@ NOTEBOOK = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
 SUITE = '[{"id": "CartPole-v1", "name": "ü 日本"}, {"id": "CartPole-v1", "name": "_b"}]'
 TINY = ["--data.num_envs", "2", "--data.rollout_steps", "8", "--data.total_env_steps", "16", "--data.suite", SUITE]
 TINY += ["--model.minibatch_size", "16", "--model.hidden_sizes", "[8]", "--evaluation.episodes", "1"]
+TINY += ["--model.sharing", "shared"]  # with fewer plots
 
 
 def shell(folder: Path, command: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
@@ -79,7 +80,7 @@ def test_a_full_disk_behind_standard_output_is_told(tmp_path):
 
 
 def test_python_draws_with_the_backend_of_a_notebook(run):
-    code = f"from varshare_pl.results.plots import plot_run; plot_run({str(run)!r})"
+    code = f"from varshare_pl.results.plots import run_figure; run_figure({str(run)!r}, 'losses')"
     done = shell(run, f"{sys.executable} -c \"{code}; import os; print(os.environ['MPLBACKEND'])\"", **NOTEBOOK)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.decode().strip() == NOTEBOOK["MPLBACKEND"]

@@ -42,7 +42,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
 
 
-def test_a_run_from_start_to_report(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_from_start_to_report(here: Path, capsys: pytest.CaptureFixture[str], drawn: dict[str, Any]) -> None:
     run = fit("a", 128, "--evaluation.every", "64")
     info = json.loads((run / "run.json").read_text())
     assert (info["suite"], info["solved_return"]) == ("Pictures", 7.0)

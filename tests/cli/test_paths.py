@@ -50,8 +50,9 @@ def test_a_run_goes_to_the_home_folder_and_is_found_there(home, capsys):
     ],
     ids=lambda command: command[0],
 )
-def test_commands_find_the_home_folder(home, capsys, command):
+def test_commands_find_the_home_folder(home, capsys, drawn, command):
     assert main(command) == 0, capsys.readouterr().err
+    assert command[0] not in ("plot", "report") or drawn
     assert command[0] != "play" or (home / "out.gif").is_file()
 
 

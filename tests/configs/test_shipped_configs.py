@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -15,14 +16,16 @@ CONFIGS = shipped_configs()
 PLAIN = ("cartpole", "acrobot")  # in the names of suites whose shipped results are without normalisation
 SLOW = ("metaworld_mt5_fast", "metaworld_mt10", "metaworld_mt50")  # tens of envs that take long to make
 DRAWN = ("complex_cartpole", "metaworld_mt3", "pendulum_family")  # one of each kind of plots; others are like these
-STEPS = 16  # of a rollout
+STEPS = 8  # of a rollout
 METHODS = {name.removeprefix("methods/") for name in CONFIGS if name.startswith("methods/")}
 
 
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in CONFIGS]
 )
-def test_shipped_config_trains(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_shipped_config_trains(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], drawn: dict[str, Any]
+) -> None:
     method = name.removeprefix("methods/") if name.startswith("methods/") else "varshare"
     alone = "data:" in CONFIGS[name].read_text(encoding="utf-8")
     base = name if alone else "complex_cartpole"  # some configs only make sense behind another
@@ -53,7 +56,7 @@ def test_shipped_config_trains(name: str, tmp_path: Path, capsys: pytest.Capture
     assert len(summary["final"]["return_per_task"]) == len(info["task_names"])
     assert yaml.safe_load((run / "config.yaml").read_text())["data"]["suite"] == data["suite"]
     assert (run / "checkpoints" / "last.ckpt").stat().st_size > 0
-    assert len(list((run / "plots").glob("*.png"))) > 0 or name not in DRAWN
+    assert ("returns" in drawn) == (name in DRAWN)
 
 
 @pytest.mark.parametrize("name", [name for name in CONFIGS if not name.startswith("methods/")])

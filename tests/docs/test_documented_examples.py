@@ -61,7 +61,7 @@ def test_methods_need_one_import(page):
         assert set(re.findall(r"(?:from|import) (varshare_pl[\w.]*)", block)) == {"varshare_pl.sharing"}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=80)
 def test_the_tutorial_runs_as_it_stands(folder):
     names = run_page("tutorial.md")
     assert (folder / "logs" / "complex_cartpole" / "seed_1" / "play.gif").exists()
@@ -74,7 +74,7 @@ def test_the_tutorial_runs_as_it_stands(folder):
 
 
 @pytest.mark.slow
-def test_the_extensions_run_as_they_stand(folder):
+def test_the_extensions_run_as_they_stand(folder, drawn):
     run_page("extending.md")
     logs = folder / "logs"
     assert (logs / "corridors" / "seed_1" / "play.gif").exists()
@@ -93,7 +93,7 @@ def test_the_extensions_run_as_they_stand(folder):
     assert (noisy["sharing/sigma"] > 0).all()
 
 
-def test_the_mapping_of_the_suites_page_trains(folder):
+def test_the_mapping_of_the_suites_page_trains(folder, drawn):
     run_page("suites.md")
     info = (folder / "logs" / "poles" / "seed_1" / "run.json").read_text(encoding="utf-8")
     assert '"suite": "Poles"' in info
@@ -106,7 +106,7 @@ def blocks(page: str) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_the_landers_fly(folder):
+def test_the_landers_fly(folder, drawn):
     pytest.importorskip("Box2D")
     (folder / "landers.yaml").write_text(blocks("extending.md")["landers.yaml"], encoding="utf-8")
     assert main(["fit", "--config", "landers.yaml"]) == 0
@@ -150,7 +150,7 @@ def test_the_documented_suite_is_one_file_and_one_entry(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_policies_page_runs_as_it_stands(folder):
+def test_the_policies_page_runs_as_it_stands(folder, drawn):
     pytest.importorskip("imageio_ffmpeg")
     sizes = ["--data.total_env_steps", "5120", "--evaluation.episodes", "1"]
     assert main(["fit", "--config", "complex_cartpole", *sizes]) == 0

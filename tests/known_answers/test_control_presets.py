@@ -15,6 +15,7 @@ def test_pendulums_are_swung_up(tmp_path: Path, seed: int) -> None:
     assert summary["final"]["return_mean"] > -300
 
 
+@pytest.mark.slow(seconds=130)
 def test_landers_learn_to_land(tmp_path: Path) -> None:
     """A random policy has about −200; seed 12 about 100 after 600k env steps, seed 13 224 after the preset's 1.5M."""
     summary, _ = train(tmp_path, 12, "--config", "lunar_lander_family", "--data.total_env_steps", "600000")

@@ -32,7 +32,7 @@ def _registered():
 def test_the_critic_learns_one_over_one_minus_gamma(method):
     """10 for every task; with the time limit taken for an end it would be about 3."""
     tasks = [{"id": "ConstantReward-v0", "name": name} for name in ("a", "b")]
-    data = {"suite": tasks, "num_envs": 4, "rollout_steps": 16, "total_env_steps": 60 * 64}
+    data = {"suite": tasks, "num_envs": 4, "rollout_steps": 16, "total_env_steps": 30 * 64}
     options = {"gamma": GAMMA, "lr_critic": 2e-2, "anneal_lr": True, "minibatch_size": 32, "update_epochs": 4}
     policy = fit(data, sharing=METHODS[method](), **options).module.policy
     with torch.no_grad():

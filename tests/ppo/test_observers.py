@@ -34,7 +34,9 @@ def bare():
 
 
 @pytest.mark.parametrize("name", CALLBACKS)
-def test_final_weights_are_bit_identical(bare, name, tmp_path, monkeypatch):
+def test_final_weights_are_bit_identical(bare, name, tmp_path, monkeypatch, request):
+    if name == "all":
+        request.getfixturevalue("drawn")  # "plots" has real ones
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)  # else the progress line does nothing
     settings = {"default_root_dir": tmp_path, "enable_checkpointing": name in ("checkpoint", "all")}
     if name in ("loggers", "all"):

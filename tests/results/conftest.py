@@ -8,10 +8,7 @@ from pathlib import Path
 
 import pytest
 from made_up_runs import write_run
-from matplotlib.figure import Figure
 from seed_runs import SIZE, write_seed, write_summary
-
-from varshare_pl.results import images, style
 
 MakeRun = Callable[..., Path]
 
@@ -37,28 +34,6 @@ def make_run(tmp_path: Path) -> MakeRun:
         return run
 
     return make
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """What was drawn instead of images: sheet → {panel: axes}."""
-    sheets = {}
-
-    def draw(title, panels, *layout):
-        axes = {}
-        for panel in panels:
-            panel.draw(axes.setdefault(panel.title, Figure().add_subplot()))
-        return axes
-
-    def write(axes, path):
-        sheets[path.stem] = axes
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(b"")
-        return path
-
-    monkeypatch.setattr(style, "draw_sheet", draw)
-    monkeypatch.setattr(images, "write_image", write)
-    return sheets
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def test_another_suite_or_version_has_no_anchors(suite, version, tasks):
 
 
 @pytest.mark.parametrize("suite", ["Mine", "MirroredCartPole"])
-def test_a_runs_own_anchors_come_first(suite, tmp_path, capsys):
+def test_a_runs_own_anchors_come_first(suite, tmp_path, capsys, drawn):
     anchors = {"low": [0.0, 10.0], "high": [10.0, 30.0]}
     for seed in (1, 2):
         final = [4.0 + seed, 20.0]

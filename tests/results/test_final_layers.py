@@ -5,6 +5,8 @@ import pytest
 from seed_runs import numbers_of, report, write_seed
 from test_report_studies import write_study
 
+pytestmark = pytest.mark.usefixtures("drawn")
+
 TURNED = {"near": [0.9, 0.8], "far": [0.2, 0.4]}  # the energy of the actor's head, by suite and seed
 COSINES = {(0, 1): [-0.5, -0.7], (0, 2): [0.9, 0.7], (1, 2): [-0.6, np.nan]}  # by pair of tasks and seed
 

@@ -15,6 +15,8 @@ from varshare_pl.results.numbers import score_rows, timing_rows
 from varshare_pl.results.protocol import gaps
 from varshare_pl.results.study import read_study
 
+pytestmark = pytest.mark.usefixtures("drawn")
+
 CONFIG = "evaluation:\n  every: 100\n  stop_when_solved: 1\n"
 LENGTH = 6 * SIZE
 

@@ -10,6 +10,7 @@ from seed_runs import write_seed, write_summary
 import varshare_pl as vs
 from varshare_pl.cli.main import main
 from varshare_pl.errors import ConfigError
+from varshare_pl.results.images import write_image
 from varshare_pl.results.look import Look
 from varshare_pl.results.plots import run_figure
 from varshare_pl.results.style import Panel, draw_sheet
@@ -41,7 +42,7 @@ def test_a_report_for_a_paper(three, capsys):
     assert 'href="figures/answer.pdf">PDF<' in page
 
 
-def test_another_format_replaces_the_files_of_the_first(three, capsys):
+def test_another_format_replaces_the_files_of_the_first(three, capsys, drawn):
     figures = three / "report" / "figures"
     for kind, suffixes in (("svg", {".png", ".svg"}), ("pdf", {".png", ".pdf"}), ("png", {".png"})):
         assert main(["report", str(three), "--format", kind]) == 0
@@ -65,6 +66,15 @@ def test_a_single_panel_has_no_title_and_several_keep_theirs():
     assert [axes._left_title.get_text() for axes in (*alone.axes, *both.axes)] == ["", "first", "second"]
 
 
+def test_a_figure_is_drawn_once_for_each_file(tmp_path, monkeypatch):
+    calls, draw = [], matplotlib.figure.Figure.draw
+    monkeypatch.setattr(matplotlib.figure.Figure, "draw", lambda *args: (calls.append(args), draw(*args)))
+    figure = draw_sheet("all", [Panel("first", "", lambda axes: [])], 1)
+    for kind in ("png", "pdf", "svg"):
+        write_image(figure, tmp_path / f"a.{kind}")
+    assert len(calls) == 3
+
+
 def test_each_panel_alone(three, capsys):
     assert main(["report", str(three), *PAPER, "--panels"]) == 0
     figures = {path.name for path in (three / "report" / "figures").glob("*.pdf")}
@@ -74,7 +84,7 @@ def test_each_panel_alone(three, capsys):
 
 
 def test_plots_of_a_run_as_pdf(make_run, capsys):
-    run = make_run(2)
+    run = make_run(2, sharing=False)
     assert main(["plot", str(run), *PAPER]) == 0
     plots = run / "plots"
     assert {path.stem for path in plots.glob("*.pdf")} == {path.stem for path in plots.glob("*.png")}

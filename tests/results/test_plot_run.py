@@ -32,7 +32,7 @@ def keep_columns(run, *prefixes):
     (run / "heartbeat.csv").write_text("".join(",".join(row[i] for i in kept) + "\n" for row in rows))
 
 
-@pytest.mark.parametrize(("num_tasks", "names"), [(1, ["alone"]), (2, None), (5, NAMES), (50, None)])
+@pytest.mark.parametrize(("num_tasks", "names"), [(1, ["alone"]), (5, NAMES), (50, None)])
 def test_all_plots_for_few_and_many_tasks(make_run, num_tasks, names):
     run = make_run(num_tasks, rows=8, names=names)
     paths = plot_run(run)
@@ -60,14 +60,14 @@ def test_the_arguments_overrule_the_runs_own_facts(make_run):
     assert len(images) == 4
 
 
-def test_a_method_without_task_weights_has_no_sharing_plots(make_run):
+def test_a_method_without_task_weights_has_no_sharing_plots(make_run, drawn):
     run = make_run(2, rows=8, sharing=False)
     assert [path.stem for path in plot_run(run)] == ["returns", "kl_sigma", "losses"]
     keep_columns(run, "env_steps", "loss", "train", "eval")  # an older run: no KL of the policy either
     assert [path.stem for path in plot_run(run)] == ["returns", "losses"]
 
 
-def test_missing_columns_and_files_cost_only_their_panels(make_run):
+def test_missing_columns_and_files_cost_only_their_panels(make_run, drawn):
     run = make_run(2, rows=8)
     (run / "diagnostics.csv").unlink()
     assert [path.stem for path in plot_run(run)] == ["returns", "kl_sigma", "losses"]
@@ -94,8 +94,9 @@ def test_values_that_are_not_finite_leave_gaps(make_run):
     assert len(plot_run(run)) == len(ALL)
 
 
-@pytest.mark.parametrize("scale", [1.0, 0.1, 0.03, -0.03, 0.01, 1e-4, 1e7])
-@pytest.mark.parametrize("sharing", [False, True])
+@pytest.mark.parametrize(
+    ("scale", "sharing"), [(1.0, True), *((scale, False) for scale in (1.0, 0.1, 0.03, -0.03, 0.01, 1e-4, 1e7))]
+)
 def test_no_text_is_cut_or_lies_on_another_panel(make_run, monkeypatch, scale, sharing):
     run = make_run(2, rows=8, sharing=sharing)
     path = run / "heartbeat.csv"
@@ -192,7 +193,7 @@ def test_ticks():
     )
 
 
-def test_the_command_prints_what_it_wrote(make_run, capsys):
+def test_the_command_prints_what_it_wrote(make_run, capsys, drawn):
     runs = [make_run(1, rows=4, sharing=False), make_run(2, rows=4)]
     assert plot_command([str(run) for run in runs]) == 0
     printed = capsys.readouterr().out.splitlines()
@@ -213,7 +214,7 @@ def test_the_command_refuses_what_is_no_run(tmp_path, capsys):
     assert "Draw a run's plots again" in capsys.readouterr().out
 
 
-def test_a_run_json_with_more_in_it_is_fine(make_run):
+def test_a_run_json_with_more_in_it_is_fine(make_run, drawn):
     run = make_run(2, rows=4)
     (run / "run.json").write_text(json.dumps({"seed": 3, "packages": {}, "solved_return": None}))
     assert len(plot_run(run)) == len(ALL)

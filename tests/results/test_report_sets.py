@@ -10,6 +10,8 @@ from seed_runs import curve, numbers_of, report, states_after, write_seed, write
 
 from varshare_pl.cli.main import main
 
+pytestmark = pytest.mark.usefixtures("drawn")
+
 
 def test_a_half_finished_set(three, capsys, drawn):
     torn = "300,1,2"  # killed in the middle of a line

@@ -8,6 +8,8 @@ import pytest
 from made_up_runs import write_run
 from seed_runs import numbers_of, report, rows_of, write_seed
 
+pytestmark = pytest.mark.usefixtures("drawn")
+
 SUITES = {"mirrored": ("MirroredCartPole", 0), "made up": ("MadeUp", 3)}
 LOW = 22.3  # the anchors of MirroredCartPole, to 500
 
@@ -229,7 +231,7 @@ def test_a_spoilt_failure_or_a_mixed_variant_ends_in_one_line(study, capsys):
     assert "x.json: not the record of a failure: KeyError: 'seed'" in report(study, capsys, code=2)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=80)
 def test_240_runs_take_less_than_a_gigabyte(tmp_path):
     methods = [f"method_{k}" for k in range(8)]
     suites = ["ComplexCartPole", "IdenticalCartPole", "Other"]

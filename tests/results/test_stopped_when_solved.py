@@ -5,6 +5,8 @@ import json
 import pytest
 from seed_runs import SIZE, curve, numbers_of, report, write_seed, write_summary
 
+pytestmark = pytest.mark.usefixtures("drawn")
+
 CONFIG = "evaluation:\n  every: 100\n  stop_when_solved: 1\n"
 LENGTH = 8 * SIZE
 

@@ -16,7 +16,7 @@ from varshare_pl.cli.main import main
 TIMING = {"wall_time_s", "sps"}
 SMALL = ["--config", "complex_cartpole", "--data.rollout_steps", "16", "--model.hidden_sizes", "[16,16]"]
 SMALL += ["--evaluation.episodes", "2", "--plots.enabled", "false", "--model.diagnostics_every", "2"]
-SMALL += ["--checkpoint.every", "1", "--experiment", "x"]
+SMALL += ["--checkpoint.every", "1", "--experiment", "x", "--model.update_epochs", "2"]
 
 
 def fit(logs: Path, *options: str, envs: int = 10, rollouts: int = 6, every: int = 2) -> Path:
@@ -107,7 +107,7 @@ def assert_same(a: Any, b: Any, where: str = "") -> None:
         (["--data.backend", "torch", "--model.critic_noise", "weights"], 5),
         (["--model.actor_noise", "stored"], 3),
         (["--model.normalize_rewards", "task", "--model.normalize_returns", "task", "--model.popart", "true"], 3),
-        pytest.param(["--model.compile", "true"], 10, marks=pytest.mark.slow),
+        pytest.param(["--model.compile", "true"], 10, marks=pytest.mark.slow(seconds=200)),
         pytest.param(["--trainer.accelerator", ACCELERATOR], 10, marks=NEEDS_GPU),
     ],
     ids=lambda value: "-".join(value[1::2]) if isinstance(value, list) else str(value),

@@ -294,13 +294,13 @@ def test_the_seconds_are_those_of_all_sessions(tmp_path: Path) -> None:
     assert first * 0.5 < seconds(run) < first + time.perf_counter() - begin
 
 
-LONG = ["fit", *SMALL, "--data.num_envs", "10", "--data.total_env_steps", "9600", "--model.minibatch_size", "40"]
-LONG += ["--checkpoint.every", "0", "--evaluation.every", "3200"]
+LONG = ["fit", *SMALL, "--data.num_envs", "10", "--data.total_env_steps", "4800", "--model.minibatch_size", "40"]
+LONG += ["--checkpoint.every", "0", "--evaluation.every", "1600"]
 
 
 @pytest.fixture(scope="module")
 def long_run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a run of 60 rollouts leaves that nobody stopped."""
+    """What a run of 30 rollouts leaves that nobody stopped."""
     logs = tmp_path_factory.mktemp("long")
     assert main([*LONG, "--logs_dir", str(logs)]) == 0
     return state(logs / "x" / "seed_1")
@@ -321,7 +321,7 @@ def test_a_signal_ends_a_run_between_rollouts(tmp_path: Path, long_run: dict[str
     assert_same(long_run, state(run))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=80)
 def test_thirty_kills(tmp_path: Path) -> None:
     """SIGKILL at random moments: rollout, update, evaluation, checkpoint. The driver forks, to spare the start-up."""
     driver = [sys.executable, str(HERE / "kill_driver.py"), str(tmp_path)]

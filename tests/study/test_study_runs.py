@@ -160,7 +160,7 @@ def test_a_failed_run_is_shown_and_waits_to_be_asked_for(tmp_path: Path) -> None
     assert small.all_left(folder) == small.all_left(alone / "logs" / "small")
 
 
-LONGER = {"data.total_env_steps": 8000}  # long enough to be stopped on the way
+LONGER = {"data.total_env_steps": 4800}  # long enough to be stopped on the way
 
 
 def wait_for(condition: Any, process: "subprocess.Popen[str]", seconds: float = 60.0) -> None:
@@ -244,13 +244,13 @@ def test_a_process_per_device_within_a_study(tmp_path: Path) -> None:
     assert summary["finished"]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=100)
 def test_twenty_runs_killed_five_times(tmp_path: Path) -> None:
     """SIGKILL to everything at random times; what is left at the end is what an undisturbed study leaves."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for folder in (whole, killed):
         folder.mkdir()
-        small.write(folder, seeds="1-5", overrides={"data.total_env_steps": 9600})
+        small.write(folder, seeds="1-5", overrides={"data.total_env_steps": 3200})
     assert small.study(whole)[0] == 0
     expected = small.all_left(whole / "logs" / "small")
     assert len(expected) == 20

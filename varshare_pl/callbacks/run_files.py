@@ -123,7 +123,7 @@ class RunFiles(Callback):
             **({} if suite.success.info is None else {"success": asdict(suite.success)}),
             "total_env_steps": self._lengths,
             "commit": code_commit(),
-            "packages": {name: version(name) for name in PACKAGES},
+            "packages": _packages(),
             "python": platform.python_version(),
             "hardware": {
                 "machine": platform.machine(),
@@ -179,6 +179,11 @@ def _means(result: EvaluationResult) -> dict[str, Any]:
     for name, values in result.means.items():
         found |= {f"{name}_mean": float(average(values)), f"{name}_per_task": values.tolist()}
     return found
+
+
+@cache
+def _packages() -> dict[str, str]:
+    return {name: version(name) for name in PACKAGES}
 
 
 @cache

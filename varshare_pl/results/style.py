@@ -66,7 +66,7 @@ def draw_sheet(
     rows = math.ceil(len(panels) / columns)
     scale = look.font_size / SCREEN.font_size
     with as_plain_text(_text_sizes(look)):
-        figure = new_figure(layout=ConstrainedLayoutEngine(w_pad=PAD, h_pad=PAD))
+        figure = new_figure(layout="none")
         legends: dict[str, dict[str, Handle]] = {}
         for i, panel in enumerate(panels):
             axes = figure.add_subplot(rows, columns, i + 1)
@@ -83,8 +83,8 @@ def draw_sheet(
         lines = _legends(figure, {name: entries for name, entries in legends.items() if entries}, look.width / scale)
         around = rows * AROUND + TITLE * look.titles + LEGEND_LINE * lines
         figure.set_size_inches(look.width, rows * panel_height + scale * around)
-        figure.draw_without_rendering()  # once for all formats: to lay out takes as long as to draw
-        figure.set_layout_engine("none")
+        # Once for all formats, as it takes as long as to draw; a figure with an engine of its own is drawn three times.
+        ConstrainedLayoutEngine(w_pad=PAD, h_pad=PAD).execute(figure)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Step a suite's envs; run as a script it goes on, in a process of its own, from a state in a file."""
+"""Step a suite's envs; run as a script it goes on, in a process of its own, from states in files."""
 
 import json
 import sys
@@ -42,4 +42,5 @@ def go_on(folder):
 
 
 if __name__ == "__main__":
-    go_on(Path(sys.argv[1]))
+    for folder in sys.argv[1:]:
+        go_on(Path(folder))

@@ -7,7 +7,7 @@ import os
 import shlex
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,10 @@ from varshare_pl.arguments import CommandParser, path_argument
 from varshare_pl.cli.configs import resolve_config, resolve_study
 from varshare_pl.errors import ConfigError, RunError
 from varshare_pl.run_folder import TRIAL
-from varshare_pl.study.definition import EXECUTORS, Study, read_study
-from varshare_pl.study.executor import Executor
+from varshare_pl.study.definition import Study, read_study
+from varshare_pl.study.executors import EXECUTORS, Needs
 from varshare_pl.study.folder import StudyFolder
-from varshare_pl.study.local import ForkServer, LocalExecutor
+from varshare_pl.study.local import ForkServer
 from varshare_pl.study.runs import Run, State, make_run
 from varshare_pl.study.scheduler import Scheduler, StopSignals
 from varshare_pl.study.search import LENGTH
@@ -88,8 +88,10 @@ def _options(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--dry-run", action="store_true", help="print the plan with the command of each run; run nothing"
     )
-    parser.add_argument("--workers", metavar="N", help="runs at once; default: one per core, with slurm all")
-    parser.add_argument("--executor", metavar="NAME", help="local: processes here (default); slurm: jobs of a cluster")
+    parser.add_argument("--workers", metavar="N", help="runs at once; default: one per core, on clusters all")
+    parser.add_argument(
+        "--executor", metavar="NAME", help="local: processes here (default); slurm: jobs; ray: tasks of a Ray cluster"
+    )
     parser.add_argument("--retry-failed", action="store_true", help="go on with failed runs too")
     parser.add_argument("--tune", action="store_true", help="search the parameters under tune, for each variant")
     parser.add_argument(
@@ -179,28 +181,18 @@ def _run(
     main: Main,
 ) -> tuple[dict[State, int], int]:
     """Bring runs to their ends; gives how many are in which state, and the signal that stopped them, or 0."""
-    executor = _executor(study, folder, options, server, main)
-    held = folder.lock()
-    try:
-        folder.describe(study, lengths)
-        if options.retry_failed:
-            folder.forget_failures(runs())
-        with StopSignals() as stop:
-            counts = Scheduler(runs, folder, executor, make_view(), stop).run()
-        return counts, stop.received[0] if stop.received else 0
-    finally:
-        held.release()
-
-
-def _executor(
-    study: Study, folder: StudyFolder, options: argparse.Namespace, server: ForkServer, main: Main
-) -> Executor:
-    workers = options.workers or study.workers
-    if (options.executor or study.executor) == "local":
-        return LocalExecutor(server, main, folder.log, workers)
-    from varshare_pl.study.slurm import SlurmExecutor
-
-    return SlurmExecutor(study.slurm, main, folder.path, workers)
+    needs = Needs(server, main, folder.path, folder.log, options.workers or study.workers, study.slurm, study.ray)
+    with closing(EXECUTORS[options.executor or study.executor](needs)) as executor:
+        held = folder.lock()
+        try:
+            folder.describe(study, lengths)
+            if options.retry_failed:
+                folder.forget_failures(runs())
+            with StopSignals() as stop:
+                counts = Scheduler(runs, folder, executor, make_view(), stop).run()
+            return counts, stop.received[0] if stop.received else 0
+        finally:
+            held.release()
 
 
 def _end(counts: Mapping[State, int], signal: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from varshare_pl.errors import ConfigError
 from varshare_pl.paths import user_path
 from varshare_pl.results.info import read_json
 from varshare_pl.study import values
+from varshare_pl.study.executors import EXECUTORS
+from varshare_pl.study.resources import Ray, Slurm, read_ray, read_slurm
 from varshare_pl.study.search import BUDGET_FILE, Tuning, read_tuning
 from varshare_pl.study.shown import Shown, expected_energies, read_shown
 from varshare_pl.study.values import (
@@ -22,17 +24,14 @@ from varshare_pl.study.values import (
     mapping,
     one_of,
     option_text,
-    positive,
     refuse,
     texts,
 )
 
-EXECUTORS = ("local", "slurm")
 KEYS = (
     *("name", "description", "configs", "suites", "methods", "grid", "seeds", "overrides", "reference", "tuned"),
-    *("expected_head_energy", "report", "workers", "executor", "slurm", "tune"),
+    *("expected_head_energy", "report", "workers", "executor", "slurm", "ray", "tune"),
 )
-SLURM_KEYS = ("partition", "hours", "memory_gb", "cpus", "gpus", "notice", "setup", "options")
 OWN_OPTIONS = {  # options of `varshare fit` that a study decides about
     "config": "configs lists config files",
     "seed_everything": "seeds says which",
@@ -63,20 +62,6 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Slurm:
-    """What each job asks of SLURM; None leaves it to the cluster."""
-
-    partition: str | None = None
-    hours: float = 24.0  # after which a job is put back into the queue and goes on
-    memory_gb: float | None = None
-    cpus: int = 1
-    gpus: int = 0
-    notice: int = 90  # seconds before that time at which a job has to stop
-    setup: tuple[str, ...] = ()  # shell commands before the job
-    options: Mapping[str, Any] = field(default_factory=dict)  # further options of sbatch
-
-
-@dataclass(frozen=True)
 class Study:
     """A study as its file gives it; variants and seeds in the order of the file."""
 
@@ -88,6 +73,7 @@ class Study:
     executor: str
     workers: int | None
     slurm: Slurm
+    ray: Ray
     tuning: Tuning | None
     budget: dict[str, Any] | None  # of the tuning that its configs come from
     expected_head_energy: Mapping[str, float]  # sharing energy that is right for the actor's head, by suite
@@ -161,7 +147,8 @@ def read_study(path: Path, resolve: Callable[[str], str], for_tuning: bool = Fal
         reference,
         one_of(content.get("executor", "local"), "executor", EXECUTORS),
         None if workers is None else integer(workers, "workers"),
-        _slurm(mapping(content.get("slurm"), "slurm")),
+        read_slurm(content.get("slurm")),
+        read_ray(content.get("ray")),
         read_tuning(content["tune"], seeds, set_by_file) if "tune" in content else None,
         None if tuned is None else _budget(tuned, seeds),
         expected_energies(mapping(content.get("expected_head_energy"), "expected_head_energy"), suites),
@@ -271,19 +258,3 @@ def _check_names(variants: list[Variant]) -> None:
             )
         if variant.name in RESERVED:
             raise ConfigError(f"methods: {variant.name} is the name of a folder of the study; change a label")
-
-
-def _slurm(content: dict[str, Any]) -> Slurm:
-    check_keys(content, SLURM_KEYS, "slurm.")
-    given: dict[str, Any] = {key: value for key, value in content.items() if value is not None}
-    checks: dict[str, Callable[[Any, str], Any]] = {
-        "partition": values.text,
-        "hours": positive,
-        "memory_gb": positive,
-        "cpus": integer,
-        "gpus": lambda value, key: integer(value, key, 0),
-        "notice": integer,
-        "setup": texts,
-        "options": mapping,
-    }
-    return Slurm(**{key: checks[key](value, f"slurm.{key}") for key, value in given.items()})

@@ -1,4 +1,4 @@
-"""What runs a study's runs: processes here, or jobs on a cluster."""
+"""What runs a study's runs: processes here, or jobs or tasks on a cluster."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from varshare_pl.study.runs import Run
+
+MANY = 1_000_000  # where a cluster's own queue decides how many runs go at once
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,10 @@ class Executor(Protocol):
 
     def stop(self, number: int) -> None:
         """Send a signal to all: the first stops them between two rollouts, a second one at once."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what it holds; called once at the end."""
         ...
 
 

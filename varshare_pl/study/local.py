@@ -35,6 +35,7 @@ class ForkServer:
     """
 
     def __init__(self, preload: str) -> None:
+        self.preload = preload
         self._context: Any = mp.get_context(start_method())
         if start_method() == "forkserver":
             self._context.set_forkserver_preload([preload])
@@ -101,6 +102,9 @@ class LocalExecutor:
         for _, process in self._running.values():
             if process.pid is not None and process.is_alive():
                 os.kill(process.pid, number)
+
+    def close(self) -> None:
+        """Nothing: the server makes processes for whoever asks next."""
 
 
 def _in_place(folder: str, program: str, target: Callable[..., None], *args: Any) -> None:

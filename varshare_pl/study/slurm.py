@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from varshare_pl.errors import ConfigError, RunError
-from varshare_pl.study.definition import Slurm
-from varshare_pl.study.executor import Ended, log_in_utf8
+from varshare_pl.study.executor import MANY, Ended, log_in_utf8
+from varshare_pl.study.resources import Slurm
 from varshare_pl.study.runs import Run
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 FOLDER = "slurm"
 EVERY = 5.0  # seconds between two questions to SLURM
 PATIENCE = 20.0  # seconds for the result of a job that is gone to come through the file system
-MANY = 1_000_000
 
 
 class Job:
@@ -121,6 +120,9 @@ class SlurmExecutor:
             jobs = [job for _, job in self._jobs.values()]
             subprocess.run(["scancel", *jobs], check=False, capture_output=True, timeout=60)
             self._asked_at = float("-inf")
+
+    def close(self) -> None:
+        """Nothing: SLURM keeps the jobs."""
 
     def _exit_code(self, number: str) -> int | None:
         from submitit import SlurmJob

@@ -27,6 +27,7 @@ TEXTS = Texts(
         ),
         *(("seeds",), ("seeds", "*"), ("tune", "seeds"), ("tune", "seeds", "*")),  # 1:10 and 010 are no numbers there
         *(("slurm", "partition"), ("slurm", "setup"), ("slurm", "setup", "*"), ("slurm", "options", "*")),
+        ("ray", "address"),
         *(
             place
             for suite in _SUITES

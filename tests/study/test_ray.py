@@ -1,0 +1,151 @@
+"""Studies on a real Ray cluster: nodes on this machine that end with the test."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import small
+from cluster import free_port
+
+from varshare_pl.cli.main import main
+
+LONG = {"data.total_env_steps": 16_000}
+NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+
+
+def refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line that ends the study before anything is written."""
+    assert main(["study", str(folder / "file.yaml"), "--executor", "ray"]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("varshare: error: ")
+    assert line.count("\n") == 1
+    assert [path.name for path in folder.iterdir()] == ["file.yaml"]
+    return line.removeprefix("varshare: error: ").strip()
+
+
+def test_ray_has_to_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    small.write(tmp_path)
+    assert refused(tmp_path, capsys) == 'executor: ray needs Ray; pip install "varshare-pl[ray]"'
+
+
+def test_a_cluster_has_to_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.chdir(tmp_path)
+    allowed = "HOST:PORT of a cluster's head, or auto, is"
+    for address in ("there", "there:", ":6379", "ray://there:1"):
+        small.write(tmp_path, ray={"address": address})
+        assert refused(tmp_path, capsys) == f"ray.address: {address} is not allowed; {allowed}"
+    silent = f"127.0.0.1:{free_port()}"
+    small.write(tmp_path, ray={"address": silent})
+    expected = f"ray.address: no Ray cluster answers at {silent}; {allowed} allowed"
+    assert refused(tmp_path, capsys) == expected
+    small.write(tmp_path)
+    monkeypatch.setenv("RAY_ADDRESS", silent)
+    assert refused(tmp_path, capsys) == expected
+
+
+class Nodes:
+    """A cluster of two nodes with one CPU each; a run fills a node."""
+
+    def __init__(self, temporary: str) -> None:
+        from ray.cluster_utils import Cluster
+
+        self._cluster = Cluster(initialize_head=True, head_node_args={**NODE, "temp_dir": temporary})
+        self._second = self._cluster.add_node(**NODE)
+        self.address = str(self._cluster.address)
+
+    def kill_the_second(self) -> list[str]:
+        """SIGKILL to all its processes, as when its machine loses power; gives the folders of the runs on it."""
+        raylet = psutil.Process(self._second.all_processes["raylet"][0].process.pid)
+        processes = [raylet, *raylet.children(recursive=True)]
+        for one in processes:
+            one.suspend()  # none may tell another
+        opened = {Path(file.path).parent for one in processes for file in one.open_files()}
+        for one in processes:
+            one.kill()
+        self._cluster.remove_node(self._second, allow_graceful=False)
+        return sorted(str(folder) for folder in opened if folder.name.startswith("seed_"))
+
+    def shutdown(self) -> None:
+        self._cluster.shutdown()
+
+
+@pytest.fixture
+def nodes() -> Iterator[Nodes]:
+    pytest.importorskip("ray")
+    before = {one.pid for one in psutil.Process().children(recursive=True)}
+    temporary = tempfile.mkdtemp(prefix="ray")  # the paths of Ray's sockets have to be short
+    made = Nodes(temporary)
+    try:
+        yield made
+    finally:
+        made.shutdown()
+        shutil.rmtree(temporary)
+    left = [one for one in psutil.Process().children(recursive=True) if one.pid not in before]
+    assert not psutil.wait_procs(left, timeout=30)[1]
+
+
+def on_ray(folder: Path, address: str) -> Any:
+    return small.started(folder, "--executor", "ray", env={**os.environ, "RAY_ADDRESS": address})
+
+
+def wait_for(condition: Callable[[], Any], process: "subprocess.Popen[str]", seconds: float = 120.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def count(run: Path) -> int:
+    """Lines of a run's heartbeat."""
+    return (run / "heartbeat.csv").read_bytes().count(b"\n")
+
+
+def under_way(folder: Path, rows: int = 6) -> int:
+    """How many runs have written so many lines of their heartbeats, and not ended."""
+    tables = [path for path in folder.rglob("heartbeat.csv") if not (path.parent / "summary.json").exists()]
+    return sum(path.read_bytes().count(b"\n") > rows for path in tables)
+
+
+@pytest.mark.slow
+def test_runs_of_a_lost_node_go_on_exactly(tmp_path: Path, nodes: Nodes) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+        small.write(folder, suites={"mirrored": "mirrored_cartpole"}, overrides=LONG)
+    folder = there / "logs" / "small"
+    t = time.time()
+    with on_ray(there, nodes.address) as process:
+        wait_for(lambda: under_way(folder) == 2, process)
+        print("under way", time.time() - t)
+        (lost,) = nodes.kill_the_second()
+        print("killed", time.time() - t, lost)
+        rows = count(Path(lost))
+        while process.poll() is None:
+            print(f"{time.time() - t:.1f}", {str(p): count(p) for p in folder.glob("*/seed_*")})
+            time.sleep(1)
+        out, err = process.communicate(timeout=400)
+        print("done", time.time() - t)
+    assert (process.returncode, err) == (0, ""), out
+    assert out.splitlines()[-1] == "4 finished"
+    assert 6 < rows < count(Path(lost))  # it was not done, and did not begin anew
+    assert small.study(here)[0] == 0
+    print("here", time.time() - t)
+    assert small.all_left(folder) == small.all_left(here / "logs" / "small")
+    assert 0

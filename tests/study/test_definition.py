@@ -334,7 +334,7 @@ def test_a_shipped_study_is_planned(
         "methods": (48, 3, 300_000),
         "dial_calibration": (5, 3, 117_000),
         "dial_sizes": (14, 3, 117_000),
-        "metaworld_mt5_fast": (3, 3, 480_000),
+        "metaworld_mt5_fast": (3, 3, 900_000),
         "dial": (121, 10, (7 * 117_000 + 250_000 + 350_000 + 2 * 500_000) / 11),
     }
     variants, seeds, steps = expected[name]

@@ -78,11 +78,12 @@ def resumed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("WANDB_MODE", "offline")
         with patch.context() as inner:
             inner.setattr(Heartbeat, "on_train_batch_end", stop)
-            assert main(["fit", *SMALL, "--logs_dir", str(run.parents[1]), "--logger", ALL]) == 128 + signal.SIGTERM
+            options = [*SMALL, *UNDRAWN, "--logs_dir", str(run.parents[1]), "--logger", ALL]
+            assert main(["fit", *options]) == 128 + signal.SIGTERM
         shutil.copy(run / "checkpoints" / "previous.ckpt", run / "checkpoints" / "last.ckpt")
         with (run / "csv" / "metrics.csv").open("a") as table:
             table.write("0.25,0.5")  # the beginning of a row
-        assert main(["resume", str(run)]) == 0
+        assert main(["resume", str(run), "--plots.enabled", "true"]) == 0
     return run
 
 

@@ -104,7 +104,7 @@ def test_a_study_judges_it_by_success(done: SimpleNamespace) -> None:
     assert (progress.measure, progress.mean) == ("success", pytest.approx(done.beats["train/success_mean"][-1]))
 
 
-def test_the_report_scores_success_as_it_is(done: SimpleNamespace) -> None:
+def test_the_report_scores_success_as_it_is(done: SimpleNamespace, drawn: dict[str, Any]) -> None:
     report = write_report(done.folder.parent)
     study = read_study(done.folder.parent)
     (suite,) = study.suites

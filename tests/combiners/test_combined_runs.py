@@ -1,5 +1,7 @@
 """Runs with combiners: numbers written down once, options, exact resume."""
 
+import functools
+
 import pytest
 import torch
 from helpers import fit, randn
@@ -74,14 +76,19 @@ OPTIONS = [
 ]
 
 
+def trained(name, **option):
+    data = DATA | {"total_env_steps": 960}
+    run = fit(data, combiner=COMBINERS[name](**option), minibatch_size=80, sharing=SharedOneHot())
+    return list(run.module.policy.parameters())
+
+
+trained_with_defaults = functools.cache(trained)  # which several options are compared with
+
+
 @pytest.mark.parametrize(("name", "option"), OPTIONS)
 def test_an_option_changes_the_weights(name, option):
-    data = DATA | {"total_env_steps": 960}
-    first, second = (
-        fit(data, combiner=COMBINERS[name](**given), minibatch_size=80, sharing=SharedOneHot()).module.policy
-        for given in ({}, option)
-    )
-    assert not all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    pairs = zip(trained_with_defaults(name), trained(name, **option), strict=True)
+    assert not all(torch.equal(one, two) for one, two in pairs)
 
 
 def folder(path):

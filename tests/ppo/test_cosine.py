@@ -77,7 +77,7 @@ def test_measuring_changes_nothing(combined):
     assert not any("gradients/cosine" in r.metrics for r in off.records)
 
 
-def test_a_column_and_a_heat_map(tmp_path):
+def test_a_column_and_a_heat_map(tmp_path, drawn):
     run = fit(RUN, [Heartbeat()], {"default_root_dir": tmp_path}, cosine_every=2, minibatch_size=80)
     with (tmp_path / "heartbeat.csv").open() as table:
         cells = [row["gradients/cosine"] for row in csv.DictReader(table)]

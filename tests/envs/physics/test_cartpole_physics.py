@@ -60,7 +60,7 @@ def test_every_step_is_gymnasiums(suite, backend):
     for env in refs:
         env.reset(seed=0)
     ended = np.zeros(2, dtype=np.int64)  # terminations, truncations
-    for _ in range(1100 if backend == "batched" else 510):
+    for _ in range(510):
         states = [env.unwrapped.state for env in vec.envs] if backend == "sync" else np.stack(vec._state, axis=1)
         # The first half balances, up to the time limit; the second half mostly falls.
         actions = balance(obs)

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ import psutil
 import pytest
 import small
 from cluster import free_port
+from helpers import end_fork_server
 
 from varshare_pl.cli.main import main
 
 LONG = {"data.total_env_steps": 16_000}
+ENDLESS = {"data.total_env_steps": 16_000_000}
+ONE_ROLLOUT = {"data.rollout_steps": 1_000_000, "data.total_env_steps": 10_000_000}
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
 
 
@@ -47,9 +51,6 @@ def test_a_cluster_has_to_answer(
     pytest.importorskip("ray")
     monkeypatch.chdir(tmp_path)
     allowed = "HOST:PORT of a cluster's head, or auto, is"
-    for address in ("there", "there:", ":6379", "ray://there:1"):
-        small.write(tmp_path, ray={"address": address})
-        assert refused(tmp_path, capsys) == f"ray.address: {address} is not allowed; {allowed}"
     silent = f"127.0.0.1:{free_port()}"
     small.write(tmp_path, ray={"address": silent})
     expected = f"ray.address: no Ray cluster answers at {silent}; {allowed} allowed"
@@ -57,6 +58,8 @@ def test_a_cluster_has_to_answer(
     small.write(tmp_path)
     monkeypatch.setenv("RAY_ADDRESS", silent)
     assert refused(tmp_path, capsys) == expected
+    monkeypatch.setenv("RAY_ADDRESS", "ray://there:1")
+    assert refused(tmp_path, capsys) == f"RAY_ADDRESS: ray://there:1 is not allowed; {allowed}"
 
 
 class Nodes:
@@ -86,22 +89,30 @@ class Nodes:
 
 
 @pytest.fixture
-def nodes() -> Iterator[Nodes]:
+def session() -> Iterator[str]:
+    """A folder for Ray's files; the paths of its sockets have to be short."""
     pytest.importorskip("ray")
+    folder = tempfile.mkdtemp(prefix="ray")
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def nodes(session: str) -> Iterator[Nodes]:
+    resource_tracker.ensure_running()  # Python's own, which lives as long as this process
     before = {one.pid for one in psutil.Process().children(recursive=True)}
-    temporary = tempfile.mkdtemp(prefix="ray")  # the paths of Ray's sockets have to be short
-    made = Nodes(temporary)
+    made = Nodes(session)
     try:
         yield made
     finally:
         made.shutdown()
-        shutil.rmtree(temporary)
+        end_fork_server()
     left = [one for one in psutil.Process().children(recursive=True) if one.pid not in before]
     assert not psutil.wait_procs(left, timeout=30)[1]
 
 
-def on_ray(folder: Path, address: str) -> Any:
-    return small.started(folder, "--executor", "ray", env={**os.environ, "RAY_ADDRESS": address})
+def on_ray(folder: Path, **variables: str) -> Any:
+    return small.started(folder, "--executor", "ray", env={**os.environ, **variables})
 
 
 def wait_for(condition: Callable[[], Any], process: "subprocess.Popen[str]", seconds: float = 120.0) -> None:
@@ -130,22 +141,45 @@ def test_runs_of_a_lost_node_go_on_exactly(tmp_path: Path, nodes: Nodes) -> None
         folder.mkdir()
         small.write(folder, suites={"mirrored": "mirrored_cartpole"}, overrides=LONG)
     folder = there / "logs" / "small"
-    t = time.time()
-    with on_ray(there, nodes.address) as process:
+    with on_ray(there, RAY_ADDRESS=nodes.address) as process:
         wait_for(lambda: under_way(folder) == 2, process)
-        print("under way", time.time() - t)
         (lost,) = nodes.kill_the_second()
-        print("killed", time.time() - t, lost)
         rows = count(Path(lost))
-        while process.poll() is None:
-            print(f"{time.time() - t:.1f}", {str(p): count(p) for p in folder.glob("*/seed_*")})
-            time.sleep(1)
         out, err = process.communicate(timeout=400)
-        print("done", time.time() - t)
     assert (process.returncode, err) == (0, ""), out
     assert out.splitlines()[-1] == "4 finished"
-    assert 6 < rows < count(Path(lost))  # it was not done, and did not begin anew
+    assert 6 < rows < count(Path(lost))  # it was not done
     assert small.study(here)[0] == 0
-    print("here", time.time() - t)
     assert small.all_left(folder) == small.all_left(here / "logs" / "small")
-    assert 0
+
+
+@pytest.mark.slow
+def test_the_first_signal_stops_runs_after_their_rollout_and_the_second_at_once(tmp_path: Path, session: str) -> None:
+    """On a cluster of this machine alone, which the study starts and ends."""
+    small.write(tmp_path, seeds=[1], suites={"mirrored": "mirrored_cartpole"}, overrides=ENDLESS)
+    folder = tmp_path / "logs" / "small"
+    with on_ray(tmp_path, RAY_TMPDIR=session) as process:
+        wait_for(lambda: under_way(folder), process)
+        everything = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (130, ""), out
+    assert out.splitlines()[-1] == "stopped; the same command goes on"
+    assert not (folder / "failures").exists()
+    assert (folder / "mirrored_varshare" / "seed_1" / "checkpoints" / "last.ckpt").exists()  # a clean stop
+    assert len(everything) > 4
+    assert not psutil.wait_procs(everything, timeout=30)[1]
+
+    small.write(tmp_path, name="slow", seeds=[1], suites={"mirrored": "mirrored_cartpole"}, overrides=ONE_ROLLOUT)
+    folder = tmp_path / "logs" / "slow"
+    with on_ray(tmp_path, RAY_TMPDIR=session) as process:
+        wait_for(lambda: list(folder.glob("*/*/heartbeat.csv")), process)
+        everything = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        time.sleep(3.0)
+        assert process.poll() is None  # its rollout takes minutes
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, ""), out
+    assert not (folder / "failures").exists()
+    assert not psutil.wait_procs(everything, timeout=30)[1]

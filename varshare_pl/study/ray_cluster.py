@@ -20,10 +20,9 @@ from varshare_pl.errors import ConfigError
 from varshare_pl.processes import usable_cores
 from varshare_pl.study.executor import MANY, Ended
 from varshare_pl.study.local import ForkServer, LocalExecutor
-from varshare_pl.study.resources import Ray
+from varshare_pl.study.resources import AUTO, Ray, ray_address
 from varshare_pl.study.runs import Run, locked
 
-AUTO = "auto"
 PATIENCE = 5.0  # seconds for the cluster to answer; Ray itself tries for minutes and then ends the process
 TICK = 0.2  # seconds between two looks of a task at its run
 STORE = 80 * 2**20  # bytes, close to the least that Ray takes: only exit codes go through its store
@@ -31,7 +30,7 @@ STOPPED = 128 + signal.SIGINT
 
 
 class Job:
-    """What a task does: a command of ``varshare``, the first time ``fit``, and after the loss of its node ``resume``."""
+    """What a task does: a command of ``varshare``, the first time ``fit``, and after its node is lost ``resume``."""
 
     def __init__(self, main: Callable[[list[str]], int], preload: str, run: Run, log: Path) -> None:
         self._main, self._preload, self._run, self._log = main, preload, run, log
@@ -84,8 +83,9 @@ class RayExecutor:
         self._tasks: dict[Any, Run] = {}  # by the reference to the task's result
         self._stops = 0
         self._ray = _connected(resources)
-        # A worker per run: it leaves nothing behind, and has the GPUs of its own task.
-        ask = self._ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus, max_retries=-1, max_calls=1)
+        # Ray chooses a worker's GPUs when it starts, so that one with GPUs is of one run; 0 is of any number.
+        calls = min(resources.gpus, 1)
+        ask = self._ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus, max_retries=-1, max_calls=calls)
         self._start = ask(_call).remote
 
     def attach(self, runs: Sequence[Run]) -> list[Run]:
@@ -141,7 +141,9 @@ def _connected(resources: Ray) -> Any:
         import ray
     except ImportError:
         raise ConfigError('executor: ray needs Ray; pip install "varshare-pl[ray]"') from None
-    address = os.environ.get("RAY_ADDRESS", AUTO) if resources.address == AUTO else resources.address
+    address = resources.address
+    if address == AUTO:
+        address = ray_address(os.environ.get("RAY_ADDRESS", AUTO), "RAY_ADDRESS")
     if address != AUTO:
         _check_answers(address)
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -162,8 +164,6 @@ def _connected(resources: Ray) -> Any:
 
 def _check_answers(address: str) -> None:
     host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or ":" in host:
-        raise ConfigError(f"ray.address: {address} is not allowed; HOST:PORT of a cluster's head, or auto, is")
     try:
         socket.create_connection((host, int(port)), PATIENCE).close()
     except (OSError, OverflowError, UnicodeError):

@@ -6,7 +6,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from varshare_pl.study.values import check_keys, integer, mapping, positive, text, texts
+from varshare_pl.study.values import check_keys, integer, mapping, positive, refuse, text, texts
+
+AUTO = "auto"
+
+
+def ray_address(value: Any, key: str) -> str:
+    """Where the head of a Ray cluster listens, or auto.
+
+    Raises:
+        ConfigError: for anything else.
+    """
+    host, _, port = text(value, key).rpartition(":")
+    if value != AUTO and (not host or ":" in host or not port.isdecimal()):
+        raise refuse(key, value, f"HOST:PORT of a cluster's head, or {AUTO}, is")
+    return str(value)
 
 
 def _number_of_gpus(value: Any, key: str) -> int:
@@ -31,7 +45,7 @@ class Slurm:
 class Ray:
     """Where the Ray cluster is, and what each run asks of a node."""
 
-    address: str = "auto"  # of $RAY_ADDRESS, or the cluster that this machine is part of, or one of it alone
+    address: str = AUTO  # of $RAY_ADDRESS, or the cluster that this machine is part of, or one of it alone
     cpus: int = 1
     gpus: int = 0
 
@@ -46,7 +60,7 @@ _SLURM: dict[str, Callable[[Any, str], Any]] = {
     "setup": texts,
     "options": mapping,
 }
-_RAY: dict[str, Callable[[Any, str], Any]] = {"address": text, "cpus": integer, "gpus": _number_of_gpus}
+_RAY: dict[str, Callable[[Any, str], Any]] = {"address": ray_address, "cpus": integer, "gpus": _number_of_gpus}
 
 
 def read_slurm(value: Any) -> Slurm:

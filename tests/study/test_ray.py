@@ -19,6 +19,7 @@ from cluster import free_port
 from helpers import end_fork_server
 
 from varshare_pl.cli.main import main
+from varshare_pl.processes import usable_cores
 
 LONG = {"data.total_env_steps": 16_000}
 ENDLESS = {"data.total_env_steps": 16_000_000}
@@ -60,6 +61,17 @@ def test_a_cluster_has_to_answer(
     assert refused(tmp_path, capsys) == expected
     monkeypatch.setenv("RAY_ADDRESS", "ray://there:1")
     assert refused(tmp_path, capsys) == f"RAY_ADDRESS: ray://there:1 is not allowed; {allowed}"
+
+
+def test_a_run_has_to_fit_this_machine_where_there_is_no_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], session: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RAY_TMPDIR", session)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    small.write(tmp_path, ray={"cpus": 10_000})
+    expected = f"ray.cpus: 10000 is not allowed; this machine alone has {usable_cores()}"
+    assert refused(tmp_path, capsys) == expected
 
 
 class Nodes:

@@ -281,7 +281,8 @@ def test_help_is_light(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["study", "--help"]) == 0
     assert "--retry-failed" in capsys.readouterr().out
     code = "import sys; from varshare_pl.cli.main import main; main(['study', '--help']); "
-    code += "print({n.partition('.')[0] for n in sys.modules} & {'torch', 'lightning', 'optuna', 'submitit', 'ray'})"
+    heavy = {"torch", "lightning", "optuna", "submitit", "ray"}
+    code += f"print({{name.partition('.')[0] for name in sys.modules}} & {heavy})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"
 

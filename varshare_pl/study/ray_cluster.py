@@ -157,7 +157,7 @@ def _connected(resources: Ray) -> Any:
             ray.init(
                 address="local", num_cpus=usable_cores(), object_store_memory=STORE, include_dashboard=False, **quiet
             )
-        except RuntimeError as error:  # another version of Ray or Python
+        except (RuntimeError, ray.exceptions.RayError) as error:  # another version of Ray or Python, or no token
             raise ConfigError(f"ray.address: {address}: {error}") from error
     return ray
 

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import shutil
 import statistics
 from pathlib import Path
 from typing import Any
@@ -240,3 +241,35 @@ def test_a_trial_that_solves_sooner_is_the_better_one(tmp_path: Path) -> None:
         (tmp_path / name / "summary.json").write_text(json.dumps({"final": {"solved": name != "never"}}))
     found = {name: mean_over_run(tmp_path / name, length=400) for name in ("soon", "late", "never")}
     assert found == {"soon": 75.0, "late": 25.0, "never": 12.5}  # the first ended at 200 and counts on
+
+
+def test_trials_stand_in_a_storage_of_optuna_too(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'search.db'}"
+    methods = {"ours": "methods/varshare", "mean": {"configs": ["methods/varshare"], "model.actor_noise": "mean"}}
+    study = {**ONE, "methods": methods, "tune": {**TUNE, "seeds": [101], "storage": url}}
+    small.write(tmp_path, **study)
+    assert small.study(tmp_path, "--tune", "--dry-run")[0] == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["file.yaml"]
+    for trials in (2, 3):  # the second time those of the first are there already
+        small.write(tmp_path, **{**study, "tune": {**study["tune"], "trials": trials}})
+        assert small.study(tmp_path, "--tune")[0] == 0
+        shutil.rmtree(tmp_path / "configs")
+        for variant in ("mirrored_ours", "mirrored_mean"):
+            shown = optuna.load_study(study_name=f"small/{variant}", storage=url)
+            rows = trials_of(tmp_path, variant)
+            assert [trial.user_attrs["trial"] for trial in shown.trials] == list(range(trials))
+            for row, trial in zip(rows, shown.trials, strict=True):
+                assert trial.value == pytest.approx(float(row["return_mean"]), rel=1e-8)
+                assert trial.params["model.lr_actor"] == float(row["model.lr_actor"])
+    assert shown.direction.name == "MAXIMIZE"
+
+
+@pytest.mark.parametrize("url", ["nowhere", "nosql://here", "sqlite:///no/such/folder/search.db"])
+def test_a_storage_that_cannot_be_is_one_line(tmp_path: Path, url: str) -> None:
+    small.write(tmp_path, **ONE, tune={**TUNE, "storage": url})
+    code, _, err = small.study(tmp_path, "--tune")
+    assert code == 2
+    assert err.startswith(f"varshare: error: tune.storage: {url} is not allowed (")
+    assert err.endswith("a URL that Optuna can open, as sqlite:///search.db, is\n")
+    assert err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file.yaml"]

@@ -59,6 +59,7 @@ def study_command(argv: list[str], main: Main) -> int:
         if options.dry_run:
             print(searches.plan())
             return 0
+        searches.open_storage()
         counts, signal = _run(study, searches.runs, lengths, folder, options, server, main)
         if not signal:
             print(searches.result())

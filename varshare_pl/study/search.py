@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from varshare_pl.errors import ConfigError
-from varshare_pl.study.values import arguments, check_keys, integer, label, mapping, one_of, refuse, seeds
+from varshare_pl.study.values import arguments, check_keys, integer, label, mapping, one_of, refuse, seeds, text
 
-KEYS = ("parameters", "trials", "env_steps", "seeds", "sampler", "pruner")
+KEYS = ("parameters", "trials", "env_steps", "seeds", "sampler", "pruner", "storage")
 SAMPLERS = ("tpe", "random")
 PRUNERS = ("none", "median")
 LENGTH = "data.total_env_steps"
@@ -63,6 +63,7 @@ class Tuning:
     seeds: tuple[int, ...]
     sampler: str
     pruner: str
+    storage: str | None = None  # URL of Optuna's that shows the trials too
 
     def start(self, variant: str, options: Mapping[str, Any]) -> dict[str, Any]:
         """The values that a variant has before it is tuned; its first trial is made with them.
@@ -146,6 +147,7 @@ def read_tuning(value: Any, report_seeds: Sequence[int], set_by_file: Mapping[st
         own,
         one_of(content.get("sampler", "tpe"), "tune.sampler", SAMPLERS),
         one_of(content.get("pruner", "none"), "tune.pruner", PRUNERS),
+        text(content["storage"], "tune.storage") if "storage" in content else None,
     )
 
 

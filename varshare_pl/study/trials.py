@@ -125,6 +125,7 @@ class Search:
             distributions=trial.distributions,
             value=fmean(values) if state is not optuna.trial.TrialState.FAIL else None,
             intermediate_values=dict(enumerate(_means(values))),
+            user_attrs={"trial": len(self.trials)},
         )
 
     def _add(self, run: Run) -> None:

@@ -15,6 +15,7 @@ from varshare_pl.study.definition import Study
 from varshare_pl.study.folder import StudyFolder
 from varshare_pl.study.runs import Run
 from varshare_pl.study.search import BUDGET_FILE
+from varshare_pl.study.trial_storage import TrialStorage
 from varshare_pl.study.trials import Search
 
 TUNED = Path("configs/tuned")
@@ -39,7 +40,8 @@ class Searches:
     ) -> None:
         assert study.tuning is not None
         _load_optuna()
-        self._tuning, self._tuned = study.tuning, tuned
+        self._name, self._tuning, self._tuned = study.name, study.tuning, tuned
+        self._storage: TrialStorage | None = None
         starts = {variant: study.tuning.start(variant, of_variant) for variant, of_variant in options.items()}
         self._all = [
             Search(study, study.tuning, variant, folder, logs_dir, starts[variant.name]) for variant in study.variants
@@ -57,12 +59,23 @@ class Searches:
             if file.exists() and (search.advance() or file.read_text(encoding="utf-8") != search.tuned_config()):
                 raise ConfigError(f"{file} exists already; move it away to tune again")
 
+    def open_storage(self) -> None:
+        """Have the trials shown by the storage that the study names, if it does.
+
+        Raises:
+            ConfigError: if Optuna cannot open it.
+        """
+        if self._tuning.storage is not None:
+            self._storage = TrialStorage(self._tuning.storage)
+
     def runs(self) -> list[Run]:
         """The runs of all trials up to those under way; writes the result of each search that is done."""
         for search in self._all:
             search.begin()
             unfinished = search.advance()
             search.write_trials()
+            if self._storage is not None:
+                self._storage.put(f"{self._name}/{search.variant.name}", search.trials)
             if not unfinished and search.best() is not None:
                 self._tuned.mkdir(parents=True, exist_ok=True)
                 write_text(self._file(search), search.tuned_config())

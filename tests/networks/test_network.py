@@ -8,6 +8,7 @@ import torch
 from helpers import METHODS, generator, local_noises, perturb, randn, weight_noises
 from torch import nn
 
+from varshare_pl.errors import ConfigError
 from varshare_pl.networks.activations import ACTIVATIONS
 from varshare_pl.networks.network import tensors_of, with_tensors
 from varshare_pl.sharing import LinearWeights, LocalNoise, NetworkSpec, Shared, SharedLinear, TaskMLP, VarShare
@@ -165,3 +166,26 @@ def test_tensors_are_taken_out_of_any_nesting_and_put_back():
     assert moved[0].variance is None
     assert moved[1][0] is None
     assert moved[1][1][0] is two
+
+
+class BareLinear(SharedLinear):
+    def prepare(self, group_task, noise=None):
+        return self.weight
+
+
+class TwiceLinear(SharedLinear):
+    def prepare(self, group_task, noise=None):
+        return LinearWeights(torch.cat([self.weight] * 2), torch.cat([self.bias] * 2))
+
+
+@pytest.mark.parametrize(
+    ("layer", "told"),
+    [
+        (BareLinear, r"layer_1, a BareLinear: prepare gave a Parameter; LinearWeights, or .* is allowed"),
+        (TwiceLinear, r"layer_1, a TwiceLinear: two rows .* of shape \(1, 2, 16\); \(1, 2, 8\) is allowed"),
+    ],
+)
+def test_a_layer_without_usable_weights_is_refused(layer, told):
+    spec = NetworkSpec("actor", 4, (8,), 2, 3)
+    with pytest.raises(ConfigError, match=r"^model\.sharing: " + told):
+        TaskMLP(lambda of: layer(of.in_features, of.out_features, of.num_tasks), spec, generator())

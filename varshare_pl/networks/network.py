@@ -16,6 +16,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from varshare_pl.errors import ConfigError
 from varshare_pl.networks.activations import ACTIVATIONS, ActivationName
 from varshare_pl.networks.gaussian import LocalNoise
 from varshare_pl.networks.groups import TaskGroups
@@ -158,6 +159,7 @@ class TaskMLP(TaskNetwork):
         for index, (name, fan_in, fan_out) in enumerate(zip(names, sizes[:-1], sizes[1:], strict=True)):
             layer = make_layer(LayerSpec(name, index, fan_in, fan_out, spec.num_tasks, len(names)))
             layer.reset_parameters(spec.head_gain if name == "head" else spec.hidden_gain, generator)
+            _check(layer, name)
             self.stack[name] = layer
         self._layers = cast("list[TaskLinear]", list(self.stack.values()))
 
@@ -176,6 +178,25 @@ class TaskMLP(TaskNetwork):
 
     def with_local_noise(self, prepared: Sequence[Any], noise: Sequence[LocalNoise | None]) -> list[Any]:
         return [w if eps is None else w.with_noise(eps) for w, eps in zip(prepared, noise, strict=True)]
+
+
+def _check(layer: TaskLinear, name: str) -> None:
+    """See that a layer, which may be a user's, gives weights that take rows to outputs.
+
+    Raises:
+        ConfigError: if it does not.
+    """
+    where = f"model.sharing: {name}, a {type(layer).__name__}:"
+    with torch.no_grad():
+        prepared = layer.prepare(torch.zeros(1, dtype=torch.int64))
+        if not isinstance(prepared, tuple) or not hasattr(prepared, "apply"):
+            raise ConfigError(
+                f"{where} prepare gave a {type(prepared).__name__}; LinearWeights, or another tuple of tensors with a "
+                "method apply, is allowed"
+            )
+        found, rows = tuple(prepared.apply(torch.zeros(1, 2, layer.in_features)).shape), (1, 2, layer.out_features)
+    if found != rows:
+        raise ConfigError(f"{where} two rows of one group gave outputs of shape {found}; {rows} is allowed")
 
 
 def tensors_of(prepared: Any) -> list[Tensor]:

@@ -74,6 +74,19 @@ def test_a_run_has_to_fit_this_machine_where_there_is_no_cluster(
     assert refused(tmp_path, capsys) == expected
 
 
+@pytest.mark.slow
+def test_a_run_has_to_find_its_gpus_on_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], session: str
+) -> None:
+    ray = pytest.importorskip("ray")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RAY_TMPDIR", session)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    small.write(tmp_path, ray={"gpus": 10_000})
+    assert refused(tmp_path, capsys).startswith("ray.gpus: 10000 is not allowed; this machine alone has ")
+    assert not ray.is_initialized()
+
+
 class Nodes:
     """A cluster of two nodes with one CPU each; a run fills a node."""
 

@@ -153,10 +153,15 @@ def _connected(resources: Ray) -> Any:
         except ConnectionError as error:
             if address != AUTO:
                 raise ConfigError(f"ray.address: {address}: {error}") from error
-            _check_fits(resources)
+            _check_fits("cpus", resources.cpus, usable_cores())
             ray.init(
                 address="local", num_cpus=usable_cores(), object_store_memory=STORE, include_dashboard=False, **quiet
             )
+            try:
+                _check_fits("gpus", resources.gpus, int(ray.cluster_resources().get("GPU", 0)))
+            except ConfigError:
+                ray.shutdown()
+                raise
         except (RuntimeError, ray.exceptions.RayError) as error:  # another version of Ray or Python, or no token
             raise ConfigError(f"ray.address: {address}: {error}") from error
     return ray
@@ -172,10 +177,10 @@ def _check_answers(address: str) -> None:
         ) from None
 
 
-def _check_fits(resources: Ray) -> None:
+def _check_fits(name: str, asked: int, there: int) -> None:
     """See that a run fits this machine alone: it would wait for ever; another cluster may grow."""
-    if resources.cpus > usable_cores():
-        raise ConfigError(f"ray.cpus: {resources.cpus} is not allowed; this machine alone has {usable_cores()}")
+    if asked > there:
+        raise ConfigError(f"ray.{name}: {asked} is not allowed; this machine alone has {there}")
 
 
 @contextmanager

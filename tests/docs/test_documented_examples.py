@@ -150,7 +150,7 @@ def test_the_documented_suite_is_one_file_and_one_entry(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_policies_page_runs_as_it_stands(folder, drawn):
+def test_the_policies_page_runs_as_it_stands(folder):
     pytest.importorskip("imageio_ffmpeg")
     sizes = ["--data.total_env_steps", "5120", "--evaluation.episodes", "1"]
     assert main(["fit", "--config", "complex_cartpole", *sizes]) == 0

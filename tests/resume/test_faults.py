@@ -325,7 +325,8 @@ def test_a_signal_ends_a_run_between_rollouts(tmp_path: Path, long_run: dict[str
 def test_thirty_kills(tmp_path: Path) -> None:
     """SIGKILL at random moments: rollout, update, evaluation, checkpoint. The driver forks, to spare the start-up."""
     driver = [sys.executable, str(HERE / "kill_driver.py"), str(tmp_path)]
-    done = subprocess.run(driver, capture_output=True, text=True, timeout=600, check=False)
+    env = os.environ | {"PYTHONPATH": str(HERE.parent)}  # of ``helpers``
+    done = subprocess.run(driver, env=env, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "killed 30 times"
     assert_same(state(tmp_path / "whole" / "x" / "seed_1"), state(tmp_path / "x" / "seed_1"))

@@ -24,6 +24,7 @@ from varshare_pl.study.resources import AUTO, Ray, ray_address
 from varshare_pl.study.runs import Run, locked
 
 PATIENCE = 5.0  # seconds for the cluster to answer; Ray itself tries for minutes and then ends the process
+AGAIN = 5.0  # seconds until tasks that go on are cancelled once more
 TICK = 0.2  # seconds between two looks of a task at its run
 STORE = 80 * 2**20  # bytes, close to the least that Ray takes: only exit codes go through its store
 STOPPED = 128 + signal.SIGINT
@@ -48,12 +49,15 @@ class Job:
             executor.start([self._run])
         except KeyboardInterrupt:
             return STOPPED
+        stopped = False
         while True:
             try:
                 if ended := executor.wait(TICK):
                     return ended[0].exit_code
-            except KeyboardInterrupt:  # the task is cancelled
-                executor.stop(signal.SIGINT)
+            except KeyboardInterrupt:  # the task is cancelled, and again while the run comes to its end
+                if not stopped:
+                    executor.stop(signal.SIGINT)
+                stopped = True
 
 
 class RayExecutor:
@@ -82,6 +86,7 @@ class RayExecutor:
         self._preload, self._main, self._log = preload, main, log
         self._tasks: dict[Any, Run] = {}  # by the reference to the task's result
         self._stops = 0
+        self._stopped_at = 0.0
         self._ray = _connected(resources)
         # Ray chooses a worker's GPUs when it starts, so that one with GPUs is of one run; 0 is of any number.
         calls = min(resources.gpus, 1)
@@ -101,6 +106,10 @@ class RayExecutor:
             time.sleep(seconds)
             return []
         ready, _ = self._ray.wait(list(self._tasks), timeout=seconds)
+        if (
+            self._stops and time.monotonic() > self._stopped_at + AGAIN
+        ):  # Python may lose an interrupt, as in a finalizer
+            self._cancel()
         return [self._ended(task) for task in ready]
 
     def _ended(self, task: Any) -> Ended:
@@ -123,6 +132,10 @@ class RayExecutor:
     def stop(self, number: int) -> None:
         """Cancel all tasks: the first call stops runs after their rollout, a second one at once."""
         self._stops += 1
+        self._cancel()
+
+    def _cancel(self) -> None:
+        self._stopped_at = time.monotonic()
         for task in self._tasks:
             self._ray.cancel(task, force=self._stops > 1)
 

@@ -5,7 +5,7 @@ python -m benchmarks --only rival gemm   some ratios or groups of them
 python -m benchmarks check               the quick ratios beside the recorded ones; exit code 1 if one got worse
 python -m benchmarks docs FILE           tables and charts of a --json file into docs
 python -m benchmarks pages [RUNS]        docs/methods: text and options from the code, curves from a folder of runs
-python -m benchmarks gpu                 whether runs on a GPU are right, and how fast; eight minutes
+python -m benchmarks gpu                 whether runs on a GPU are right, and how fast; about eight minutes
 """
 
 from __future__ import annotations

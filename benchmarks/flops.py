@@ -30,10 +30,17 @@ def update_flops(layers: Iterable[Layer], rows: int, epochs: int) -> int:
     return total
 
 
-def gemm_rate(rows: int, width: int, seconds: float = 0.5) -> float:
-    """Operations per second of (rows × width) @ (width × width), one thread: the median of short stretches."""
-    x, weight = torch.randn(rows, width), torch.randn(width, width)
-    output = torch.empty(rows, width)
+def gemm_rate(
+    rows: int,
+    width: int,
+    seconds: float = 0.5,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> float:
+    """Operations per second of (rows × width) @ (width × width): the median of short stretches; one thread on a CPU."""
+    x, weight = (torch.randn(size, width, device=device, dtype=dtype) for size in (rows, width))
+    output = torch.empty_like(x)
+    wait = torch.cuda.synchronize if x.is_cuda else lambda: None
     repeats = max(1, 20_000_000 // (rows * width * width // 10))  # some milliseconds each
     stretches: list[float] = []
     deadline = time.perf_counter() + seconds
@@ -41,18 +48,6 @@ def gemm_rate(rows: int, width: int, seconds: float = 0.5) -> float:
         start = time.perf_counter()
         for _ in range(repeats):
             torch.mm(x, weight, out=output)
+        wait()
         stretches.append(time.perf_counter() - start)
     return 2 * rows * width * width * repeats / statistics.median(stretches)
-
-
-def device_gemm_rate(device: torch.device, dtype: torch.dtype, size: int, repeats: int = 20) -> float:
-    """Operations per second of a product of two (size × size) matrices on a device: the most that it reaches."""
-    x = torch.randn(size, size, device=device, dtype=dtype)
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    x @ x  # the first call prepares
-    wait()
-    start = time.perf_counter()
-    for _ in range(repeats):
-        x @ x
-    wait()
-    return 2 * size**3 * repeats / (time.perf_counter() - start)

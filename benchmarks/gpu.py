@@ -1,6 +1,6 @@
 """What a GPU does with this package, in one page: whether its runs are right, and how fast they are.
 
-python -m benchmarks gpu                                  on the GPU; ends within eight minutes
+python -m benchmarks gpu                                  on the GPU; nothing is begun after eight minutes
 python -m benchmarks gpu --accelerator cpu --scale 0.01   the same on the CPU, to see that the script works
 """
 
@@ -15,14 +15,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from benchmarks import machine
-from benchmarks.cases import EPOCHS, SPEED, UPDATE, Setting
-from benchmarks.flops import device_gemm_rate, update_flops
-from benchmarks.loops import build, quiet, train
+from benchmarks.cases import SPEED, UPDATE, Setting
+from benchmarks.flops import gemm_rate
+from benchmarks.loops import build, gemm_share, quiet, train
 
 MINUTES = 8.0
 ACTIONS = {  # distributions, each by options that have it
@@ -91,7 +90,7 @@ def _rows(accelerator: str, scale: float) -> Iterator[Row]:
 
 
 def _tests(accelerator: str) -> Row:
-    """The tests that need a GPU, in a process of their own: exact resume, one update beside the CPU's, the curve."""
+    """The tests that need a GPU, in a process of their own: exact resume, updates beside the CPU's."""
     command = [sys.executable, "-m", "pytest", *TESTS]
     env = os.environ | {"VARSHARE_TEST_ACCELERATOR": accelerator}
     done = subprocess.run(command, cwd=machine.ROOT, env=env, capture_output=True, text=True, check=False)
@@ -99,13 +98,13 @@ def _tests(accelerator: str) -> Row:
 
 
 def _fit(what: str, accelerator: str, options: list[str]) -> Row:
-    """Three rollouts by the command line."""
+    """One rollout and its update by the command line."""
     from varshare_pl.cli.main import main
 
     small = ["--data.total_env_steps", "1", "--evaluation.episodes", "1", "--plots.enabled", "false"]
     start, told = time.perf_counter(), io.StringIO()
     with tempfile.TemporaryDirectory() as logs, contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
-        code = main(["fit", *options, *small, "--trainer.accelerator", accelerator, "--logs_dir", str(Path(logs))])
+        code = main(["fit", *options, *small, "--trainer.accelerator", accelerator, "--logs_dir", logs])
     seconds = time.perf_counter() - start
     result = f"{seconds:.1f} s" if code == 0 else told.getvalue().strip().rpartition("\n")[2]
     return Row("one rollout and its update", what, result, code == 0)
@@ -118,12 +117,12 @@ def _speeds(accelerator: str, scale: float) -> Iterator[Row]:
     for width in WIDTHS:
         for precision in ("32-true", "bf16-mixed"):
             dtype = torch.float32 if precision == "32-true" else torch.bfloat16
-            peak = device_gemm_rate(device, dtype, max(int(8192 * scale), 64))
+            size = max(int(8192 * scale), 64)
+            peak = gemm_rate(size, size, device=device, dtype=dtype)
             for method in ("shared", "varshare"):
                 setting = Setting("ComplexCartPole", envs, STEPS, envs * STEPS // 4, width, TIMED, 1)
                 data, module = build(setting, TIMED, method)
                 figures = train(data, module, setting.warmup, accelerator=accelerator, precision=precision)
-                layers = [(net, layer.in_features, layer.out_features) for net, _, layer in module.policy.layers()]
-                share = update_flops(layers, setting.rows, EPOCHS) / figures[UPDATE] / peak
+                share = gemm_share(module, setting, figures, peak)
                 told = f"{figures[SPEED]:,.0f} env steps/s, update {figures[UPDATE]:.3f} s, {share:.1%} of the peak"
                 yield Row("speed", f"{method}, width {width}, {envs:,} envs, {precision}", told)

@@ -69,11 +69,16 @@ def fit(scale: float, setting: str, method: str, compiled: bool = False, gemm: b
     figures = train(data, module, sizes.warmup)
     if gemm:
         rates.append(gemm_rate(*products))  # before and after, should the machine's speed drift
-        layers = [(net, layer.in_features, layer.out_features) for net, _, layer in module.policy.layers()]
         rate = statistics.mean(rates)
         figures["gemm_gflops"] = rate / 1e9
-        figures["gemm_share"] = update_flops(layers, sizes.rows, EPOCHS) / figures[UPDATE] / rate
+        figures["gemm_share"] = gemm_share(module, sizes, figures, rate)
     return figures
+
+
+def gemm_share(module: PPOModule, sizes: Setting, figures: Figures, rate: float) -> float:
+    """The share of a rate of matrix products, in operations per second, that the updates reached."""
+    layers = [(net, layer.in_features, layer.out_features) for net, _, layer in module.policy.layers()]
+    return update_flops(layers, sizes.rows, EPOCHS) / figures[UPDATE] / rate
 
 
 def bare_loop(scale: float, setting: str, method: str) -> Figures:

@@ -3,11 +3,10 @@
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from helpers import end_fork_server
 from varshare_pl.cli.main import main
 from varshare_pl.processes import usable_cores
 
+SECONDS = 600.0  # for runs to begin: Ray takes long to start on a machine that is busy
 LONG = {"data.total_env_steps": 16_000}
 ENDLESS = {"data.total_env_steps": 16_000_000}
 ONE_ROLLOUT = {"data.rollout_steps": 1_000_000, "data.total_env_steps": 10_000_000}
@@ -140,14 +140,6 @@ def on_ray(folder: Path, **variables: str) -> Any:
     return small.started(folder, "--executor", "ray", env={**os.environ, **variables})
 
 
-def wait_for(condition: Callable[[], Any], process: "subprocess.Popen[str]", seconds: float = 600.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def count(run: Path) -> int:
     """Lines of a run's heartbeat."""
     return (run / "heartbeat.csv").read_bytes().count(b"\n")
@@ -167,7 +159,7 @@ def test_runs_of_a_lost_node_go_on_exactly(tmp_path: Path, nodes: Nodes) -> None
         small.write(folder, suites={"mirrored": "mirrored_cartpole"}, overrides=LONG)
     folder = there / "logs" / "small"
     with on_ray(there, RAY_ADDRESS=nodes.address) as process:
-        wait_for(lambda: under_way(folder) == 2, process)
+        small.wait_for(lambda: under_way(folder) == 2, process, SECONDS)
         (lost,) = nodes.kill_the_second()
         rows = count(Path(lost))
         out, err = process.communicate(timeout=600)
@@ -184,7 +176,7 @@ def test_the_first_signal_stops_runs_after_their_rollout_and_the_second_at_once(
     small.write(tmp_path, seeds=[1], suites={"mirrored": "mirrored_cartpole"}, overrides=ENDLESS)
     folder = tmp_path / "logs" / "small"
     with on_ray(tmp_path, RAY_TMPDIR=session) as process:
-        wait_for(lambda: under_way(folder), process)
+        small.wait_for(lambda: under_way(folder), process, SECONDS)
         everything = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=600)
@@ -198,7 +190,7 @@ def test_the_first_signal_stops_runs_after_their_rollout_and_the_second_at_once(
     small.write(tmp_path, name="slow", seeds=[1], suites={"mirrored": "mirrored_cartpole"}, overrides=ONE_ROLLOUT)
     folder = tmp_path / "logs" / "slow"
     with on_ray(tmp_path, RAY_TMPDIR=session) as process:
-        wait_for(lambda: list(folder.glob("*/*/heartbeat.csv")), process)
+        small.wait_for(lambda: list(folder.glob("*/*/heartbeat.csv")), process, SECONDS)
         everything = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGINT)
         time.sleep(3.0)

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -163,14 +162,6 @@ def test_a_failed_run_is_shown_and_waits_to_be_asked_for(tmp_path: Path) -> None
 LONGER = {"data.total_env_steps": 4800}  # long enough to be stopped on the way
 
 
-def wait_for(condition: Any, process: "subprocess.Popen[str]", seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def rows(folder: Path) -> int:
     return sum(path.read_bytes().count(b"\n") for path in folder.rglob("heartbeat.csv"))
 
@@ -180,7 +171,7 @@ def test_a_stopped_study_goes_on(number: signal.Signals, tmp_path: Path) -> None
     small.write(tmp_path, seeds=[1], suites={"mirrored": "mirrored_cartpole"}, overrides=LONGER)
     folder = tmp_path / "logs" / "small"
     with small.started(tmp_path) as process:
-        wait_for(lambda: rows(folder) > 4, process)
+        small.wait_for(lambda: rows(folder) > 4, process)
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (128 + number, "")
@@ -204,7 +195,7 @@ def test_a_killed_study_leaves_no_run_behind_and_none_runs_twice(tmp_path: Path)
     )
     folder = tmp_path / "logs" / "small"
     with small.started(tmp_path) as process:
-        wait_for(lambda: rows(folder) > 4, process)
+        small.wait_for(lambda: rows(folder) > 4, process)
         second = small.study(tmp_path)
         assert second[0] == 2
         assert "another process runs this study" in second[2]
@@ -224,7 +215,7 @@ def test_a_run_that_another_process_writes_is_waited_for(tmp_path: Path) -> None
     (folder / "study.json").write_text('{"variants": []}')
     held = lock(folder / "mirrored_varshare" / "seed_1")
     with small.started(tmp_path) as process:
-        wait_for((folder / "mirrored_shared" / "seed_1" / "summary.json").exists, process)
+        small.wait_for((folder / "mirrored_shared" / "seed_1" / "summary.json").exists, process)
         time.sleep(0.5)
         assert process.poll() is None
         held.release()
@@ -259,7 +250,7 @@ def test_twenty_runs_killed_five_times(tmp_path: Path) -> None:
     for kill in range(5):
         with small.started(killed) as process:
             target = draw.uniform(kill, kill + 1) / 5 * 0.95 * total
-            wait_for(lambda: rows(folder) >= target, process, 300)  # noqa: B023
+            small.wait_for(lambda: rows(folder) >= target, process, 300)  # noqa: B023
             time.sleep(draw.uniform(0.0, 0.3))
             everything = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
             for one in everything:

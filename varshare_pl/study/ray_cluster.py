@@ -106,9 +106,8 @@ class RayExecutor:
             time.sleep(seconds)
             return []
         ready, _ = self._ray.wait(list(self._tasks), timeout=seconds)
-        if (
-            self._stops and time.monotonic() > self._stopped_at + AGAIN
-        ):  # Python may lose an interrupt, as in a finalizer
+        # Once more: Python loses an interrupt that comes while it cleans up.
+        if self._stops and time.monotonic() > self._stopped_at + AGAIN:
             self._cancel()
         return [self._ended(task) for task in ready]
 
